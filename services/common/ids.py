@@ -1,0 +1,53 @@
+"""Identifiers: ULIDs (48 bits of milliseconds, 80 random bits, Crockford base 32) behind a prefix that says what it is.
+
+The typed names below are what the rest of the code passes around; a plain `str` with an id in it stops at an edge.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from typing import NewType
+
+AccountId = NewType("AccountId", str)
+UserId = NewType("UserId", str)
+KeyId = NewType("KeyId", str)
+SessionId = NewType("SessionId", str)
+GrantId = NewType("GrantId", str)
+UsageId = NewType("UsageId", str)
+RequestId = NewType("RequestId", str)
+ModelId = NewType("ModelId", str)
+ProviderId = NewType("ProviderId", str)
+PriceVersionId = NewType("PriceVersionId", str)
+EventId = NewType("EventId", str)
+WorkerId = NewType("WorkerId", str)
+TransactionId = NewType("TransactionId", str)
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
+_ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
+
+
+def ulid(now_ms: int | None = None) -> str:
+    """A new ULID, 26 characters; `now_ms` is Unix milliseconds (default: the wall clock)."""
+    moment = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+    return ulid_from_bytes(moment.to_bytes(6, "big") + os.urandom(10))
+
+
+def ulid_from_bytes(raw: bytes) -> str:
+    """The ULID text of 16 bytes. Raises ValueError on another length."""
+    if len(raw) != 16:
+        raise ValueError(f"a ULID has 16 bytes, not {len(raw)}")
+    value = int.from_bytes(raw, "big")
+    return "".join(_PAIRS[(value >> shift) & 1023] for shift in range(120, -1, -10))
+
+
+def is_ulid(text: str) -> bool:
+    """True for 26 characters of Crockford base 32 that fit 128 bits."""
+    return _ULID.fullmatch(text) is not None
+
+
+def new_id(prefix: str, now_ms: int | None = None) -> str:
+    """A new id such as `acc_01J...`; prefixes in use: acc, usr, key, ses, gr, use, req, evt, tx, prv, pv."""
+    return f"{prefix}_{ulid(now_ms)}"

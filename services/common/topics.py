@@ -1,0 +1,100 @@
+"""The table of topics: the one place from which they are created, documented and checked.
+
+`docs/events.md` is generated from it; `mesh topics create` makes them. Cleanup `delete` keeps by time, `compact` keeps
+the newest message of each key, and retention -1 keeps for ever.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+DAY_MS = 86_400_000
+FOREVER_MS = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic: what its messages are keyed by, how they are kept, who writes and who reads them."""
+
+    name: str
+    key: str
+    partitions: int
+    cleanup: Literal["delete", "compact"]
+    retention_ms: int
+    producers: tuple[str, ...]
+    consumers: tuple[str, ...]
+    event_types: tuple[str, ...]
+    description: str
+
+
+USAGE = Topic(
+    "mesh.usage.v1", "account_id", 6, "delete", 30 * DAY_MS,
+    ("gateway",), ("billing", "usage"),
+    ("gateway.UsageRecorded",),
+    "One message for each request of an authenticated caller, after it ended.",
+)  # fmt: skip
+LEDGER = Topic(
+    "mesh.ledger.v1", "account_id", 6, "delete", FOREVER_MS,
+    ("billing",), ("usage", "audit", "rebuilds"),
+    (
+        "billing.TransactionPosted", "billing.GrantOpened", "billing.GrantClosed", "billing.GrantExpired",
+        "billing.GrantResolved", "billing.KeyCapSet",
+    ),
+    "Every event of the ledger, in the order of each account's journal.",
+)  # fmt: skip
+BALANCES = Topic(
+    "mesh.balances.v1", "account_id", 6, "compact", FOREVER_MS,
+    ("billing",), ("gateway", "dashboard"),
+    ("billing.BalanceState",),
+    "The newest balance of each account.",
+)  # fmt: skip
+ACCOUNTS = Topic(
+    "mesh.accounts.v1", "account_id", 6, "delete", FOREVER_MS,
+    ("accounts",), ("usage", "rebuilds"),
+    (
+        "accounts.AccountOpened", "accounts.AccountSuspended", "accounts.AccountResumed", "accounts.UserSignedUp",
+        "accounts.PasswordChanged", "accounts.MemberAdded", "accounts.MemberRoleChanged", "accounts.MemberRemoved",
+        "accounts.SessionStarted", "accounts.SessionEnded", "accounts.KeyIssued", "accounts.KeyChanged",
+        "accounts.KeySuspended", "accounts.KeyResumed", "accounts.KeyRotated",
+    ),
+    "Every event of accounts, users, members, sessions and keys.",
+)  # fmt: skip
+KEYS = Topic(
+    "mesh.keys.v1", "SHA-256 of the key", 6, "compact", FOREVER_MS,
+    ("accounts",), ("gateway", "billing"),
+    ("accounts.KeyState",),
+    "What a gateway needs to admit a request and billing to bind a grant, by key hash.",
+)  # fmt: skip
+CATALOG = Topic(
+    "mesh.catalog.v1", "aggregate id", 3, "delete", FOREVER_MS,
+    ("catalog",), ("rebuilds",),
+    (
+        "catalog.ProviderRegistered", "catalog.ProviderChanged", "catalog.ProviderCredentialSet",
+        "catalog.ProviderCredentialRemoved", "catalog.ModelRegistered", "catalog.ModelChanged",
+        "catalog.PricePublished",
+    ),
+    "Every event of providers, models and prices.",
+)  # fmt: skip
+MODELS = Topic(
+    "mesh.models.v1", "model:<id> or provider:<id>", 3, "compact", FOREVER_MS,
+    ("catalog",), ("gateway",),
+    ("catalog.ModelState", "catalog.ProviderState"),
+    "What a gateway needs to route and price, by model and provider.",
+)  # fmt: skip
+BILLING_DEAD = Topic(
+    "mesh.billing.dead.v1", "as source", 1, "delete", 365 * DAY_MS,
+    ("billing",), ("operator tools",),
+    ("billing.DeadLetter",),
+    "Messages that billing could not take.",
+)  # fmt: skip
+USAGE_DEAD = Topic(
+    "mesh.usage.dead.v1", "as source", 1, "delete", 365 * DAY_MS,
+    ("usage",), ("operator tools",),
+    ("usage.DeadLetter",),
+    "Messages that the request log could not take.",
+)  # fmt: skip
+
+TOPICS: tuple[Topic, ...] = (
+    USAGE, LEDGER, BALANCES, ACCOUNTS, KEYS, CATALOG, MODELS, BILLING_DEAD, USAGE_DEAD,
+)  # fmt: skip
