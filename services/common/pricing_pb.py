@@ -57,7 +57,7 @@ def rates_to_pb(rates: Mapping[TokenKind, Rate]) -> list[common_pb2.Rate]:
 
 
 def rates_from_pb(messages: Iterable[common_pb2.Rate]) -> dict[TokenKind, Rate]:
-    """Rates by kind; ValueError on an unknown kind, a kind given twice, tiers that do not ascend."""
+    """Rates by kind; ValueError on an unknown kind, a kind given twice or tiers not ascending."""
     rates: dict[TokenKind, Rate] = {}
     for message in messages:
         kind = TokenKind(message.kind)
