@@ -131,6 +131,7 @@ class GrantOpened(_message.Message):
     AMOUNT_NANOUSD_FIELD_NUMBER: _builtins.int
     OPENED_AT_MS_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_MS_FIELD_NUMBER: _builtins.int
+    REQUEST_HASH_FIELD_NUMBER: _builtins.int
     grant_id: _builtins.str
     account_id: _builtins.str
     key_id: _builtins.str
@@ -138,6 +139,8 @@ class GrantOpened(_message.Message):
     amount_nanousd: _builtins.int
     opened_at_ms: _builtins.int
     expires_at_ms: _builtins.int
+    request_hash: _builtins.bytes
+    """SHA-256 over what was asked for, by which a retry is told from another request under the same id."""
     def __init__(
         self,
         *,
@@ -148,10 +151,11 @@ class GrantOpened(_message.Message):
         amount_nanousd: _builtins.int = ...,
         opened_at_ms: _builtins.int = ...,
         expires_at_ms: _builtins.int = ...,
+        request_hash: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "amount_nanousd", b"amount_nanousd", "expires_at_ms", b"expires_at_ms", "grant_id", b"grant_id", "key_id", b"key_id", "opened_at_ms", b"opened_at_ms", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "amount_nanousd", b"amount_nanousd", "expires_at_ms", b"expires_at_ms", "grant_id", b"grant_id", "key_id", b"key_id", "opened_at_ms", b"opened_at_ms", "request_hash", b"request_hash", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
