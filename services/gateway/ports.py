@@ -1,0 +1,293 @@
+"""What the gateway's request path needs from its surroundings: who calls, what is served, the
+money, the journal.
+
+The pipeline is written against these protocols. Behind them stand caches fed by compacted topics
+(`state/`), the purse with billing's grants in it (`budget/`) and the write-ahead file (`journal/`).
+Amounts are integer nano-dollars, times Unix milliseconds. A request meets the money in this order:
+
+    hold = await budget.place(...)        raises SpendLimitExceeded, Forbidden or Unavailable;
+    nothing is held then journal.admitted(...)                 from here on exactly one usage event
+    is certain, even after kill -9 ... the upstream answers ... await journal.record(event, hold)
+    settles the hold and writes the event in one step; durable on return
+
+A request that is refused before `admitted` has no hold (or gives it back with `budget.release`) and
+is recorded with `journal.record(event, None)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from services.common.ids import (
+    AccountId,
+    GrantId,
+    KeyId,
+    ModelId,
+    ProviderId,
+    RequestId,
+    UsageId,
+    UserId,
+)
+from services.common.money import Price
+from services.common.pb.mesh.events.v1.usage_pb2 import UsageRecorded
+
+ProviderKind = Literal["openai_compatible", "anthropic", "gemini"]
+SpendLimit = Literal["balance", "key_cap"]
+SpendState = Literal["held", "gone"]
+
+
+@dataclass(frozen=True, slots=True)
+class KeySettings:
+    """What the owner set on a key. None means no limit of that kind; an empty allow-list means
+    every model.
+    """
+
+    label: str = ""
+    spend_cap_nanousd: int | None = None
+    rpm_limit: int | None = None
+    rpd_limit: int | None = None
+    tpm_limit: int | None = None
+    default_model: str = ""
+    # A JSON object of request parameters; not to be changed by a reader.
+    default_params: Mapping[str, Any] = field(default_factory=dict)  # Any: values are free JSON
+    allowed_models: frozenset[str] = frozenset()
+
+    def allows(self, model_id: str) -> bool:
+        """True where the key may call this model."""
+        return not self.allowed_models or model_id in self.allowed_models
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPrincipal:
+    """Who calls: one API key as its account's owner set it, at one version of its settings."""
+
+    account_id: AccountId
+    key_id: KeyId
+    user_id: UserId
+    key_version: int
+    settings: KeySettings = KeySettings()
+    suspended: bool = False
+    account_suspended: bool = False
+    # When this secret stops working, by expiry or rotation; 0 means never.
+    expires_at_ms: int = 0
+
+    def expired(self, now_ms: int) -> bool:
+        """True from the moment of expiry on."""
+        return 0 < self.expires_at_ms <= now_ms
+
+
+class KeyDirectory(Protocol):
+    """Every key of every account, in memory."""
+
+    def find(self, key_hash_hex: str) -> KeyPrincipal | None:
+        """The key whose plain text has this SHA-256 (64 lower-case hexadecimal digits); None where
+        there is none.
+
+        Suspended and expired keys are found too: the caller tells them apart.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCapabilities:
+    """What may be asked of a model."""
+
+    streaming: bool = False
+    tools: bool = False
+    structured_output: bool = False
+    system_prompt: bool = False
+    reasoning: bool = False
+    embeddings: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """One model of the catalogue as the operator set it, with its prices in force and to come."""
+
+    model_id: ModelId
+    name: str
+    provider_id: ProviderId
+    upstream_model: str
+    # In tokens; 0 where not known.
+    context_length: int
+    max_output_tokens: int
+    # cl100k_base, o200k_base, or empty where none is exact.
+    tokenizer: str
+    # Ascending by `valid_from_ms`.
+    prices: tuple[Price, ...]
+    # Enabled, priced, and its provider enabled and with a credential where one is required.
+    available: bool
+    capabilities: ModelCapabilities = ModelCapabilities()
+    description: str = ""
+    brand: str = ""
+    model_type: str = "text"
+    input_modalities: tuple[str, ...] = ()
+    output_modalities: tuple[str, ...] = ()
+    created_at_ms: int = 0
+
+    def price_at(self, now_ms: int) -> Price | None:
+        """The price in force at that moment; None where none is yet."""
+        found: Price | None = None
+        for price in self.prices:
+            if price.valid_from_ms > now_ms:
+                break
+            found = price
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderEntry:
+    """Where a model's requests go. `usable` is False while a credential that is required has not
+    been fetched.
+    """
+
+    provider_id: ProviderId
+    name: str
+    kind: ProviderKind
+    base_url: str
+    enabled: bool
+    timeout_ms: int
+    credential_required: bool = False
+    # Never printed and never logged.
+    credential: str | None = field(default=None, repr=False)
+
+    @property
+    def usable(self) -> bool:
+        """True where requests can be sent to it."""
+        return self.enabled and (self.credential is not None or not self.credential_required)
+
+
+class Catalogue(Protocol):
+    """Every model and provider, in memory."""
+
+    def model(self, model_id: str) -> ModelEntry | None:
+        """The model of that catalogue id, available or not; None where there is none."""
+
+    def models(self) -> Sequence[ModelEntry]:
+        """Every model, by id."""
+
+    def provider(self, provider_id: str) -> ProviderEntry | None:
+        """The provider with its credential if that is known; None where there is no such provider."""
+
+
+class Freshness(Protocol):
+    """How far what the worker knows may lag behind the log."""
+
+    def ready(self) -> bool:
+        """True once every compacted topic was read to its end; for /readyz."""
+
+    def parts(self) -> Mapping[str, bool]:
+        """Which topics were read to their end, by name."""
+
+    def stale_for_s(self) -> float:
+        """Seconds since the last contact with the log, of the topic where that is longest."""
+
+    def require(self) -> None:
+        """Raises Unavailable before `ready`, and where the log has been out of reach for longer
+        than the limit.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRequest:
+    """What one request may cost: `full_nanousd` as asked for, `least_nanousd` where a clamped
+    output would do.
+
+    `least_nanousd` 0 means that only the full amount will do.
+    """
+
+    principal: KeyPrincipal
+    price: Price
+    usage_id: UsageId
+    full_nanousd: int
+    least_nanousd: int = 0
+
+    @property
+    def bound_nanousd(self) -> int:
+        """The smallest hold that serves the request."""
+        return (
+            self.least_nanousd if 0 < self.least_nanousd < self.full_nanousd else self.full_nanousd
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Money set aside for one request, inside exactly one grant; no grant where the request is
+    free.
+    """
+
+    usage_id: UsageId
+    grant_id: GrantId
+    amount_nanousd: int
+    account_id: AccountId
+    key_id: KeyId
+
+
+class Budget(Protocol):
+    """The worker's money: grants from billing, holds per request."""
+
+    async def place(self, request: HoldRequest) -> Hold:
+        """A hold of at least `bound_nanousd` and at most `full_nanousd`.
+
+        Raises SpendLimitExceeded with extra {"limit": SpendLimit, "state": SpendState} and, where
+        the money is only held, `retry_after_s`; Forbidden where billing knows the key as inactive;
+        Unavailable where billing gave no answer within the deadline. Cancelling leaves nothing
+        held.
+        """
+
+    def settle(self, hold: Hold, cost_nanousd: int) -> None:
+        """Ends the hold with what the request cost. `UsageJournal.record` calls it; the pipeline
+        does not.
+        """
+
+    def release(self, hold: Hold) -> None:
+        """Ends a hold whose request was never admitted to the journal. A hold ends once; a second
+        time asserts.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class AdmittedRecord:
+    """What is known of a request when it is let in: enough for the event that says it crashed."""
+
+    usage_id: UsageId
+    request_id: RequestId
+    account_id: AccountId
+    key_id: KeyId
+    user_id: UserId
+    route: str
+    requested_model: str
+    received_at_ms: int
+    admitted_at_ms: int
+    model_id: str = ""
+    stream: bool = False
+    grant_id: str = ""
+    held_nanousd: int = 0
+    trace_id: str = ""
+    session_id: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    end_user_id: str = ""
+
+
+class UsageJournal(Protocol):
+    """Exactly one usage event for every request, whatever happens to this process, this machine's
+    disk apart.
+    """
+
+    def admitted(self, record: AdmittedRecord) -> None:
+        """Writes that the request was let in; survives the death of the process from the return on.
+
+        Raises Unavailable where the write-ahead file takes no new requests (full, or its disk
+        refuses); the caller releases the hold and refuses the request.
+        """
+
+    async def record(self, event: UsageRecorded, hold: Hold | None) -> None:
+        """Settles the hold with `event.cost_nanousd` and writes the event, in one step; returns
+        when it is on disk.
+
+        From then on it is certain to reach Kafka. `usage_id` must be the one that was admitted, if
+        one was, and `grant_id` and `held_nanousd` those of the hold. Raises Unavailable where it
+        cannot be written: the hold is given back, nothing is billed, and the event follows at the
+        next start as crashed; answer 503. Once written, cancelling the wait undoes nothing.
+        """
