@@ -5,10 +5,10 @@ The pipeline is written against these protocols. Behind them stand caches fed by
 (`state/`), the purse with billing's grants in it (`budget/`) and the write-ahead file (`journal/`).
 Amounts are integer nano-dollars, times Unix milliseconds. A request meets the money in this order:
 
-    hold = await budget.place(...)        raises SpendLimitExceeded, Forbidden or Unavailable;
-    nothing is held then journal.admitted(...)                 from here on exactly one usage event
-    is certain, even after kill -9 ... the upstream answers ... await journal.record(event, hold)
-    settles the hold and writes the event in one step; durable on return
+    hold = await budget.place(...)      SpendLimitExceeded, Forbidden, Unavailable: nothing held
+    journal.admitted(...)               from here on exactly one usage event is certain
+    ... the upstream answers ...
+    await journal.record(event, hold)   settles and writes in one step; on disk when it returns
 
 A request that is refused before `admitted` has no hold (or gives it back with `budget.release`) and
 is recorded with `journal.record(event, None)`.
@@ -168,7 +168,7 @@ class Catalogue(Protocol):
         """Every model, by id."""
 
     def provider(self, provider_id: str) -> ProviderEntry | None:
-        """The provider with its credential if that is known; None where there is no such provider."""
+        """The provider, with its credential if that is known; None where there is none."""
 
 
 class Freshness(Protocol):
