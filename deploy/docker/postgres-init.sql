@@ -1,0 +1,4 @@
+-- One database a service: none reads another's.
+CREATE DATABASE accounts;
+CREATE DATABASE billing;
+CREATE DATABASE catalog;
