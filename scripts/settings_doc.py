@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
+from services.cli.check_config import SERVICES, settings_class
+
 PAGE = Path(".env.example")
-SERVICES: Final = ("accounts", "billing", "catalog", "usage", "gateway", "dashboard")
 HEAD = """# Every setting and its default, made by `python -m scripts.settings_doc`.
 # A line that starts with `#` is optional; the others have no default. `mesh check-config` says what
 # is wrong with an environment.
@@ -21,21 +20,6 @@ HEAD = """# Every setting and its default, made by `python -m scripts.settings_d
 MESH_POSTGRES_PASSWORD=
 MESH_CLICKHOUSE_PASSWORD=
 """
-
-
-def settings_class(service: str) -> type[BaseSettings]:
-    """The one settings class of a service's config module: the one that inherits most."""
-    module = importlib.import_module(f"services.{service}.config")
-    found = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type)
-        and issubclass(value, BaseSettings)
-        and value.__module__ == module.__name__
-    ]
-    if len(found) != 1:
-        raise SystemExit(f"services/{service}/config.py must have exactly one settings class")
-    return found[0]
 
 
 def default_text(default: object) -> str:

@@ -1,0 +1,14 @@
+"""`mesh admin`: the gRPC admin API for people and scripts, one module a group of commands."""
+
+from __future__ import annotations
+
+from cyclopts import App
+
+from services.cli.admin import accounts, billing, catalog, keys, logs, tokens
+
+app = App(name="admin", help="Accounts, credit, keys, models, providers, balances and logs.")
+for group in (accounts.app, billing.balances, billing.grants, catalog.models, catalog.providers,
+              keys.app, logs.app):  # fmt: skip
+    app.command(group)
+app.command(billing.credit, name="credit")
+app.command(tokens.token, name="token")

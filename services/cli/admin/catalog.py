@@ -1,0 +1,203 @@
+"""`mesh admin models` and `providers`: what is served, from where, at which price."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+
+from services.cli.admin.common import Options, call, run
+from services.cli.context import Services
+from services.cli.output import Row, moment, show_one, show_rows, usd
+from services.common.errors import InvalidArgument
+from services.common.money import nanousd_from_usd
+from services.common.pb.mesh.catalog.v1 import catalog_pb2
+from services.common.pb.mesh.common.v1 import common_pb2
+from services.common.pb.mesh.events.v1 import catalog_pb2 as events_pb2
+
+models = App(name="models", help="Models and their prices.")
+providers = App(name="providers", help="Providers and their credentials.")
+Kind = Literal["openai_compatible", "anthropic", "gemini"]
+
+
+def command(name: str, request: Any) -> Any:  # Any: protobuf messages
+    """Calls the CatalogService method `name`."""
+
+    async def work(found: Services) -> Any:  # Any: a protobuf message
+        method = getattr(found.catalog, name)
+        return await call(found, "catalog", method=method, request=request)
+
+    return run(work)
+
+
+def rate_usd(price: common_pb2.PriceVersion, kind: int) -> str:
+    """Dollars per million tokens of a kind; tiers are marked with a plus."""
+    for rate in price.rates:
+        if rate.kind == kind:
+            return usd(rate.nanousd_per_million) + ("+" if rate.tiers else "")
+    return ""
+
+
+def model_row(model: catalog_pb2.Model) -> Row:
+    return {
+        "model_id": model.model_id,
+        "provider_id": model.settings.provider_id,
+        "available": model.available,
+        "context": model.settings.context_length,
+        "prompt_per_1m_usd": rate_usd(model.price, common_pb2.TOKEN_KIND_PROMPT),
+        "completion_per_1m_usd": rate_usd(model.price, common_pb2.TOKEN_KIND_COMPLETION),
+    }
+
+
+@models.command(name="list")
+def list_models(
+    search: str = "",
+    *,
+    every: Annotated[bool, Parameter(name="--all", negative="", help="Unavailable too.")] = False,
+    options: Options = Options(),
+) -> None:
+    """Models with their prices per million tokens."""
+    answer = command("ListModels", catalog_pb2.ListModelsRequest(include_unavailable=every))
+    rows = [model_row(m) for m in answer.models if search.lower() in m.model_id.lower()]
+    show_rows(rows, as_json=options.json)
+
+
+@models.command
+def prices(model_id: str, *, options: Options = Options()) -> None:
+    """The history of a model's price versions."""
+    answer = command("ListPrices", catalog_pb2.ListPricesRequest(model_id=model_id))
+    rows = [
+        {
+            "price_version_id": p.price_version_id,
+            "valid_from": moment(p.valid_from_ms),
+            "prompt_per_1m_usd": rate_usd(p, common_pb2.TOKEN_KIND_PROMPT),
+            "cached_per_1m_usd": rate_usd(p, common_pb2.TOKEN_KIND_CACHED_PROMPT),
+            "completion_per_1m_usd": rate_usd(p, common_pb2.TOKEN_KIND_COMPLETION),
+            "request_usd": usd(p.request_fee_nanousd),
+            "source": p.source,
+        }
+        for p in answer.prices
+    ]
+    show_rows(rows, as_json=options.json)
+
+
+@models.command
+def set_price(
+    model_id: str,
+    *,
+    prompt: Annotated[str, Parameter(help="USD per million prompt tokens.")],
+    completion: Annotated[str, Parameter(help="USD per million completion tokens.")],
+    cached_prompt: str | None = None,
+    request_fee: str = "0",
+    source: str = "operator",
+    options: Options = Options(),
+) -> None:
+    """A new price version, in force from now on."""
+    wanted = {
+        common_pb2.TOKEN_KIND_PROMPT: ("prompt", prompt),
+        common_pb2.TOKEN_KIND_COMPLETION: ("completion", completion),
+        common_pb2.TOKEN_KIND_CACHED_PROMPT: ("cached_prompt", cached_prompt),
+    }
+    rates = [
+        common_pb2.Rate(kind=kind, nanousd_per_million=amount(name, value))
+        for kind, (name, value) in wanted.items()
+        if value is not None
+    ]
+    request = catalog_pb2.PublishPriceRequest(
+        model_id=model_id,
+        rates=rates,
+        request_fee_nanousd=amount("request_fee", request_fee),
+        source=source,
+    )
+    price = command("PublishPrice", request)
+    row = {"price_version_id": price.price_version_id, "valid_from": moment(price.valid_from_ms)}
+    show_one(row, as_json=options.json)
+
+
+def amount(name: str, value: str) -> int:
+    try:
+        return nanousd_from_usd(value)
+    except ValueError as error:
+        raise InvalidArgument.of(name, str(error)) from error
+
+
+def switch_model(model_id: str, *, enabled: bool) -> Row:
+    settings = command("GetModel", catalog_pb2.GetModelRequest(model_id=model_id)).settings
+    settings.enabled = enabled
+    request = catalog_pb2.PutModelRequest(model_id=model_id, settings=settings)
+    return model_row(command("PutModel", request))
+
+
+@models.command
+def enable(model_id: str, *, options: Options = Options()) -> None:
+    """Serves the model, if its provider is usable and it has a price."""
+    show_one(switch_model(model_id, enabled=True), as_json=options.json)
+
+
+@models.command
+def disable(model_id: str, *, options: Options = Options()) -> None:
+    """Serves the model no longer."""
+    show_one(switch_model(model_id, enabled=False), as_json=options.json)
+
+
+def provider_row(provider: catalog_pb2.Provider) -> Row:
+    kind = events_pb2.ProviderKind.Name(provider.settings.kind)
+    return {
+        "provider_id": provider.provider_id,
+        "name": provider.settings.name,
+        "kind": kind.removeprefix("PROVIDER_KIND_").lower(),
+        "base_url": provider.settings.base_url,
+        "usable": provider.usable,
+        "credential": provider.masked_credential,
+    }
+
+
+@providers.command(name="list")
+def list_providers(*, options: Options = Options()) -> None:
+    """Providers, and whether they can be used."""
+    answer = command("ListProviders", catalog_pb2.ListProvidersRequest())
+    show_rows([provider_row(p) for p in answer.providers], as_json=options.json)
+
+
+@providers.command
+def put(
+    provider_id: str,
+    *,
+    base_url: str,
+    name: str = "",
+    kind: Kind = "openai_compatible",
+    credential_required: bool = True,
+    timeout_s: int = 300,
+    options: Options = Options(),
+) -> None:
+    """Registers a provider or changes one."""
+    settings = events_pb2.ProviderSettings(
+        name=name or provider_id,
+        kind=events_pb2.ProviderKind.Value(f"PROVIDER_KIND_{kind.upper()}"),
+        base_url=base_url,
+        enabled=True,
+        credential_required=credential_required,
+        timeout_ms=timeout_s * 1000,
+    )
+    request = catalog_pb2.PutProviderRequest(provider_id=provider_id, settings=settings)
+    show_one(provider_row(command("PutProvider", request)), as_json=options.json)
+
+
+@providers.command
+def set_credential(provider_id: str, *, options: Options = Options()) -> None:
+    """Stores a provider's credential, encrypted; it is asked for, or read from standard input."""
+    if sys.stdin.isatty():
+        secret = getpass.getpass(f"credential of {provider_id}: ")
+    else:
+        secret = sys.stdin.readline().strip()
+    request = catalog_pb2.SetProviderCredentialRequest(provider_id=provider_id, credential=secret)
+    show_one(provider_row(command("SetProviderCredential", request)), as_json=options.json)
+
+
+@providers.command
+def remove_credential(provider_id: str, *, options: Options = Options()) -> None:
+    """Forgets a provider's credential; its models are no longer served."""
+    request = catalog_pb2.RemoveProviderCredentialRequest(provider_id=provider_id)
+    show_one(provider_row(command("RemoveProviderCredential", request)), as_json=options.json)
