@@ -1,0 +1,157 @@
+"""Billing's lending in memory: the twin of `grants_grpc`, exact to the nano-dollar.
+
+For tests and simulations of the worker's side. It knows balances and key caps, lends once per
+grant id, takes grants back once, and can be told to be away or to lose its answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from services.common.clock import Clock
+from services.common.errors import Conflict, NotFound, Unavailable
+from services.common.ids import AccountId, GrantId, KeyId
+from services.gateway.budget.ports import (
+    BindingLimit,
+    Grant,
+    GrantRequest,
+    GrantTotal,
+    Refusal,
+)
+
+
+@dataclass(slots=True)
+class LentByMemory:
+    """One grant as billing sees it."""
+
+    request: GrantRequest
+    grant: Grant
+    spent_nanousd: int | None = None
+    settled_nanousd: int = 0
+
+    @property
+    def open(self) -> bool:
+        """True until the worker gave it back."""
+        return self.spent_nanousd is None
+
+    @property
+    def held_nanousd(self) -> int:
+        """What it takes from what is available: its amount, later what is spent but not settled."""
+        if self.spent_nanousd is None:
+            return max(0, self.grant.amount_nanousd - self.settled_nanousd)
+        return max(0, self.spent_nanousd - self.settled_nanousd)
+
+
+class MemoryGrants:
+    """Implements `budget.ports.Grants`. An unknown account has no money, an unknown key no cap."""
+
+    def __init__(self, *, clock: Clock, lifetime_s: float = 60.0, share: int = 4) -> None:
+        self._clock = clock
+        self._lifetime_ms = int(lifetime_s * 1000)
+        # A grant beyond what is needed is never more than this part of what is available.
+        self._share = share
+        self.balances: dict[AccountId, int] = {}
+        self.caps: dict[KeyId, int] = {}
+        self.key_spent: dict[KeyId, int] = {}
+        self.inactive: set[KeyId] = set()
+        self.lent: dict[GrantId, LentByMemory] = {}
+        self.open_calls = 0
+        self.close_calls = 0
+        # While `away` nothing is done; while `answers_lost` everything is done and nothing said.
+        self.away = False
+        self.answers_lost = False
+        # How long an answer takes, by the clock.
+        self.latency_s = 0.0
+
+    async def open(self, request: GrantRequest, *, timeout_s: float) -> Grant | Refusal:
+        """Lends, or refuses; the same id twice gets the same answer."""
+        self.open_calls += 1
+        with self._wire():
+            if self.latency_s:
+                await self._clock.sleep(min(self.latency_s, timeout_s))
+                if self.latency_s > timeout_s:
+                    raise Unavailable("billing is slow")
+            return self._open(request)
+
+    async def close(self, total: GrantTotal, *, timeout_s: float) -> int:  # noqa: ARG002 - it answers at once
+        """Takes a grant back; the same figures twice are one closing."""
+        self.close_calls += 1
+        with self._wire():
+            lent = self.lent.get(total.grant_id)
+            if lent is None:
+                raise NotFound(f"no grant {total.grant_id}")
+            if lent.request.account_id != total.account_id:
+                raise NotFound(f"no grant {total.grant_id} of {total.account_id}")
+            if lent.spent_nanousd not in (None, total.spent_nanousd):
+                raise Conflict(f"{total.grant_id} was closed with {lent.spent_nanousd}")
+            lent.spent_nanousd = total.spent_nanousd
+            return max(0, lent.grant.amount_nanousd - total.spent_nanousd)
+
+    def book(self, grant_id: GrantId, cost_nanousd: int) -> None:
+        """Books one usage event: what settlement does on the other side."""
+        lent = self.lent[grant_id]
+        lent.settled_nanousd += cost_nanousd
+        request = lent.request
+        self.balances[request.account_id] -= cost_nanousd
+        self.key_spent[request.key_id] = self.key_spent.get(request.key_id, 0) + cost_nanousd
+
+    def granted_nanousd(self, account_id: AccountId) -> int:
+        """Held by all grants of the account."""
+        return sum(
+            lent.held_nanousd
+            for lent in self.lent.values()
+            if lent.request.account_id == account_id
+        )
+
+    @property
+    def open_grants(self) -> list[GrantId]:
+        """What no worker has given back."""
+        return [grant_id for grant_id, lent in self.lent.items() if lent.open]
+
+    @contextmanager
+    def _wire(self) -> Iterator[None]:
+        if self.away:
+            raise Unavailable("billing is away")
+        yield
+        if self.answers_lost:
+            raise Unavailable("the answer was lost")
+
+    def _open(self, request: GrantRequest) -> Grant | Refusal:
+        lent = self.lent.get(request.grant_id)
+        if lent is not None:
+            if lent.request != request:
+                raise Conflict(f"{request.grant_id} was another request")
+            return lent.grant
+        if request.key_id in self.inactive:
+            return Refusal("key_inactive", held=False, retry_after_ms=0, available_nanousd=0)
+        limit, total, granted = self._binding(request)
+        available = max(0, total - granted)
+        least = request.least_nanousd or request.needed_nanousd
+        if available < least:
+            held = total >= least
+            return Refusal(limit, held, 50 if held else 0, available)
+        share = max(request.needed_nanousd, available // self._share)
+        amount = min(request.wanted_nanousd, share, available)
+        expires_at_ms = self._clock.now_ms() + self._lifetime_ms
+        grant = Grant(request.grant_id, amount, expires_at_ms)
+        self.lent[request.grant_id] = LentByMemory(request, grant)
+        return grant
+
+    def _binding(self, request: GrantRequest) -> tuple[BindingLimit, int, int]:
+        """The limit with the least available: its name, what is not spent, what of that is held."""
+        total = self.balances.get(request.account_id, 0)
+        granted = self.granted_nanousd(request.account_id)
+        cap = self.caps.get(request.key_id)
+        if cap is None:
+            return "balance", total, granted
+        key_total = cap - self.key_spent.get(request.key_id, 0)
+        key_granted = sum(
+            lent.held_nanousd
+            for lent in self.lent.values()
+            if lent.request.key_id == request.key_id
+        )
+        if key_total - key_granted < total - granted:
+            return "key_cap", key_total, key_granted
+        return "balance", total, granted
