@@ -1,4 +1,5 @@
-"""The errors of the product: each has a stable code, a status for each edge, and says whether to try again.
+"""The errors of the product: each has a stable code, a status for each edge, and says whether to
+try again.
 
 AppError
   InvalidArgument        422 / INVALID_ARGUMENT      validation_error: names the field that is wrong
@@ -9,9 +10,9 @@ AppError
     ModelNotFound        404 / NOT_FOUND             model_not_found
   Conflict               409 / ALREADY_EXISTS        conflict
   ConcurrencyConflict    409 / ABORTED               conflict: another writer was first; retryable
-  SpendLimitExceeded     402 / RESOURCE_EXHAUSTED    spend_limit_exceeded: names the limit, held or gone
+  SpendLimitExceeded     402 / RESOURCE_EXHAUSTED    spend_limit_exceeded: names the limit
   RateLimitExceeded      429 / RESOURCE_EXHAUSTED    rate_limit_exceeded
-  Unavailable            503 / UNAVAILABLE           service_unavailable: a part of ours is away; retryable
+  Unavailable            503 / UNAVAILABLE           service_unavailable: retryable
   UpstreamError          502 / UNAVAILABLE           upstream_error
     ProviderNotAvailable 503 / UNAVAILABLE           provider_not_available
     GatewayTimeout       504 / DEADLINE_EXCEEDED     gateway_timeout
@@ -27,7 +28,7 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One thing that is wrong with the input: where (`loc`), what kind (`type`), in words (`msg`)."""
+    """One thing that is wrong with the input: where (`loc`), of what kind, in words."""
 
     loc: tuple[str | int, ...]
     msg: str

@@ -1,6 +1,8 @@
-"""Identifiers: ULIDs (48 bits of milliseconds, 80 random bits, Crockford base 32) behind a prefix that says what it is.
+"""Identifiers: ULIDs (48 bits of milliseconds, 80 random bits, Crockford base 32) behind a prefix
+that says what it is.
 
-The typed names below are what the rest of the code passes around; a plain `str` with an id in it stops at an edge.
+The typed names below are what the rest of the code passes around; a plain `str` with an id in it
+stops at an edge.
 """
 
 from __future__ import annotations
@@ -49,5 +51,7 @@ def is_ulid(text: str) -> bool:
 
 
 def new_id(prefix: str, now_ms: int | None = None) -> str:
-    """A new id such as `acc_01J...`; prefixes in use: acc, usr, key, ses, gr, use, req, evt, tx, prv, pv."""
+    """A new id such as `acc_01J...`; prefixes in use: acc, usr, key, ses, gr, use, req, evt, tx,
+    prv, pv.
+    """
     return f"{prefix}_{ulid(now_ms)}"

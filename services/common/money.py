@@ -1,7 +1,7 @@
 """Money: integers of nano-dollars, and the one function that turns tokens and a price into a cost.
 
-1 USD = 1,000,000,000 nano-dollars. Rates are nano-dollars per million tokens. Gateway and billing both call
-`cost_nanousd`; nothing else in the repository multiplies tokens by a rate.
+1 USD = 1,000,000,000 nano-dollars. Rates are nano-dollars per million tokens. Gateway and billing
+both call `cost_nanousd`; nothing else in the repository multiplies tokens by a rate.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ PROMPT_KINDS = frozenset(
     {TokenKind.PROMPT, TokenKind.CACHED_PROMPT, TokenKind.CACHE_WRITE, TokenKind.AUDIO_PROMPT}
 )
 
-# Where a price names no rate of its own for a kind, these tokens are billed at the rate of that other kind.
+# Where a price names no rate of its own for a kind, these tokens are billed at the rate of that
+# other kind.
 FALLBACK_KIND: Mapping[TokenKind, TokenKind] = {
     TokenKind.CACHED_PROMPT: TokenKind.PROMPT,
     TokenKind.CACHE_WRITE: TokenKind.PROMPT,
@@ -88,7 +89,9 @@ class Price:
         )
 
     def rate(self, kind: TokenKind, prompt_tokens: int) -> int:
-        """Nano-dollars per million tokens of `kind`; 0 where neither it nor its fallback is priced."""
+        """Nano-dollars per million tokens of `kind`; 0 where neither it nor its fallback is
+        priced.
+        """
         own = self.rates.get(kind)
         if own is None and kind in FALLBACK_KIND:
             own = self.rates.get(FALLBACK_KIND[kind])
@@ -96,10 +99,11 @@ class Price:
 
 
 def cost_nanousd(quantities: Mapping[TokenKind, int], price: Price) -> int:
-    """The cost of one request: the exact sum of quantity x rate, divided once, rounded half up once.
+    """The cost of one request: the exact sum of quantity x rate, divided once, rounded half up
+    once.
 
-    `quantities` are token counts by kind, disjoint (cached tokens are not counted again as prompt tokens).
-    Raises ValueError on a negative quantity.
+    `quantities` are token counts by kind, disjoint (cached tokens are not counted again as prompt
+    tokens). Raises ValueError on a negative quantity.
     """
     prompt_tokens = sum(n for kind, n in quantities.items() if kind in PROMPT_KINDS)
     total = 0
@@ -113,7 +117,8 @@ def cost_nanousd(quantities: Mapping[TokenKind, int], price: Price) -> int:
 def nanousd_from_usd(text: str) -> int:
     """Nano-dollars from a decimal string of dollars, for instance "12.5" or "0.000000001".
 
-    Raises ValueError where it is not a finite decimal, is finer than a nano-dollar, or does not fit 64 bits.
+    Raises ValueError where it is not a finite decimal, is finer than a nano-dollar, or does not fit
+    64 bits.
     """
     try:
         amount = Decimal(text.strip()).scaleb(9)
@@ -128,7 +133,9 @@ def nanousd_from_usd(text: str) -> int:
 
 
 def usd_from_nanousd(amount_nanousd: int, *, places_min: int = 2) -> str:
-    """A decimal string of dollars, exact, with at least `places_min` places: 1_500_000_000 -> "1.50"."""
+    """A decimal string of dollars, exact, with at least `places_min` places: 1_500_000_000 ->
+    "1.50".
+    """
     sign = "-" if amount_nanousd < 0 else ""
     whole, rest = divmod(abs(amount_nanousd), NANOUSD_PER_USD)
     digits = f"{rest:09d}".rstrip("0").ljust(places_min, "0")

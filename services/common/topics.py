@@ -1,7 +1,7 @@
 """The table of topics: the one place from which they are created, documented and checked.
 
-`docs/events.md` is generated from it; `mesh topics create` makes them. Cleanup `delete` keeps by time, `compact` keeps
-the newest message of each key, and retention -1 keeps for ever.
+`docs/events.md` is generated from it; `mesh topics create` makes them. Cleanup `delete` keeps by
+time, `compact` keeps the newest message of each key, and retention -1 keeps for ever.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ FOREVER_MS = -1
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One topic: what its messages are keyed by, how they are kept, who writes and who reads them."""
+    """One topic: what keys its messages, how they are kept, who writes and who reads them."""
 
     name: str
     key: str
@@ -38,8 +38,8 @@ LEDGER = Topic(
     "mesh.ledger.v1", "account_id", 6, "delete", FOREVER_MS,
     ("billing",), ("usage", "audit", "rebuilds"),
     (
-        "billing.TransactionPosted", "billing.GrantOpened", "billing.GrantClosed", "billing.GrantExpired",
-        "billing.GrantResolved", "billing.KeyCapSet",
+        "billing.TransactionPosted", "billing.GrantOpened", "billing.GrantClosed",
+        "billing.GrantExpired", "billing.GrantResolved", "billing.KeyCapSet",
     ),
     "Every event of the ledger, in the order of each account's journal.",
 )  # fmt: skip
@@ -53,9 +53,10 @@ ACCOUNTS = Topic(
     "mesh.accounts.v1", "account_id", 6, "delete", FOREVER_MS,
     ("accounts",), ("usage", "rebuilds"),
     (
-        "accounts.AccountOpened", "accounts.AccountSuspended", "accounts.AccountResumed", "accounts.UserSignedUp",
-        "accounts.PasswordChanged", "accounts.MemberAdded", "accounts.MemberRoleChanged", "accounts.MemberRemoved",
-        "accounts.SessionStarted", "accounts.SessionEnded", "accounts.KeyIssued", "accounts.KeyChanged",
+        "accounts.AccountOpened", "accounts.AccountSuspended", "accounts.AccountResumed",
+        "accounts.UserSignedUp", "accounts.PasswordChanged", "accounts.MemberAdded",
+        "accounts.MemberRoleChanged", "accounts.MemberRemoved", "accounts.SessionStarted",
+        "accounts.SessionEnded", "accounts.KeyIssued", "accounts.KeyChanged",
         "accounts.KeySuspended", "accounts.KeyResumed", "accounts.KeyRotated",
     ),
     "Every event of accounts, users, members, sessions and keys.",

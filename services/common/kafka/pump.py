@@ -1,0 +1,253 @@
+"""The pump: carries a topic into a target whose position is stored with its data.
+
+For each assigned partition: claim it (a new epoch shuts out the owner before), seek to the target's
+own position, then fetch and apply one batch after the other. Partitions are worked at the same
+time, each strictly in order; a batch that is not applied yet holds up the fetching of its
+partition, so that memory stays bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass
+
+from services.common.errors import AppError, Unavailable
+from services.common.kafka.ports import (
+    Batch,
+    Claim,
+    LogMessage,
+    LogSource,
+    OffsetOutOfRange,
+    PumpTarget,
+    StaleEpoch,
+)
+from services.common.kafka.source import KafkaSource
+from services.common.retry import Backoff
+from services.common.telemetry import get_logger, metrics
+from services.common.topics import Topic
+
+_FETCH_TIMEOUT_S = 1.0
+_COMMIT_EVERY_S = 1.0
+_RETRY_FIRST_S = 0.1
+_RETRY_MAX_S = 5.0
+
+_log = get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Owned:
+    """One partition that is ours: its worker, and how far it was applied."""
+
+    worker: asyncio.Task[None] | None = None
+    next_offset: int | None = None
+    committed: int | None = None
+
+
+class Pump:
+    """Runs until cancelled. `ready` is set once its first assignment is claimed."""
+
+    def __init__(
+        self,
+        *,
+        topic: Topic | str,
+        group: str,
+        target: PumpTarget,
+        bootstrap: str = "",
+        batch_max: int = 500,
+        linger_s: float = 0.02,
+        source: LogSource | None = None,
+    ) -> None:
+        """`source` takes the place of Kafka at `bootstrap`; a batch is applied when full or
+        `linger_s` old.
+        """
+        self._topic = topic.name if isinstance(topic, Topic) else topic
+        self._group = group
+        self._target = target
+        self._batch_max = batch_max
+        self._linger_s = linger_s
+        self._source = source or KafkaSource(bootstrap=bootstrap, topic=self._topic, group=group)
+        self._owned: dict[int, _Owned] = {}
+        self._failure: asyncio.Future[None] | None = None
+        self.ready = asyncio.Event()
+
+    async def run(self) -> None:
+        """Pumps until cancelled. Raises GapDetected, OffsetOutOfRange and whatever else the target
+        does not take.
+
+        A stale epoch and a log that is away are no reasons to end: the group is joined again after
+        a pause.
+        """
+        backoff = Backoff(first_s=_RETRY_FIRST_S, max_s=_RETRY_MAX_S)
+        while True:
+            started_s = time.monotonic()
+            try:
+                await self._member()
+            except (StaleEpoch, Unavailable) as error:
+                if time.monotonic() - started_s > 2 * _RETRY_MAX_S:
+                    backoff.reset()
+                pause_s = backoff.next_s()
+                metrics.PUMP_REJOINS.labels(self._topic, self._group).inc()
+                _log.warning(
+                    "pump joins again",
+                    topic=self._topic,
+                    error=str(error),
+                    pause_s=round(pause_s, 3),
+                )
+                await asyncio.sleep(pause_s)
+
+    def lag(self) -> int:
+        """Messages of our partitions that are not applied yet, as far as is known."""
+        total = 0
+        for partition, owned in self._owned.items():
+            end = self._source.end(partition)
+            if end is not None and owned.next_offset is not None:
+                total += max(0, end - owned.next_offset)
+        return total
+
+    async def revoked(self, partitions: frozenset[int]) -> None:
+        """Called by the source: stops the workers of these partitions and waits for them."""
+        await self._drop(partitions)
+
+    async def assigned(self, partitions: frozenset[int]) -> None:
+        """Called by the source: starts a worker for each partition."""
+        await self._drop(frozenset(self._owned))
+        for partition in sorted(partitions):
+            owned = self._owned[partition] = _Owned()
+            owned.worker = asyncio.create_task(
+                self._work(partition, owned), name=f"pump-{self._topic}-{partition}"
+            )
+        if not partitions:
+            self.ready.set()
+
+    async def _member(self) -> None:
+        """One membership of the group, until something ends it."""
+        self._failure = asyncio.get_running_loop().create_future()
+        try:
+            await self._source.start(self)
+            while not self._failure.done():
+                await asyncio.wait([self._failure], timeout=_COMMIT_EVERY_S)
+                await self._commit()
+            self._failure.result()
+        finally:
+            await self._drop(frozenset(self._owned))
+            await self._commit()
+            if not self._failure.done():
+                self._failure.cancel()
+            elif not self._failure.cancelled():
+                self._failure.exception()
+            await self._source.stop()
+
+    async def _drop(self, partitions: frozenset[int]) -> None:
+        dropped = [(p, self._owned.pop(p)) for p in sorted(partitions) if p in self._owned]
+        for _, owned in dropped:
+            if owned.worker is not None:
+                owned.worker.cancel()
+        for partition, owned in dropped:
+            if owned.worker is not None and owned.worker is not asyncio.current_task():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await owned.worker
+            with contextlib.suppress(KeyError):
+                metrics.PUMP_LAG.remove(self._topic, self._group, str(partition))
+
+    async def _work(self, partition: int, owned: _Owned) -> None:
+        try:
+            await self._carry(partition, owned)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - it ends the whole pump
+            if self._failure is not None and not self._failure.done():
+                self._failure.set_exception(error)
+
+    async def _carry(self, partition: int, owned: _Owned) -> None:
+        claim = await self._claim(partition)
+        owned.next_offset = claim.next_offset
+        await self._source.seek(partition, claim.next_offset)
+        if all(other.next_offset is not None for other in self._owned.values()):
+            self.ready.set()
+        while True:
+            messages = await self._fetch(partition)
+            self._measure(partition, owned)
+            if not messages:
+                continue
+            if messages[0].offset < owned.next_offset:
+                start, end = await self._source.bounds(partition)
+                raise OffsetOutOfRange(
+                    self._topic, partition, stored=owned.next_offset, start=start, end=end
+                )
+            batch = Batch(self._topic, partition, claim.epoch, tuple(messages))
+            await self._apply(batch)
+            owned.next_offset = batch.last_offset + 1
+            self._measure(partition, owned)
+            metrics.PUMP_APPLIED.labels(self._topic, self._group).inc(len(messages))
+
+    async def _claim(self, partition: int) -> Claim:
+        backoff = Backoff(first_s=_RETRY_FIRST_S, max_s=_RETRY_MAX_S)
+        while True:
+            try:
+                claim = (await self._target.claim(self._topic, [partition]))[partition]
+                start, end = await self._source.bounds(partition)
+            except AppError as error:
+                await self._pause(error, backoff, partition)
+                continue
+            if not start <= claim.next_offset <= end:
+                raise OffsetOutOfRange(
+                    self._topic, partition, stored=claim.next_offset, start=start, end=end
+                )
+            return claim
+
+    async def _fetch(self, partition: int) -> list[LogMessage]:
+        """One batch: what is there, and what comes within the linger time."""
+        messages = await self._source.fetch(
+            partition, messages_max=self._batch_max, timeout_s=_FETCH_TIMEOUT_S
+        )
+        due_s = time.monotonic() + self._linger_s
+        while messages and len(messages) < self._batch_max:
+            left_s = due_s - time.monotonic()
+            if left_s <= 0:
+                break
+            messages += await self._source.fetch(
+                partition, messages_max=self._batch_max - len(messages), timeout_s=left_s
+            )
+        return messages
+
+    async def _apply(self, batch: Batch) -> None:
+        backoff = Backoff(first_s=_RETRY_FIRST_S, max_s=_RETRY_MAX_S)
+        while True:
+            try:
+                await self._target.apply(batch)
+            except AppError as error:
+                await self._pause(error, backoff, batch.partition)
+            else:
+                return
+
+    async def _pause(self, error: AppError, backoff: Backoff, partition: int) -> None:
+        """Waits before the next try; raises the error where trying again does not help."""
+        if not error.retryable:
+            raise error
+        pause_s = backoff.next_s()
+        metrics.PUMP_RETRIES.labels(self._topic, self._group).inc()
+        _log.warning(
+            "pump tries again",
+            topic=self._topic, partition=partition, error=str(error), pause_s=round(pause_s, 3),
+        )  # fmt: skip
+        await asyncio.sleep(pause_s)
+
+    async def _commit(self) -> None:
+        moved = {
+            partition: owned.next_offset
+            for partition, owned in self._owned.items()
+            if owned.next_offset is not None and owned.next_offset != owned.committed
+        }
+        if moved:
+            await self._source.commit(moved)
+            for partition, offset in moved.items():
+                if partition in self._owned:
+                    self._owned[partition].committed = offset
+
+    def _measure(self, partition: int, owned: _Owned) -> None:
+        end = self._source.end(partition)
+        if end is not None and owned.next_offset is not None:
+            gauge = metrics.PUMP_LAG.labels(self._topic, self._group, str(partition))
+            gauge.set(max(0, end - owned.next_offset))

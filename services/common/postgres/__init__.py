@@ -1,0 +1,20 @@
+"""PostgreSQL plumbing: the pool, migrations, the event store, the outbox relay and consumer
+cursors.
+"""
+
+from services.common.postgres.cursors import PostgresCursors
+from services.common.postgres.event_store import EventStore, Transaction
+from services.common.postgres.migrations import MigrationError, migrate
+from services.common.postgres.outbox import OutboxRelay
+from services.common.postgres.pool import open_pool, translated
+
+__all__ = [
+    "EventStore",
+    "MigrationError",
+    "OutboxRelay",
+    "PostgresCursors",
+    "Transaction",
+    "migrate",
+    "open_pool",
+    "translated",
+]

@@ -1,0 +1,168 @@
+"""The event store: streams of events, the outbox, and one transaction for each handled message."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import asyncpg
+
+from services.common.errors import ConcurrencyConflict
+from services.common.events import EventRecord
+from services.common.postgres.outbox import NOTIFY_CHANNEL
+from services.common.postgres.pool import acquired, translated
+from services.common.telemetry.tracing import current_traceparent
+from services.common.topics import Topic
+
+_VERSIONS = """
+SELECT stream_id, max(stream_version) AS version FROM events WHERE stream_id = ANY($1) GROUP BY 1
+"""
+_INSERT_EVENTS = """
+INSERT INTO events (stream_id, stream_version, event_id, type, version, account_id, occurred_at_ms,
+payload) SELECT * FROM unnest(
+    $1::text[], $2::bigint[], $3::text[], $4::text[], $5::integer[], $6::text[], $7::bigint[],
+    $8::bytea[]
+) WITH ORDINALITY AS r(a, b, c, d, e, f, g, h, n)
+"""
+_INSERT_OUTBOX = """
+WITH rows AS (
+    INSERT INTO outbox (topic, key, value, traceparent)
+    SELECT topic, key, value, traceparent
+    FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[])
+        WITH ORDINALITY AS r(topic, key, value, traceparent, n)
+    ORDER BY n
+)
+SELECT pg_notify($5, '')
+"""
+
+Append = tuple[str, int, Sequence[EventRecord]]
+
+
+class Transaction:
+    """One open transaction. `connection` is for the read tables, and used by adapters only."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self.connection = connection
+        self._outbox: list[tuple[str, str, bytes | None, str]] = []
+
+    async def load(self, stream_id: str, *, after_version: int = 0) -> list[EventRecord]:
+        """The events of a stream in order, from `after_version` + 1 on; empty where there are
+        none.
+        """
+        rows = await self.connection.fetch(
+            "SELECT payload FROM events WHERE stream_id = $1 AND stream_version > $2"
+            " ORDER BY stream_version",
+            stream_id,
+            after_version,
+        )
+        return [EventRecord.from_bytes(row["payload"]) for row in rows]
+
+    async def append(
+        self, stream_id: str, expected_version: int, records: Sequence[EventRecord]
+    ) -> list[EventRecord]:
+        """Appends to one stream and gives the records with their place in it.
+
+        `expected_version` is the version of its last event, 0 for a new stream; where it is
+        another, another writer was first: ConcurrencyConflict.
+        """
+        return await self.append_many([(stream_id, expected_version, records)])
+
+    async def append_many(self, appends: Sequence[Append]) -> list[EventRecord]:
+        """`append` for many streams in two statements; each stream at most once. All or none."""
+        placed = [
+            replace(record, stream_id=stream_id, stream_version=version)
+            for stream_id, expected, records in appends
+            for version, record in enumerate(records, expected + 1)
+        ]
+        expected_by_stream = {stream_id: expected for stream_id, expected, _ in appends}
+        assert len(expected_by_stream) == len(appends), "a stream was appended to twice in one call"
+        if not placed:
+            return []
+        rows = await self.connection.fetch(_VERSIONS, list(expected_by_stream))
+        actual = {row["stream_id"]: row["version"] for row in rows}
+        for stream_id, expected in expected_by_stream.items():
+            if actual.get(stream_id, 0) != expected:
+                raise ConcurrencyConflict(
+                    f"{stream_id} is at version {actual.get(stream_id, 0)}, not {expected}"
+                )
+        await self._insert(placed)
+        return placed
+
+    async def _insert(self, records: Sequence[EventRecord]) -> None:
+        try:
+            await self.connection.execute(
+                _INSERT_EVENTS,
+                [r.stream_id for r in records],
+                [r.stream_version for r in records],
+                [r.event_id for r in records],
+                [r.type for r in records],
+                [r.version for r in records],
+                [r.account_id for r in records],
+                [r.occurred_at_ms for r in records],
+                [r.to_bytes() for r in records],
+            )
+        except asyncpg.UniqueViolationError as error:
+            if error.constraint_name != "events_stream":
+                raise
+            raise ConcurrencyConflict("another writer appended to the stream first") from error
+
+    async def publish(self, topic: Topic, key: str, value: bytes | None) -> None:
+        """Puts a message into the outbox (None is a tombstone); the relay sends it after the
+        commit, in order.
+        """
+        await self.publish_many([(topic, key, value)])
+
+    async def publish_many(self, rows: Sequence[tuple[Topic, str, bytes | None]]) -> None:
+        """`publish` for many. Rows are written in one statement when the transaction ends.
+
+        Their positions are therefore taken after every lock of the transaction, which is what keeps
+        the messages of one stream in the order of its versions when two transactions are open at
+        once.
+        """
+        traceparent = current_traceparent()
+        self._outbox += [(topic.name, key, value, traceparent) for topic, key, value in rows]
+
+    async def flush(self) -> None:
+        """Writes what was published; called at the end of the transaction."""
+        rows, self._outbox = self._outbox, []
+        if rows:
+            columns: list[list[str | bytes | None]] = [list(c) for c in zip(*rows, strict=True)]
+            await self.connection.execute(_INSERT_OUTBOX, *columns, NOTIFY_CHANNEL)
+
+
+class EventStore:
+    """The events of one service."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """One handled message: commits at exit, rolls back on any error.
+
+        Raises Unavailable where PostgreSQL is away (also where it is not known whether the commit
+        happened) and ConcurrencyConflict where another transaction was first.
+        """
+        with translated():
+            async with acquired(self._pool) as connection, connection.transaction():
+                transaction = Transaction(connection)
+                yield transaction
+                await transaction.flush()
+
+    async def read_all(self, *, batch_size: int = 1000) -> AsyncIterator[EventRecord]:
+        """Every event in the order of its recording: for rebuilds, while nothing else writes."""
+        position = 0
+        while True:
+            with translated():
+                rows = await self._pool.fetch(
+                    "SELECT global_position, payload FROM events WHERE global_position > $1"
+                    " ORDER BY global_position LIMIT $2",
+                    position,
+                    batch_size,
+                )
+            for row in rows:
+                yield EventRecord.from_bytes(row["payload"])
+            if len(rows) < batch_size:
+                return
+            position = rows[-1]["global_position"]

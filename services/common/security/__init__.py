@@ -1,0 +1,1 @@
+"""Service tokens and who they speak for."""
