@@ -1,0 +1,1 @@
+"""The only place of billing that knows SQL, Kafka and protobuf events."""

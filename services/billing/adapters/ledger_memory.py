@@ -1,0 +1,191 @@
+"""The ledger in memory: the twin of the PostgreSQL store, for tests and the simulator.
+
+One unit of work runs at a time, on copies; what it wrote is taken over at its end or not at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from services.billing.adapters.events_pb import balance_record, record_from_recorded, stream_of
+from services.billing.domain.book import Book, DayRef, KeyRef, Recorded, TotalRef
+from services.billing.domain.events import TransactionPosted
+from services.billing.domain.state import Grant, KeyAccount, Wallet
+from services.billing.ports import LedgerUnit
+from services.common.errors import ConcurrencyConflict, Unavailable
+from services.common.events import EventRecord
+from services.common.ids import AccountId, GrantId, UsageId
+from services.common.kafka import Batch, Claim, GapDetected, LogMessage, StaleEpoch
+from services.common.topics import BALANCES, KEYS, LEDGER, Topic
+
+OutboxRow = tuple[Topic, str, bytes]
+
+
+@dataclass(slots=True)
+class LedgerTables:
+    """Everything the store keeps; `events` are in the order of their commits."""
+
+    wallets: dict[AccountId, Wallet] = field(default_factory=dict)
+    grants: dict[GrantId, Grant] = field(default_factory=dict)
+    keys: dict[KeyRef, KeyAccount] = field(default_factory=dict)
+    days: dict[DayRef, int] = field(default_factory=dict)
+    totals: dict[TotalRef, int] = field(default_factory=dict)
+    marks: dict[UsageId, bytes] = field(default_factory=dict)
+    cursors: dict[tuple[str, int], Claim] = field(default_factory=dict)
+    events: list[Recorded] = field(default_factory=list)
+    outbox: list[OutboxRow] = field(default_factory=list)
+
+    def copy(self) -> LedgerTables:
+        """A copy that can be changed without changing this one; the values in it are immutable."""
+        return LedgerTables(
+            dict(self.wallets),
+            dict(self.grants),
+            dict(self.keys),
+            dict(self.days),
+            dict(self.totals),
+            dict(self.marks),
+            dict(self.cursors),
+            list(self.events),
+            list(self.outbox),
+        )
+
+
+class MemoryLedger:
+    """`LedgerStore` in memory. `available` False makes it answer as a store that is away."""
+
+    def __init__(self) -> None:
+        self.tables = LedgerTables()
+        self.available = True
+        self._lock = asyncio.Lock()
+
+    @asynccontextmanager
+    async def unit(self) -> AsyncIterator[LedgerUnit]:
+        """One unit of work. Raises Unavailable, ConcurrencyConflict."""
+        self._check()
+        async with self._lock:
+            tables = self.tables.copy()
+            yield _MemoryUnit(tables)
+            self._check()
+            self.tables = tables
+
+    async def claim(self, topic: str, partitions: Sequence[int]) -> Mapping[int, Claim]:
+        """Takes over partitions with a new epoch each. Raises Unavailable."""
+        self._check()
+        async with self._lock:
+            claims = {}
+            for partition in partitions:
+                before = self.tables.cursors.get((topic, partition), Claim(0, 0))
+                claims[partition] = Claim(before.next_offset, before.epoch + 1)
+                self.tables.cursors[topic, partition] = claims[partition]
+            return claims
+
+    async def lapsed_grants(self, expired_before_ms: int, limit: int) -> list[Grant]:
+        """Open grants that expired before this moment. Raises Unavailable."""
+        self._check()
+        lapsed = [
+            grant
+            for grant in self.tables.grants.values()
+            if grant.status == "open" and grant.expires_at_ms <= expired_before_ms
+        ]
+        return sorted(lapsed, key=lambda grant: grant.expires_at_ms)[:limit]
+
+    def _check(self) -> None:
+        if not self.available:
+            raise Unavailable("the ledger's store is away")
+
+
+class _MemoryUnit:
+    """`LedgerUnit` over one copy of the tables."""
+
+    def __init__(self, tables: LedgerTables) -> None:
+        self._tables = tables
+
+    async def advance(self, batch: Batch) -> Sequence[LogMessage]:
+        place = (batch.topic, batch.partition)
+        claim = self._tables.cursors.get(place, Claim(0, 0))
+        if claim.epoch != batch.epoch or not claim.epoch:
+            raise StaleEpoch(batch.topic, batch.partition, batch.epoch)
+        todo = [message for message in batch.messages if message.offset >= claim.next_offset]
+        if not todo:
+            return []
+        if batch.topic != KEYS.name:
+            for expected, message in enumerate(todo, claim.next_offset):
+                if message.offset != expected:
+                    raise GapDetected(batch.topic, batch.partition, expected, message.offset)
+        self._tables.cursors[place] = Claim(todo[-1].offset + 1, claim.epoch)
+        return todo
+
+    async def wallets(self, accounts: Collection[AccountId]) -> dict[AccountId, Wallet]:
+        found = self._tables.wallets
+        return {account: found[account] for account in sorted(accounts) if account in found}
+
+    async def ensure_wallets(self, accounts: Collection[AccountId]) -> None:
+        for account in accounts:
+            self._tables.wallets.setdefault(account, Wallet(account))
+
+    async def grants(self, ids: Collection[GrantId]) -> dict[GrantId, Grant]:
+        found = self._tables.grants
+        return {one: found[one] for one in ids if one in found}
+
+    async def keys(self, refs: Collection[KeyRef]) -> dict[KeyRef, KeyAccount]:
+        return {ref: self._tables.keys[ref] for ref in refs if ref in self._tables.keys}
+
+    async def window_spend(self, first_days: Mapping[KeyRef, int]) -> dict[KeyRef, int]:
+        spent = dict.fromkeys(first_days, 0)
+        for (account, key, day), amount in self._tables.days.items():
+            if day >= first_days.get((account, key), day + 1):
+                spent[account, key] += amount
+        return spent
+
+    async def mark_usage(self, hashes: Mapping[UsageId, bytes]) -> dict[UsageId, bytes]:
+        marks = self._tables.marks
+        before = {usage_id: marks[usage_id] for usage_id in hashes if usage_id in marks}
+        marks |= {usage_id: one for usage_id, one in hashes.items() if usage_id not in before}
+        return before
+
+    async def transaction(
+        self, account_id: AccountId, idempotency_key: str
+    ) -> TransactionPosted | None:
+        for recorded in self._tables.events:
+            event = recorded.event
+            if (
+                isinstance(event, TransactionPosted)
+                and event.account_id == account_id
+                and event.idempotency_key == idempotency_key
+            ):
+                return event
+        return None
+
+    async def save(self, book: Book) -> None:
+        tables = self._tables
+        for grant_id in book.grants_touched:
+            before = tables.grants.get(grant_id)
+            if before is not None and before.account_id != book.grants[grant_id].account_id:
+                raise ConcurrencyConflict("another transaction was first")
+            tables.grants[grant_id] = book.grants[grant_id]
+        tables.wallets |= {one: book.wallets[one] for one in book.wallets_touched}
+        tables.keys |= {ref: book.keys[ref] for ref in book.keys_touched}
+        for day, amount in book.day_spend.items():
+            tables.days[day] = tables.days.get(day, 0) + amount
+        for total, amount in book.totals.items():
+            tables.totals[total] = tables.totals.get(total, 0) + amount
+        ordered = sorted(book.recorded, key=lambda recorded: recorded.event.account_id)
+        tables.events += ordered
+        for recorded in ordered:
+            record = record_from_recorded(recorded)
+            tables.outbox.append((LEDGER, record.account_id, record.to_bytes()))
+        for account in sorted(book.wallets_touched):
+            value = balance_record(book.wallets[account]).to_bytes()
+            tables.outbox.append((BALANCES, account, value))
+
+
+def records_of(tables: LedgerTables, account_id: AccountId) -> list[EventRecord]:
+    """The records of one account's stream."""
+    return [
+        record
+        for record in map(record_from_recorded, tables.events)
+        if record.stream_id == stream_of(account_id)
+    ]

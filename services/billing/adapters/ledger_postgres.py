@@ -1,0 +1,214 @@
+"""The ledger in PostgreSQL: locks, reads and set-based writes. Decides nothing.
+
+Every writer locks the wallets it touches, in account order, before it reads anything else. That
+lock is what makes a decision valid while it is written, in one process or in many; it also gives
+each stream one writer at a time, so that its versions have no gaps and its outbox rows stay in
+order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from itertools import groupby
+
+import asyncpg
+
+from services.billing.adapters import ledger_sql as sql
+from services.billing.adapters.events_pb import (
+    balance_record,
+    record_from_recorded,
+    stream_of,
+    transaction_from_pb,
+)
+from services.billing.domain.book import Book, KeyRef
+from services.billing.domain.events import TransactionPosted
+from services.billing.domain.state import Grant, KeyAccount, Wallet
+from services.billing.ports import LedgerUnit
+from services.common.errors import ConcurrencyConflict, InternalError, Unavailable
+from services.common.events import EventRecord
+from services.common.ids import AccountId, GrantId, UsageId
+from services.common.kafka import Batch, Claim, LogMessage
+from services.common.pb.mesh.events.v1 import ledger_pb2
+from services.common.postgres import EventStore, PostgresCursors, Transaction, translated
+from services.common.telemetry import get_logger
+from services.common.topics import BALANCES, LEDGER, Topic
+
+log = get_logger(__name__)
+
+
+class PostgresLedger:
+    """`LedgerStore` over a pool; no unit of work may last longer than `unit_timeout_s`."""
+
+    def __init__(self, pool: asyncpg.Pool, *, unit_timeout_s: float) -> None:
+        self._pool = pool
+        self._events = EventStore(pool)
+        self._cursors = PostgresCursors(pool)
+        self._unit_timeout_s = unit_timeout_s
+
+    @asynccontextmanager
+    async def unit(self) -> AsyncIterator[LedgerUnit]:
+        """One transaction. Raises Unavailable, ConcurrencyConflict, InternalError."""
+        try:
+            async with asyncio.timeout(self._unit_timeout_s):
+                async with self._events.transaction() as transaction:
+                    yield _PostgresUnit(transaction, self._cursors)
+        except TimeoutError as error:
+            raise Unavailable("the ledger's store did not answer in time") from error
+        except asyncpg.PostgresError as error:
+            log.exception("ledger_store_refused")
+            raise InternalError("the ledger's store refused a write") from error
+
+    async def claim(self, topic: str, partitions: Sequence[int]) -> Mapping[int, Claim]:
+        """Takes over partitions with a new epoch each. Raises Unavailable."""
+        return await self._cursors.claim(topic, partitions)
+
+    async def lapsed_grants(self, expired_before_ms: int, limit: int) -> list[Grant]:
+        """Open grants that expired before this moment. Raises Unavailable."""
+        with translated():
+            rows = await self._pool.fetch(sql.LAPSED_GRANTS, expired_before_ms, limit)
+        return [sql.grant_from_row(row) for row in rows]
+
+
+class _PostgresUnit:
+    """`LedgerUnit` over one transaction."""
+
+    def __init__(self, transaction: Transaction, cursors: PostgresCursors) -> None:
+        self._transaction = transaction
+        self._connection = transaction.connection
+        self._cursors = cursors
+        self._log_hashes: dict[AccountId, bytes] = {}
+
+    async def advance(self, batch: Batch) -> Sequence[LogMessage]:
+        return await self._cursors.advance(self._connection, batch)
+
+    async def wallets(self, accounts: Collection[AccountId]) -> dict[AccountId, Wallet]:
+        rows = await self._connection.fetch(sql.LOCK_WALLETS, list(accounts))
+        self._log_hashes |= {row["account_id"]: row["log_hash"] for row in rows}
+        return {row["account_id"]: sql.wallet_from_row(row) for row in rows}
+
+    async def ensure_wallets(self, accounts: Collection[AccountId]) -> None:
+        await self._connection.execute(sql.ENSURE_WALLETS, list(accounts))
+
+    async def grants(self, ids: Collection[GrantId]) -> dict[GrantId, Grant]:
+        if not ids:
+            return {}
+        rows = await self._connection.fetch(sql.GRANTS, list(ids))
+        return {row["grant_id"]: sql.grant_from_row(row) for row in rows}
+
+    async def keys(self, refs: Collection[KeyRef]) -> dict[KeyRef, KeyAccount]:
+        if not refs:
+            return {}
+        rows = await self._connection.fetch(sql.KEYS, *_columns(list(refs)))
+        return {(row["account_id"], row["key_id"]): sql.key_from_row(row) for row in rows}
+
+    async def window_spend(self, first_days: Mapping[KeyRef, int]) -> dict[KeyRef, int]:
+        if not first_days:
+            return {}
+        wanted = [(account, key, day) for (account, key), day in first_days.items()]
+        rows = await self._connection.fetch(sql.WINDOW_SPEND, *_columns(wanted))
+        return {(row["account_id"], row["key_id"]): int(row["spent"]) for row in rows}
+
+    async def mark_usage(self, hashes: Mapping[UsageId, bytes]) -> dict[UsageId, bytes]:
+        # In one order everywhere, so that two batches with the same ids cannot block each other.
+        marks = sorted(hashes.items())
+        rows = await self._connection.fetch(sql.MARK_USAGE, *_columns(marks))
+        new = {row["usage_id"] for row in rows}
+        if len(new) == len(marks):
+            return {}
+        repeated = [usage_id for usage_id in hashes if usage_id not in new]
+        found = await self._connection.fetch(sql.USAGE_MARKS, repeated)
+        return {row["usage_id"]: row["content_hash"] for row in found}
+
+    async def transaction(
+        self, account_id: AccountId, idempotency_key: str
+    ) -> TransactionPosted | None:
+        raw = await self._connection.fetchval(
+            sql.TRANSACTION_BY_KEY, account_id, idempotency_key, stream_of(account_id)
+        )
+        if raw is None:
+            return None
+        message = EventRecord.from_bytes(raw).message()
+        assert isinstance(message, ledger_pb2.TransactionPosted)
+        return transaction_from_pb(message)
+
+    async def save(self, book: Book) -> None:
+        records = [record_from_recorded(recorded) for recorded in book.recorded]
+        # The sort is stable: within a stream the events keep their order.
+        records.sort(key=lambda record: record.account_id)
+        await self._transaction.append_many(
+            [
+                (stream, first.stream_version - 1, [first, *rest])
+                for stream, (first, *rest) in (
+                    (stream, list(group))
+                    for stream, group in groupby(records, key=lambda record: record.stream_id)
+                )
+            ]
+        )
+        values = [record.to_bytes() for record in records]
+        self._chain(records, values)
+        await self._write_tables(book)
+        rows: list[tuple[Topic, str, bytes | None]] = [
+            (LEDGER, record.account_id, value)
+            for record, value in zip(records, values, strict=True)
+        ]
+        for account_id in sorted(book.wallets_touched):
+            balance = balance_record(book.wallets[account_id])
+            rows.append((BALANCES, account_id, balance.to_bytes()))
+        await self._transaction.publish_many(rows)
+
+    def _chain(self, records: Sequence[EventRecord], values: Sequence[bytes]) -> None:
+        for record, value in zip(records, values, strict=True):
+            account_id = AccountId(record.account_id)
+            self._log_hashes[account_id] = log_hash(self._log_hashes[account_id], value)
+
+    async def _write_tables(self, book: Book) -> None:
+        await self._connection.execute(
+            sql.UPDATE_WALLETS,
+            *_columns(
+                [
+                    sql.row_from_wallet(book.wallets[account_id], self._log_hashes[account_id])
+                    for account_id in sorted(book.wallets_touched)
+                ]
+            ),
+        )
+        await self._upsert(
+            sql.ADD_TOTALS, [(*ref, amount) for ref, amount in sorted(book.totals.items())]
+        )
+        await self._upsert(
+            sql.UPSERT_KEYS, [sql.row_from_key(book.keys[ref]) for ref in sorted(book.keys_touched)]
+        )
+        await self._upsert(
+            sql.ADD_DAYS, [(*ref, amount) for ref, amount in sorted(book.day_spend.items())]
+        )
+        await self._upsert(
+            sql.UPSERT_GRANTS,
+            [sql.row_from_grant(book.grants[one]) for one in sorted(book.grants_touched)],
+        )
+        await self._upsert(
+            sql.INSERT_KEYS_OF_JOURNAL,
+            [
+                (recorded.event.account_id, recorded.event.idempotency_key, recorded.version)
+                for recorded in book.recorded
+                if isinstance(recorded.event, TransactionPosted) and not recorded.event.usage_id
+            ],
+        )
+
+    async def _upsert(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
+        if not rows:
+            return
+        status = await self._connection.execute(statement, *_columns(rows))
+        # A row that belongs to another account is left alone by the statement.
+        if status != f"INSERT 0 {len(rows)}":
+            raise ConcurrencyConflict("another transaction was first")
+
+
+def log_hash(previous: bytes, value: bytes) -> bytes:
+    """The chain over whole events: SHA-256 of the hash before and the serialised envelope."""
+    return hashlib.sha256(previous + value).digest()
+
+
+def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
+    return [list(column) for column in zip(*rows, strict=True)]

@@ -1,0 +1,183 @@
+"""The SQL of the ledger's tables, and their rows as values of the domain and back."""
+
+from __future__ import annotations
+
+import asyncpg
+
+from services.billing.domain.events import CapWindow
+from services.billing.domain.state import Grant, KeyAccount, Wallet
+
+LOCK_WALLETS = """
+SELECT account_id, posted_nanousd, granted_nanousd, closing_nanousd, version, sequence, hash,
+       log_hash, updated_at_ms
+FROM wallet WHERE account_id = ANY($1::text[]) ORDER BY account_id FOR UPDATE
+"""
+ENSURE_WALLETS = """
+INSERT INTO wallet (account_id) SELECT a FROM unnest($1::text[]) AS a ORDER BY a
+ON CONFLICT DO NOTHING
+"""
+UPDATE_WALLETS = """
+UPDATE wallet SET posted_nanousd = r.posted, granted_nanousd = r.granted,
+    closing_nanousd = r.closing, version = r.version, sequence = r.sequence, hash = r.hash,
+    log_hash = r.log_hash, updated_at_ms = r.updated_at_ms
+FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
+            $7::bytea[], $8::bytea[], $9::bigint[])
+    AS r(account_id, posted, granted, closing, version, sequence, hash, log_hash, updated_at_ms)
+WHERE wallet.account_id = r.account_id
+"""
+GRANTS = "SELECT * FROM grants WHERE grant_id = ANY($1::text[])"
+LAPSED_GRANTS = """
+SELECT * FROM grants WHERE status = 'open' AND expires_at_ms <= $1 ORDER BY expires_at_ms LIMIT $2
+"""
+UPSERT_GRANTS = """
+INSERT INTO grants (grant_id, account_id, key_id, worker_id, amount_nanousd, opened_at_ms,
+    expires_at_ms, request_hash, settled_nanousd, spent_nanousd, returned_nanousd, status)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[],
+    $7::bigint[], $8::bytea[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[])
+ON CONFLICT (grant_id) DO UPDATE SET settled_nanousd = excluded.settled_nanousd,
+    spent_nanousd = excluded.spent_nanousd, returned_nanousd = excluded.returned_nanousd,
+    status = excluded.status
+WHERE grants.account_id = excluded.account_id
+"""
+KEYS = """
+SELECT k.* FROM key_account AS k
+JOIN unnest($1::text[], $2::text[]) AS r(account_id, key_id) USING (account_id, key_id)
+"""
+UPSERT_KEYS = """
+INSERT INTO key_account (account_id, key_id, spend_cap_nanousd, cap_window, version, active,
+    spent_nanousd, granted_nanousd, closing_nanousd)
+SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::integer[], $5::bigint[],
+    $6::boolean[], $7::bigint[], $8::bigint[], $9::bigint[])
+ON CONFLICT (account_id, key_id) DO UPDATE SET spend_cap_nanousd = excluded.spend_cap_nanousd,
+    cap_window = excluded.cap_window, version = excluded.version, active = excluded.active,
+    spent_nanousd = excluded.spent_nanousd, granted_nanousd = excluded.granted_nanousd,
+    closing_nanousd = excluded.closing_nanousd
+"""
+WINDOW_SPEND = """
+SELECT r.account_id, r.key_id, coalesce(sum(d.spent_nanousd), 0) AS spent
+FROM unnest($1::text[], $2::text[], $3::bigint[]) AS r(account_id, key_id, first_day)
+LEFT JOIN key_day AS d
+    ON d.account_id = r.account_id AND d.key_id = r.key_id AND d.day >= r.first_day
+GROUP BY 1, 2
+"""
+ADD_DAYS = """
+INSERT INTO key_day (account_id, key_id, day, spent_nanousd)
+SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[])
+ON CONFLICT (account_id, key_id, day)
+DO UPDATE SET spent_nanousd = key_day.spent_nanousd + excluded.spent_nanousd
+"""
+ADD_TOTALS = """
+INSERT INTO ledger_total (account_id, ledger_account, balance_nanousd)
+SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[])
+ON CONFLICT (account_id, ledger_account)
+DO UPDATE SET balance_nanousd = ledger_total.balance_nanousd + excluded.balance_nanousd
+"""
+INSERT_KEYS_OF_JOURNAL = """
+INSERT INTO journal_key (account_id, idempotency_key, stream_version)
+SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[])
+"""
+TRANSACTION_BY_KEY = """
+SELECT e.payload FROM journal_key AS k
+JOIN events AS e ON e.stream_id = $3 AND e.stream_version = k.stream_version
+WHERE k.account_id = $1 AND k.idempotency_key = $2
+"""
+MARK_USAGE = """
+INSERT INTO usage_mark (usage_id, content_hash) SELECT * FROM unnest($1::text[], $2::bytea[])
+ON CONFLICT DO NOTHING RETURNING usage_id
+"""
+USAGE_MARKS = "SELECT usage_id, content_hash FROM usage_mark WHERE usage_id = ANY($1::text[])"
+
+
+def wallet_from_row(row: asyncpg.Record) -> Wallet:
+    """A wallet of a row of `wallet`."""
+    return Wallet(
+        row["account_id"],
+        row["posted_nanousd"],
+        row["granted_nanousd"],
+        row["closing_nanousd"],
+        row["version"],
+        row["sequence"],
+        row["hash"],
+        row["updated_at_ms"],
+    )
+
+
+def row_from_wallet(wallet: Wallet, log_hash: bytes) -> tuple[object, ...]:
+    """The parameters of UPDATE_WALLETS."""
+    return (
+        wallet.account_id,
+        wallet.posted_nanousd,
+        wallet.granted_nanousd,
+        wallet.closing_nanousd,
+        wallet.version,
+        wallet.sequence,
+        wallet.hash,
+        log_hash,
+        wallet.updated_at_ms,
+    )
+
+
+def grant_from_row(row: asyncpg.Record) -> Grant:
+    """A grant of a row of `grants`."""
+    return Grant(
+        row["grant_id"],
+        row["account_id"],
+        row["key_id"],
+        row["worker_id"],
+        row["amount_nanousd"],
+        row["opened_at_ms"],
+        row["expires_at_ms"],
+        row["request_hash"],
+        row["settled_nanousd"],
+        row["spent_nanousd"],
+        row["returned_nanousd"],
+        row["status"],
+    )
+
+
+def row_from_grant(grant: Grant) -> tuple[object, ...]:
+    """The parameters of UPSERT_GRANTS."""
+    return (
+        grant.grant_id,
+        grant.account_id,
+        grant.key_id,
+        grant.worker_id,
+        grant.amount_nanousd,
+        grant.opened_at_ms,
+        grant.expires_at_ms,
+        grant.request_hash,
+        grant.settled_nanousd,
+        grant.spent_nanousd,
+        grant.returned_nanousd,
+        grant.status,
+    )
+
+
+def key_from_row(row: asyncpg.Record) -> KeyAccount:
+    """A key of a row of `key_account`."""
+    return KeyAccount(
+        row["account_id"],
+        row["key_id"],
+        row["spend_cap_nanousd"],
+        CapWindow(row["cap_window"]),
+        row["version"],
+        row["active"],
+        row["spent_nanousd"],
+        row["granted_nanousd"],
+        row["closing_nanousd"],
+    )
+
+
+def row_from_key(key: KeyAccount) -> tuple[object, ...]:
+    """The parameters of UPSERT_KEYS."""
+    return (
+        key.account_id,
+        key.key_id,
+        key.spend_cap_nanousd,
+        int(key.window),
+        key.version,
+        key.active,
+        key.spent_nanousd,
+        key.granted_nanousd,
+        key.closing_nanousd,
+    )

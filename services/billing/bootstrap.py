@@ -1,0 +1,157 @@
+"""Puts a billing process together by plain calls; its components are in their order of start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import asyncpg
+
+from services.billing import metrics, views
+from services.billing.adapters.ledger_postgres import PostgresLedger
+from services.billing.config import BillingSettings
+from services.billing.entrypoints import billing, grants
+from services.billing.entrypoints.billing import BillingServicer
+from services.billing.entrypoints.grants import GrantsServicer
+from services.billing.expiry import ExpirySweeper
+from services.billing.grant_desk import GrantDesk
+from services.billing.settlement.keys import KeyCaps
+from services.billing.settlement.settle import UsageSettlement
+from services.common.clock import Clock, SystemClock
+from services.common.errors import AppError
+from services.common.grpc import GrpcServer, TokenVerifier
+from services.common.kafka import DeadLetters, KafkaProducer, Pump
+from services.common.ops import OpsServer
+from services.common.pb.mesh.billing.v1 import billing_pb2_grpc, grants_pb2_grpc
+from services.common.postgres import OutboxRelay, migrate, open_pool
+from services.common.runtime import Component
+from services.common.topics import BILLING_DEAD, KEYS, USAGE
+
+USAGE_GROUP = "billing-usage"
+KEYS_GROUP = "billing-keys"
+_WATCH_EVERY_S = 2.0
+
+
+@dataclass(slots=True)
+class Billing:
+    """A composed process: its components, and the servers whose ports tests ask for."""
+
+    components: list[Component]
+    server: GrpcServer
+    ops: OpsServer
+
+
+class StoreWatch:
+    """Knows whether the database answers, for readiness, and how many grants are unresolved."""
+
+    def __init__(self, pool: asyncpg.Pool, clock: Clock) -> None:
+        self._pool = pool
+        self._clock = clock
+        self.answers = True
+
+    async def run(self) -> None:
+        """Asks every other second until cancelled."""
+        while True:
+            try:
+                metrics.GRANTS_UNRESOLVED.set(await views.unresolved_count(self._pool))
+                self.answers = True
+            except AppError:
+                self.answers = False
+            await self._clock.sleep(_WATCH_EVERY_S)
+
+
+def grant_desk(store: PostgresLedger, clock: Clock, settings: BillingSettings) -> GrantDesk:
+    """The counter for grants, by the settings."""
+    return GrantDesk(
+        store,
+        clock,
+        settings.grant_rules,
+        linger_s=settings.grant_group_linger_s,
+        group_max=settings.grant_group_max,
+        waiting_max=settings.grant_waiting_max,
+        fence_s=settings.key_fence_s,
+        fence_poll_s=settings.key_fence_poll_s,
+    )
+
+
+def grpc_server(
+    store: PostgresLedger, pool: asyncpg.Pool, desk: GrantDesk, *, settings: BillingSettings
+) -> GrpcServer:
+    """The gRPC server with both services."""
+    server = GrpcServer(
+        listen=settings.grpc_listen,
+        verifier=TokenVerifier(settings.service_secret.get_secret_value()),
+        policies=grants.POLICIES | billing.POLICIES,
+    )
+    grants_pb2_grpc.add_GrantsServiceServicer_to_server(GrantsServicer(desk), server.grpc)
+    billing_pb2_grpc.add_BillingServiceServicer_to_server(
+        BillingServicer(store, pool, SystemClock()), server.grpc
+    )
+    server.reflect(grants.SERVICE, billing.SERVICE)
+    return server
+
+
+async def compose(settings: BillingSettings) -> Billing:
+    """Opens and migrates the database and composes the rest. Raises Unavailable, MigrationError."""
+    clock = SystemClock()
+    pool = await open_pool(settings.dsn.get_secret_value(), size_max=settings.pool_size)
+    await migrate(pool, "services.billing")
+    store = PostgresLedger(pool, unit_timeout_s=settings.unit_timeout_s)
+    producer = KafkaProducer(settings.kafka_bootstrap, client_id="billing")
+    relay = OutboxRelay(pool, producer)
+    desk = grant_desk(store, clock, settings)
+    usage_pump, keys_pump = _pumps(store, producer, clock, settings=settings)
+    watch = StoreWatch(pool, clock)
+    sweeper = ExpirySweeper(
+        store,
+        clock,
+        settings.grant_rules,
+        every_s=settings.expiry_every_s,
+        batch_max=settings.expiry_batch_max,
+    )
+    server = grpc_server(store, pool, desk, settings=settings)
+    ops = OpsServer(
+        settings.ops_listen,
+        {
+            "postgres": lambda: watch.answers,
+            "kafka": lambda: producer.connected,
+            "usage": usage_pump.ready.is_set,
+            "keys": keys_pump.ready.is_set,
+        },
+    )
+    components = [
+        Component("ops", ops.start, ops.run, ops.stop),
+        Component("pool", stop=pool.close),
+        Component("producer", producer.start, stop=producer.stop),
+        Component("watch", run=watch.run),
+        Component("relay", run=relay.run),
+        Component("keys", run=keys_pump.run),
+        Component("usage", run=usage_pump.run),
+        Component("expiry", run=sweeper.run),
+        Component("desk", run=desk.run),
+        Component("grpc", server.start, server.run, server.stop),
+    ]
+    return Billing(components, server, ops)
+
+
+def _pumps(
+    store: PostgresLedger, producer: KafkaProducer, clock: Clock, *, settings: BillingSettings
+) -> tuple[Pump, Pump]:
+    dead_letters = DeadLetters(
+        producer, consumer="billing", topic=BILLING_DEAD, limit=settings.dead_letter_limit
+    )
+    usage = Pump(
+        topic=USAGE,
+        group=USAGE_GROUP,
+        target=UsageSettlement(store, dead_letters, clock),
+        bootstrap=settings.kafka_bootstrap,
+        batch_max=settings.usage_batch_max,
+        linger_s=settings.usage_linger_s,
+    )
+    keys = Pump(
+        topic=KEYS,
+        group=KEYS_GROUP,
+        target=KeyCaps(store, dead_letters, clock),
+        bootstrap=settings.kafka_bootstrap,
+        batch_max=settings.keys_batch_max,
+    )
+    return usage, keys

@@ -1,0 +1,64 @@
+"""Billing's settings, read from the environment with the prefix MESH_BILLING_."""
+
+from __future__ import annotations
+
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from services.billing.domain.grants import GrantRules
+from services.common.config import CommonSettings, HostPort
+
+
+class BillingSettings(CommonSettings):
+    """What a billing process reads; times are seconds."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MESH_BILLING_", frozen=True, extra="ignore", validate_default=True
+    )
+
+    dsn: SecretStr = Field(description="PostgreSQL database of billing.")
+    grpc_listen: HostPort = Field(HostPort("127.0.0.1:8202"), description="gRPC address.")
+    ops_listen: HostPort = Field(
+        HostPort("127.0.0.1:8212"), description="Health, readiness and metrics."
+    )
+    pool_size: int = Field(16, ge=4, le=200, description="Connections to PostgreSQL at most.")
+    unit_timeout_s: float = Field(
+        4.0, gt=0, le=60, description="Seconds that one transaction may last."
+    )
+    grant_ttl_s: float = Field(120.0, ge=1, le=86_400, description="Seconds that a grant lives.")
+    grant_grace_s: float = Field(
+        30.0, ge=0, le=86_400, description="Seconds after which a lapsed grant is unresolved."
+    )
+    grant_share_max: int = Field(
+        8, ge=1, le=1_000, description="A grant takes at most one part in so many of the available."
+    )
+    grant_retry_after_s: float = Field(
+        1.0, gt=0, le=60, description="When to ask again where money is held by others."
+    )
+    grant_group_linger_s: float = Field(
+        0.003, ge=0, le=0.1, description="Seconds for which grant calls are collected."
+    )
+    grant_group_max: int = Field(256, ge=1, le=4_096, description="Grant calls in one transaction.")
+    grant_waiting_max: int = Field(8_192, ge=1, description="Grant calls that may wait.")
+    key_fence_s: float = Field(
+        0.5, ge=0, le=5, description="Seconds to wait for the version of a key's settings."
+    )
+    key_fence_poll_s: float = Field(0.025, gt=0, le=1, description="How often to look for it.")
+    expiry_every_s: float = Field(3.0, gt=0, le=600, description="Pause of the expiry sweeper.")
+    expiry_batch_max: int = Field(500, ge=1, le=10_000, description="Grants it takes at once.")
+    usage_batch_max: int = Field(1_000, ge=1, le=10_000, description="Usage events in one batch.")
+    usage_linger_s: float = Field(0.02, ge=0, le=1, description="Seconds a batch may wait to fill.")
+    keys_batch_max: int = Field(500, ge=1, le=10_000, description="Key states in one batch.")
+    dead_letter_limit: int = Field(
+        100, ge=0, description="Messages put aside within an hour before the consumer stops."
+    )
+
+    @property
+    def grant_rules(self) -> GrantRules:
+        """The rules of grants as the domain takes them."""
+        return GrantRules(
+            ttl_ms=round(self.grant_ttl_s * 1000),
+            grace_ms=round(self.grant_grace_s * 1000),
+            share_max=self.grant_share_max,
+            retry_after_ms=round(self.grant_retry_after_s * 1000),
+        )

@@ -1,0 +1,118 @@
+"""The events of an account's ledger: the record, of which wallets, grants and key spend are folds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from services.common.ids import AccountId, GrantId, KeyId, TransactionId, UsageId, WorkerId
+
+ZERO_HASH = bytes(32)
+NO_KEY = KeyId("")
+NO_GRANT = GrantId("")
+NO_USAGE = UsageId("")
+
+
+class CapWindow(IntEnum):
+    """How long a cap counts; the numbers are those of `mesh.common.v1.CapWindow`."""
+
+    LIFETIME = 1
+    DAY = 2
+    WEEK = 3
+    MONTH = 4
+    ROLLING_30_DAYS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One leg of a transaction; positive raises the ledger account's balance."""
+
+    ledger_account: str
+    amount_nanousd: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionPosted:
+    """A balanced transaction at its place in the account's journal.
+
+    `occurred_at_ms` is when the cause happened; for usage that is the moment of admission, by whose
+    window caps count. `sequence` counts from 1 without gaps. `hash` covers the previous
+    transaction's hash and every other field here.
+    """
+
+    transaction_id: TransactionId
+    account_id: AccountId
+    idempotency_key: str
+    kind: str
+    entries: tuple[Entry, ...]
+    occurred_at_ms: int
+    booked_at_ms: int
+    sequence: int
+    hash: bytes
+    reason: str = ""
+    key_id: KeyId = NO_KEY
+    grant_id: GrantId = NO_GRANT
+    usage_id: UsageId = NO_USAGE
+    request_id: str = ""
+    model_id: str = ""
+    price_version_id: str = ""
+    overrun: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GrantOpened:
+    """Money lent to a worker: lower in what is available, not yet in what is posted."""
+
+    grant_id: GrantId
+    account_id: AccountId
+    key_id: KeyId
+    worker_id: WorkerId
+    amount_nanousd: int
+    opened_at_ms: int
+    expires_at_ms: int
+    request_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class GrantClosed:
+    """The worker said what it spent in all; what it did not is available again."""
+
+    grant_id: GrantId
+    account_id: AccountId
+    spent_nanousd: int
+    returned_nanousd: int
+
+
+@dataclass(frozen=True, slots=True)
+class GrantExpired:
+    """Its time is over and nobody has said what was spent. The money stays held."""
+
+    grant_id: GrantId
+    account_id: AccountId
+    unresolved_nanousd: int
+
+
+@dataclass(frozen=True, slots=True)
+class GrantResolved:
+    """Nothing is held under it any more."""
+
+    grant_id: GrantId
+    account_id: AccountId
+    settled_nanousd: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeyCapSet:
+    """The cap that binds a key's grants from here on; `spend_cap_nanousd` None means no cap."""
+
+    account_id: AccountId
+    key_id: KeyId
+    spend_cap_nanousd: int | None
+    window: CapWindow
+    key_version: int
+    active: bool
+
+
+LedgerEvent = (
+    TransactionPosted | GrantOpened | GrantClosed | GrantExpired | GrantResolved | KeyCapSet
+)

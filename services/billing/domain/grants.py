@@ -1,0 +1,277 @@
+"""Grants: how much a worker is lent, and the only ways in which a loan ends.
+
+    open --close--> closed --------------settled--> resolved
+    open --expire-> unresolved --settled----------> resolved
+                    unresolved --close--> closed
+
+Money leaves a grant in two ways only: a close returns what the worker did not spend, and settlement
+moves what it did spend to the posted side. An expiry returns nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from services.billing.domain.events import GrantClosed, GrantExpired, GrantOpened, GrantResolved
+from services.billing.domain.state import Grant, KeyAccount, Wallet
+from services.common.errors import Conflict, Forbidden, NotFound
+from services.common.ids import AccountId, GrantId, KeyId, WorkerId
+
+LimitName = Literal["balance", "key_cap", "key_inactive"]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenGrant:
+    """A worker asks for money. Amounts are nano-dollars; `least` 0 means that only `needed` will do."""
+
+    grant_id: GrantId
+    worker_id: WorkerId
+    account_id: AccountId
+    key_id: KeyId
+    key_version: int
+    needed_nanousd: int
+    least_nanousd: int
+    wanted_nanousd: int
+    traceparent: str = ""
+
+    @property
+    def content_hash(self) -> bytes:
+        """What a retry must repeat; the key's version is left out, it may have grown meanwhile."""
+        content = [
+            self.grant_id,
+            self.worker_id,
+            self.account_id,
+            self.key_id,
+            self.needed_nanousd,
+            self.least_nanousd,
+            self.wanted_nanousd,
+        ]
+        return hashlib.sha256(json.dumps(content).encode()).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class CloseGrant:
+    """A worker says what it spent in all under a grant, in nano-dollars."""
+
+    grant_id: GrantId
+    worker_id: WorkerId
+    account_id: AccountId
+    spent_nanousd: int
+    traceparent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GrantRules:
+    """How long a grant lives, which part of the available money one may take, when to ask again."""
+
+    ttl_ms: int = 120_000
+    grace_ms: int = 30_000
+    share_max: int = 8
+    retry_after_ms: int = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class OpenState:
+    """What an opening is decided by; `window_spent_nanousd` is the key's, in its cap's window."""
+
+    wallet: Wallet | None
+    key: KeyAccount | None
+    window_spent_nanousd: int
+    grant: Grant | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why no money was lent. `behind`: the key's settings are older here than the worker's."""
+
+    limit: LimitName
+    held: bool
+    retry_after_ms: int
+    available_nanousd: int
+    behind: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The answer to a close and the events it takes; `disputed` where it contradicts an earlier."""
+
+    returned_nanousd: int
+    events: tuple[GrantClosed | GrantResolved, ...] = ()
+    disputed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """What one limit leaves: now, and when all open grants under it had come back."""
+
+    limit: LimitName
+    available_nanousd: int
+    returning_nanousd: int
+
+
+def decide_open(
+    state: OpenState, request: OpenGrant, *, now_ms: int, rules: GrantRules
+) -> GrantOpened | Grant | Refusal:
+    """A new grant, the one opened before under this id, or the limit that binds.
+
+    Raises Conflict where the id stands for another request, or for a grant that has ended.
+    """
+    if state.grant is not None:
+        return _opened_before(state.grant, request)
+    inactive = _refusal_of_key(state, request, rules)
+    if inactive is not None:
+        return inactive
+    assert state.wallet is not None
+    assert state.key is not None
+    rooms = _rooms(state.wallet, state.key, state.window_spent_nanousd)
+    available = min(room.available_nanousd for room in rooms)
+    least = request.least_nanousd or request.needed_nanousd
+    if available < least:
+        return _refusal_of_money(rooms, least, rules)
+    return GrantOpened(
+        request.grant_id,
+        request.account_id,
+        request.key_id,
+        request.worker_id,
+        _size(request, available, rules.share_max),
+        now_ms,
+        now_ms + rules.ttl_ms,
+        request.content_hash,
+    )
+
+
+def decide_close(grant: Grant | None, request: CloseGrant) -> Closed:
+    """What comes back; the same again where it was closed before, whatever is said now.
+
+    Raises NotFound for a grant the account has not, Forbidden where another worker holds it.
+    """
+    if grant is None or grant.account_id != request.account_id:
+        raise NotFound("there is no such grant")
+    if grant.worker_id != request.worker_id:
+        raise Forbidden("the grant belongs to another worker")
+    if grant.spent_nanousd is not None:
+        return Closed(grant.returned_nanousd, disputed=grant.spent_nanousd != request.spent_nanousd)
+    if grant.status == "resolved":
+        return Closed(0, disputed=grant.settled_nanousd != request.spent_nanousd)
+    kept = max(request.spent_nanousd, grant.settled_nanousd)
+    returned = max(0, grant.amount_nanousd - kept)
+    closed = GrantClosed(grant.grant_id, grant.account_id, request.spent_nanousd, returned)
+    return Closed(returned, (closed, *resolution(evolve(grant, closed))))
+
+
+def decide_expire(
+    grant: Grant, *, now_ms: int, rules: GrantRules
+) -> tuple[GrantExpired | GrantResolved, ...]:
+    """Marks an open grant unresolved once its time and the grace are over; returns no money."""
+    if grant.status != "open" or now_ms < grant.expires_at_ms + rules.grace_ms:
+        return ()
+    expired = GrantExpired(grant.grant_id, grant.account_id, grant.held_nanousd)
+    return (expired, *resolution(evolve(grant, expired)))
+
+
+def settle(grant: Grant, cost_nanousd: int) -> Grant:
+    """The grant after a usage event of this cost was booked; what exceeds it is an overrun."""
+    return Grant(
+        grant.grant_id,
+        grant.account_id,
+        grant.key_id,
+        grant.worker_id,
+        grant.amount_nanousd,
+        grant.opened_at_ms,
+        grant.expires_at_ms,
+        grant.request_hash,
+        grant.settled_nanousd + cost_nanousd,
+        grant.spent_nanousd,
+        grant.returned_nanousd,
+        grant.status,
+    )
+
+
+def resolution(grant: Grant) -> tuple[GrantResolved, ...]:
+    """The event that ends it, once nothing is held and nobody may spend from it any more."""
+    if grant.status in ("closed", "unresolved") and grant.held_nanousd == 0:
+        return (GrantResolved(grant.grant_id, grant.account_id, grant.settled_nanousd),)
+    return ()
+
+
+def opened(event: GrantOpened) -> Grant:
+    """The grant that the event begins."""
+    return Grant(
+        event.grant_id,
+        event.account_id,
+        event.key_id,
+        event.worker_id,
+        event.amount_nanousd,
+        event.opened_at_ms,
+        event.expires_at_ms,
+        event.request_hash,
+    )
+
+
+def evolve(grant: Grant, event: GrantClosed | GrantExpired | GrantResolved) -> Grant:
+    """The grant after one of its events."""
+    match event:
+        case GrantClosed():
+            return replace(
+                grant,
+                status="closed",
+                spent_nanousd=event.spent_nanousd,
+                returned_nanousd=event.returned_nanousd,
+            )
+        case GrantExpired():
+            return replace(grant, status="unresolved")
+        case GrantResolved():
+            return replace(grant, status="resolved")
+
+
+def _opened_before(grant: Grant, request: OpenGrant) -> Grant:
+    if grant.request_hash != request.content_hash:
+        raise Conflict("the grant id was used for another request")
+    if grant.status in ("closed", "resolved"):
+        raise Conflict("the grant has ended")
+    return grant
+
+
+def _refusal_of_key(state: OpenState, request: OpenGrant, rules: GrantRules) -> Refusal | None:
+    known = state.key.version if state.key is not None else 0
+    if state.wallet is None or state.key is None or known < max(1, request.key_version):
+        return Refusal("key_inactive", True, rules.retry_after_ms, 0, behind=True)
+    if not state.key.active:
+        return Refusal("key_inactive", False, 0, 0)
+    return None
+
+
+def _rooms(wallet: Wallet, key: KeyAccount, window_spent_nanousd: int) -> list[_Room]:
+    rooms = []
+    if key.spend_cap_nanousd is not None:
+        left = key.spend_cap_nanousd - window_spent_nanousd - key.granted_nanousd
+        rooms.append(_Room("key_cap", left, key.granted_nanousd - key.closing_nanousd))
+    returning = wallet.granted_nanousd - wallet.closing_nanousd
+    rooms.append(_Room("balance", wallet.available_nanousd, returning))
+    return rooms
+
+
+def _refusal_of_money(rooms: list[_Room], least_nanousd: int, rules: GrantRules) -> Refusal:
+    """Names the limit that binds; one whose money is gone before one whose money is only held."""
+    binding = [room for room in rooms if room.available_nanousd < least_nanousd]
+    gone = [
+        room for room in binding if room.available_nanousd + room.returning_nanousd < least_nanousd
+    ]
+    named = (gone or binding)[0]
+    return Refusal(
+        named.limit,
+        not gone,
+        0 if gone else rules.retry_after_ms,
+        max(0, named.available_nanousd),
+    )
+
+
+def _size(request: OpenGrant, available_nanousd: int, share_max: int) -> int:
+    """Between needed and wanted, at most a share of what is there unless the need demands more."""
+    if available_nanousd < request.needed_nanousd:
+        return available_nanousd
+    share = available_nanousd // share_max
+    return max(request.needed_nanousd, min(request.wanted_nanousd, share))

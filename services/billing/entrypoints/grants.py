@@ -1,0 +1,92 @@
+"""GrantsService: money for gateway workers, from protobuf to commands and back."""
+
+# ruff: noqa: ARG002 - gRPC gives every method a context
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.billing.domain.grants import CloseGrant, LimitName, OpenGrant, Refusal
+from services.billing.entrypoints.checks import checked_amount, checked_id
+from services.billing.grant_desk import GrantDesk
+from services.common.grpc import Access
+from services.common.ids import AccountId, GrantId, KeyId, WorkerId
+from services.common.pb.mesh.billing.v1 import grants_pb2, grants_pb2_grpc
+from services.common.telemetry import current_traceparent
+
+SERVICE = "mesh.billing.v1.GrantsService"
+_GATEWAY = Access(frozenset({"gateway"}), "none")
+POLICIES = {f"/{SERVICE}/OpenGrant": _GATEWAY, f"/{SERVICE}/CloseGrant": _GATEWAY}
+
+_LIMITS: dict[LimitName, grants_pb2.BindingLimit.ValueType] = {
+    "balance": grants_pb2.BINDING_LIMIT_BALANCE,
+    "key_cap": grants_pb2.BINDING_LIMIT_KEY_CAP,
+    "key_inactive": grants_pb2.BINDING_LIMIT_KEY_INACTIVE,
+}
+
+
+class GrantsServicer(grants_pb2_grpc.GrantsServiceServicer):
+    """Translates; the desk does the work."""
+
+    def __init__(self, desk: GrantDesk) -> None:
+        self._desk = desk
+
+    async def OpenGrant(
+        self,
+        request: grants_pb2.OpenGrantRequest,
+        context: Any,  # Any: grpc's own class
+    ) -> grants_pb2.OpenGrantResponse:
+        answer = await self._desk.open(command_from_open(request))
+        if isinstance(answer, Refusal):
+            return grants_pb2.OpenGrantResponse(refusal=refusal_to_pb(answer))
+        return grants_pb2.OpenGrantResponse(
+            grant=grants_pb2.Grant(
+                grant_id=answer.grant_id,
+                amount_nanousd=answer.amount_nanousd,
+                expires_at_ms=answer.expires_at_ms,
+            )
+        )
+
+    async def CloseGrant(
+        self,
+        request: grants_pb2.CloseGrantRequest,
+        context: Any,  # Any: grpc's own class
+    ) -> grants_pb2.CloseGrantResponse:
+        closed = await self._desk.close(command_from_close(request))
+        return grants_pb2.CloseGrantResponse(returned_nanousd=closed.returned_nanousd)
+
+
+def command_from_open(request: grants_pb2.OpenGrantRequest) -> OpenGrant:
+    """The command. Raises InvalidArgument."""
+    return OpenGrant(
+        GrantId(checked_id("grant_id", request.grant_id)),
+        WorkerId(checked_id("worker_id", request.worker_id)),
+        AccountId(checked_id("account_id", request.account_id)),
+        KeyId(checked_id("key_id", request.key_id)),
+        checked_amount("key_version", request.key_version, least=0),
+        checked_amount("needed_nanousd", request.needed_nanousd, least=1),
+        checked_amount("least_nanousd", request.least_nanousd, least=0),
+        checked_amount("wanted_nanousd", request.wanted_nanousd, least=0),
+        current_traceparent(),
+    )
+
+
+def command_from_close(request: grants_pb2.CloseGrantRequest) -> CloseGrant:
+    """The command. Raises InvalidArgument."""
+    return CloseGrant(
+        GrantId(checked_id("grant_id", request.grant_id)),
+        WorkerId(checked_id("worker_id", request.worker_id)),
+        AccountId(checked_id("account_id", request.account_id)),
+        checked_amount("spent_nanousd", request.spent_nanousd, least=0),
+        current_traceparent(),
+    )
+
+
+def refusal_to_pb(refusal: Refusal) -> grants_pb2.Refusal:
+    """The refusal's message."""
+    return grants_pb2.Refusal(
+        limit=_LIMITS[refusal.limit],
+        held=refusal.held,
+        retry_after_ms=refusal.retry_after_ms,
+        available_nanousd=refusal.available_nanousd,
+    )

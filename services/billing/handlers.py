@@ -1,0 +1,175 @@
+"""What billing does for its callers: load, decide, save; one unit of work a command.
+
+Grant calls come as a group (see `group_commit.py`): they are decided one after the other by the
+pure core over one working set, and written together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from services.billing.domain import grants
+from services.billing.domain.book import Book, KeyRef
+from services.billing.domain.caps import first_day
+from services.billing.domain.events import CapWindow, GrantOpened, TransactionPosted
+from services.billing.domain.grants import (
+    CloseGrant,
+    Closed,
+    GrantRules,
+    OpenGrant,
+    OpenState,
+    Refusal,
+)
+from services.billing.domain.ledger import PROMO, Draft, post, same_cause, transfer, wallet_account
+from services.billing.domain.state import Grant, KeyAccount, Wallet
+from services.billing.ports import LedgerStore, LedgerUnit
+from services.common.clock import Clock
+from services.common.errors import AppError, Conflict
+from services.common.ids import AccountId, TransactionId, new_id
+
+GrantCommand = OpenGrant | CloseGrant
+GrantAnswer = Grant | Refusal | Closed | AppError
+
+
+@dataclass(frozen=True, slots=True)
+class CreditAccount:
+    """An operator's credit, in nano-dollars; the idempotency key is the caller's, per account."""
+
+    account_id: AccountId
+    amount_nanousd: int
+    reason: str
+    idempotency_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Credited:
+    """The transaction of a credit and the wallet as it is after it."""
+
+    transaction: TransactionPosted
+    wallet: Wallet
+
+
+async def credit_account(store: LedgerStore, clock: Clock, command: CreditAccount) -> Credited:
+    """Credits a wallet from `promo`, once for each idempotency key.
+
+    Raises Conflict where the key stands for another credit.
+    """
+    now_ms = clock.now_ms()
+    draft = Draft(
+        TransactionId(new_id("tx", now_ms)),
+        command.account_id,
+        f"credit:{command.idempotency_key}",
+        "credit",
+        transfer(command.amount_nanousd, source=PROMO, target=wallet_account(command.account_id)),
+        now_ms,
+        now_ms,
+        command.reason,
+    )
+    return await post_once(store, draft)
+
+
+async def post_once(store: LedgerStore, draft: Draft) -> Credited:
+    """Posts a transaction whose cause is named by its idempotency key, at most once.
+
+    The same content again returns the first result; other content raises Conflict.
+    """
+    async with store.unit() as unit:
+        await unit.ensure_wallets([draft.account_id])
+        wallets = await unit.wallets([draft.account_id])
+        book = Book(wallets=wallets)
+        posted = await unit.transaction(draft.account_id, draft.idempotency_key)
+        if posted is not None:
+            if not same_cause(posted, draft):
+                raise Conflict("the idempotency key was used for another transaction")
+            return Credited(posted, wallets[draft.account_id])
+        transaction = post(wallets[draft.account_id], draft)
+        book.record(transaction, occurred_at_ms=draft.booked_at_ms)
+        await unit.save(book)
+        return Credited(transaction, book.wallets[draft.account_id])
+
+
+async def run_grant_commands(
+    store: LedgerStore, clock: Clock, commands: Sequence[GrantCommand], *, rules: GrantRules
+) -> list[GrantAnswer]:
+    """Decides a group of calls in one unit of work; a refused call spoils none of the others."""
+    async with store.unit() as unit:
+        book = Book(wallets=await unit.wallets({command.account_id for command in commands}))
+        now_ms = clock.now_ms()
+        spent = await _load_for(unit, book, commands, now_ms)
+        answers: list[GrantAnswer] = []
+        for command in commands:
+            try:
+                answers.append(_decide(book, command, spent, now_ms=now_ms, rules=rules))
+            except AppError as error:
+                answers.append(error)
+        if book.recorded:
+            await unit.save(book)
+        return answers
+
+
+async def expire_grants(store: LedgerStore, clock: Clock, *, rules: GrantRules, limit: int) -> int:
+    """Marks grants unresolved whose time and grace are over; returns how many it found."""
+    now_ms = clock.now_ms()
+    lapsed = await store.lapsed_grants(now_ms - rules.grace_ms, limit)
+    if not lapsed:
+        return 0
+    async with store.unit() as unit:
+        book = Book(wallets=await unit.wallets({grant.account_id for grant in lapsed}))
+        # Read again under the locks: a close may have come between.
+        book.grants = await unit.grants([grant.grant_id for grant in lapsed])
+        refs = {(grant.account_id, grant.key_id) for grant in book.grants.values()}
+        book.keys = await unit.keys(refs)
+        for grant in list(book.grants.values()):
+            events = grants.decide_expire(grant, now_ms=now_ms, rules=rules)
+            book.record_all(events, occurred_at_ms=now_ms)
+        if book.recorded:
+            await unit.save(book)
+    return len(lapsed)
+
+
+async def _load_for(
+    unit: LedgerUnit, book: Book, commands: Sequence[GrantCommand], now_ms: int
+) -> dict[KeyRef, int]:
+    book.grants = await unit.grants({command.grant_id for command in commands})
+    refs = {(grant.account_id, grant.key_id) for grant in book.grants.values()}
+    refs |= {(c.account_id, c.key_id) for c in commands if isinstance(c, OpenGrant)}
+    book.keys = await unit.keys(refs)
+    return await window_spend(unit, book.keys, now_ms)
+
+
+async def window_spend(
+    unit: LedgerUnit, keys: Mapping[KeyRef, KeyAccount], now_ms: int
+) -> dict[KeyRef, int]:
+    """What each key has spent in the window of its cap, in nano-dollars."""
+    windowed = {
+        ref: first_day(key.window, now_ms)
+        for ref, key in keys.items()
+        if key.window != CapWindow.LIFETIME
+    }
+    spent = {ref: key.spent_nanousd for ref, key in keys.items()}
+    return spent | await unit.window_spend(windowed)
+
+
+def _decide(
+    book: Book,
+    command: GrantCommand,
+    spent: dict[KeyRef, int],
+    *,
+    now_ms: int,
+    rules: GrantRules,
+) -> GrantAnswer:
+    grant = book.grants.get(command.grant_id)
+    if isinstance(command, CloseGrant):
+        closed = grants.decide_close(grant, command)
+        book.record_all(closed.events, occurred_at_ms=now_ms, traceparent=command.traceparent)
+        return closed
+    ref = (command.account_id, command.key_id)
+    state = OpenState(
+        book.wallets.get(command.account_id), book.keys.get(ref), spent.get(ref, 0), grant
+    )
+    decision = grants.decide_open(state, command, now_ms=now_ms, rules=rules)
+    if isinstance(decision, GrantOpened):
+        book.record(decision, occurred_at_ms=now_ms, traceparent=command.traceparent)
+        return book.grants[command.grant_id]
+    return decision

@@ -1,0 +1,66 @@
+"""What billing needs from outside: the ledger's store. Its twins are in `adapters/`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from services.billing.domain.book import Book, KeyRef
+from services.billing.domain.events import TransactionPosted
+from services.billing.domain.state import Grant, KeyAccount, Wallet
+from services.common.ids import AccountId, GrantId, UsageId
+from services.common.kafka import Batch, Claim, LogMessage
+
+
+class LedgerUnit(Protocol):
+    """One unit of work: everything read under its locks, everything saved by it, or nothing."""
+
+    async def advance(self, batch: Batch) -> Sequence[LogMessage]:
+        """Moves the batch's cursor and returns the messages not applied before.
+
+        Raises StaleEpoch for an owner that lost the partition and GapDetected for missing offsets.
+        """
+
+    async def wallets(self, accounts: Collection[AccountId]) -> dict[AccountId, Wallet]:
+        """Locks, in account order, the wallets that exist; the lock lasts to the end of the unit.
+
+        To be called once and before anything else is read.
+        """
+
+    async def ensure_wallets(self, accounts: Collection[AccountId]) -> None:
+        """Makes an empty wallet for each account that has none; to be called before `wallets`."""
+
+    async def grants(self, ids: Collection[GrantId]) -> dict[GrantId, Grant]:
+        """The grants that exist of those named."""
+
+    async def keys(self, refs: Collection[KeyRef]) -> dict[KeyRef, KeyAccount]:
+        """The keys that are known of those named."""
+
+    async def window_spend(self, first_days: Mapping[KeyRef, int]) -> dict[KeyRef, int]:
+        """What each key spent from its day on, in nano-dollars; 0 where nothing."""
+
+    async def mark_usage(self, hashes: Mapping[UsageId, bytes]) -> dict[UsageId, bytes]:
+        """Marks usage ids as taken; returns the content hashes of those that were before."""
+
+    async def transaction(
+        self, account_id: AccountId, idempotency_key: str
+    ) -> TransactionPosted | None:
+        """The transaction under an idempotency key, other than of usage."""
+
+    async def save(self, book: Book) -> None:
+        """Appends the recorded events to the accounts' streams, folds them into the read tables and
+        hands them, with one balance per account, to the topics."""
+
+
+class LedgerStore(Protocol):
+    """Opens units of work. Raises Unavailable, within a bound, where the store is away."""
+
+    def unit(self) -> AbstractAsyncContextManager[LedgerUnit]:
+        """A unit of work that commits at its end and leaves nothing behind where it fails."""
+
+    async def claim(self, topic: str, partitions: Sequence[int]) -> Mapping[int, Claim]:
+        """Takes over partitions: where to go on, and a new epoch that ends any earlier owner's."""
+
+    async def lapsed_grants(self, expired_before_ms: int, limit: int) -> list[Grant]:
+        """Open grants that expired before this moment, longest ago first, not locked."""

@@ -1,0 +1,1 @@
+"""What billing takes from the event log: usage to be booked, keys whose caps bind."""

@@ -1,0 +1,128 @@
+"""What billing is asked for, straight from the read tables and the events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from services.billing.domain.caps import first_day
+from services.billing.domain.events import CapWindow
+from services.billing.domain.state import Wallet
+from services.common.events import EventRecord
+from services.common.ids import AccountId, GrantId, KeyId
+from services.common.postgres import translated
+
+_BALANCE = """
+SELECT posted_nanousd, granted_nanousd, closing_nanousd, version, updated_at_ms
+FROM wallet WHERE account_id = $1
+"""
+_TRANSACTIONS = """
+SELECT payload FROM events
+WHERE stream_id = 'wallet:' || $1::text AND type = 'billing.TransactionPosted'
+    AND stream_version < $2
+ORDER BY stream_version DESC LIMIT $3
+"""
+_KEYS = """
+SELECT key_id, spend_cap_nanousd, cap_window, spent_nanousd, granted_nanousd FROM key_account
+WHERE account_id = $1 AND (cardinality($2::text[]) = 0 OR key_id = ANY($2)) ORDER BY key_id
+"""
+_DAYS = """
+SELECT r.key_id, coalesce(sum(d.spent_nanousd), 0)::bigint AS spent
+FROM unnest($2::text[], $3::bigint[]) AS r(key_id, first_day)
+LEFT JOIN key_day AS d ON d.account_id = $1 AND d.key_id = r.key_id AND d.day >= r.first_day
+GROUP BY 1
+"""
+_GRANTS = """
+SELECT grant_id, account_id, key_id, worker_id, amount_nanousd, settled_nanousd, returned_nanousd,
+       status, expires_at_ms
+FROM grants
+WHERE status = ANY($1::text[]) AND ($2 = '' OR account_id = $2) AND grant_id > $3
+ORDER BY grant_id LIMIT $4
+"""
+VERSION_MAX = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class KeySpend:
+    """What a key spent in its cap's window and holds, in nano-dollars."""
+
+    key_id: KeyId
+    spent_nanousd: int
+    granted_nanousd: int
+    spend_cap_nanousd: int | None
+    window: CapWindow
+
+
+@dataclass(frozen=True, slots=True)
+class GrantRow:
+    """A grant that still holds money or may."""
+
+    grant_id: GrantId
+    account_id: AccountId
+    key_id: KeyId
+    worker_id: str
+    amount_nanousd: int
+    settled_nanousd: int
+    returned_nanousd: int
+    status: str
+    expires_at_ms: int
+
+
+async def balance(pool: asyncpg.Pool, account_id: AccountId) -> Wallet:
+    """The wallet; an empty one for an account that never had money. Raises Unavailable."""
+    with translated():
+        row = await pool.fetchrow(_BALANCE, account_id)
+    return Wallet(account_id) if row is None else Wallet(account_id, **dict(row))
+
+
+async def transactions(
+    pool: asyncpg.Pool, account_id: AccountId, *, before_version: int, limit: int
+) -> list[EventRecord]:
+    """Transactions before this version of the stream, newest first. Raises Unavailable."""
+    with translated():
+        rows = await pool.fetch(_TRANSACTIONS, account_id, before_version, limit)
+    return [EventRecord.from_bytes(row["payload"]) for row in rows]
+
+
+async def key_spend(
+    pool: asyncpg.Pool, account_id: AccountId, key_ids: Sequence[KeyId], *, now_ms: int
+) -> list[KeySpend]:
+    """What keys spent in their windows; all keys where none is named. Raises Unavailable."""
+    with translated():
+        keys = await pool.fetch(_KEYS, account_id, list(key_ids))
+        windowed = {
+            row["key_id"]: first_day(CapWindow(row["cap_window"]), now_ms)
+            for row in keys
+            if row["cap_window"] != CapWindow.LIFETIME
+        }
+        days = await pool.fetch(_DAYS, account_id, list(windowed), list(windowed.values()))
+    in_window = {row["key_id"]: row["spent"] for row in days}
+    return [
+        KeySpend(
+            row["key_id"],
+            in_window.get(row["key_id"], row["spent_nanousd"]),
+            row["granted_nanousd"],
+            row["spend_cap_nanousd"],
+            CapWindow(row["cap_window"]),
+        )
+        for row in keys
+    ]
+
+
+async def held_grants(
+    pool: asyncpg.Pool, account_id: AccountId, *, unresolved_only: bool, after: str, limit: int
+) -> list[GrantRow]:
+    """Open and unresolved grants by id, of all accounts where none is named. Raises Unavailable."""
+    statuses = ["unresolved"] if unresolved_only else ["open", "unresolved"]
+    with translated():
+        rows = await pool.fetch(_GRANTS, statuses, account_id, after, limit)
+    return [GrantRow(**dict(row)) for row in rows]
+
+
+async def unresolved_count(pool: asyncpg.Pool) -> int:
+    """How many grants nobody has accounted for. Raises Unavailable."""
+    with translated():
+        count: int = await pool.fetchval("SELECT count(*) FROM grants WHERE status = 'unresolved'")
+    return count
