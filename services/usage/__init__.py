@@ -1,0 +1,1 @@
+"""The request log: every request of an authenticated caller, once, queryable within a second."""

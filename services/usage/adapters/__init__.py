@@ -1,0 +1,1 @@
+"""ClickHouse, Kafka and protobuf behind the ports of the usage service."""

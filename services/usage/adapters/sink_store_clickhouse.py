@@ -1,0 +1,119 @@
+"""The sink's store in ClickHouse: rows, the bounds of the newest batch, and who claimed a
+partition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from services.usage.adapters.clickhouse import ClickHouse
+from services.usage.domain.row import COLUMNS, RequestRow
+from services.usage.ports import Bounds
+
+# So many usage ids are looked up by one statement.
+_LOOKUP_MAX = 1_000
+_BATCH_COLUMNS = ("topic", "partition", "first_offset", "last_offset", "row_count", "epoch")
+# Synchronous, whole and in one block for each month: the token deduplicates by block. A batch may
+# hold any months.
+_INSERT_SETTINGS = {
+    "async_insert": 0,
+    "max_insert_block_size": 1_048_576,
+    "max_partitions_per_insert_block": 0,
+}
+
+
+class ClickHouseSinkStore:
+    """`suffix` is appended to the tables' names; a rebuild writes beside the tables in use."""
+
+    def __init__(self, clickhouse: ClickHouse, *, suffix: str = "") -> None:
+        self._clickhouse = clickhouse
+        self._requests = f"requests{suffix}"
+        self._batches = f"sink_batches{suffix}"
+        self._claims = f"sink_claims{suffix}"
+
+    async def claim(self, topic: str, partition: int) -> int:
+        epoch = await self.epoch(topic, partition) + 1
+        await self._clickhouse.insert(
+            self._claims, ("topic", "partition", "epoch"), [[topic], [partition], [epoch]]
+        )
+        return epoch
+
+    async def epoch(self, topic: str, partition: int) -> int:
+        rows = await self._clickhouse.query(
+            f"SELECT max(epoch) FROM {self._claims}"  # noqa: S608 - our own table names
+            " WHERE topic = {topic:String} AND partition = {partition:Int32}",
+            {"topic": topic, "partition": partition},
+        )
+        return int(rows[0][0])
+
+    async def last_batch(self, topic: str, partition: int) -> Bounds | None:
+        rows = await self._clickhouse.query(
+            f"SELECT first_offset, last_offset, row_count FROM {self._batches}"  # noqa: S608
+            " WHERE topic = {topic:String} AND partition = {partition:Int32}"
+            " ORDER BY last_offset DESC, recorded_at DESC LIMIT 1",
+            {"topic": topic, "partition": partition},
+        )
+        return Bounds(topic, partition, *rows[0]) if rows else None
+
+    async def record(self, bounds: Bounds, epoch: int) -> None:
+        values = (
+            bounds.topic,
+            bounds.partition,
+            bounds.first_offset,
+            bounds.last_offset,
+            bounds.row_count,
+            epoch,
+        )
+        await self._clickhouse.insert(self._batches, _BATCH_COLUMNS, [[value] for value in values])
+
+    async def insert(self, bounds: Bounds, rows: Sequence[RequestRow]) -> None:
+        await self._insert(
+            rows, {"insert_deduplicate": 1, "insert_deduplication_token": bounds.token}
+        )
+
+    async def insert_missing(self, rows: Sequence[RequestRow]) -> None:
+        await self._insert(rows, {"insert_deduplicate": 0})
+
+    async def _insert(self, rows: Sequence[RequestRow], settings: dict[str, object]) -> None:
+        if rows:
+            await self._clickhouse.insert(
+                self._requests,
+                COLUMNS,
+                list(zip(*rows, strict=True)),
+                settings=_INSERT_SETTINGS | settings,
+            )
+
+    async def stored_count(self, bounds: Bounds) -> int:
+        rows = await self._clickhouse.query(
+            f"SELECT uniqExact(usage_id) FROM {self._requests}"  # noqa: S608 - our own table names
+            " WHERE log_topic = {topic:String} AND log_partition = {partition:Int32}"
+            " AND log_offset BETWEEN {first:Int64} AND {last:Int64}",
+            {
+                "topic": bounds.topic,
+                "partition": bounds.partition,
+                "first": bounds.first_offset,
+                "last": bounds.last_offset,
+            },
+        )
+        return int(rows[0][0])
+
+    async def stored_ids(self, rows: Sequence[RequestRow]) -> set[str]:
+        found: set[str] = set()
+        for start in range(0, len(rows), _LOOKUP_MAX):
+            found |= await self._stored_ids(rows[start : start + _LOOKUP_MAX])
+        return found
+
+    async def _stored_ids(self, rows: Sequence[RequestRow]) -> set[str]:
+        answer = await self._clickhouse.query(
+            f"SELECT DISTINCT usage_id FROM {self._requests}"  # noqa: S608 - our own table names
+            " WHERE account_id IN {accounts:Array(String)} AND usage_id IN {ids:Array(String)}"
+            " AND received_at BETWEEN fromUnixTimestamp64Milli({first:Int64}, 'UTC')"
+            " AND fromUnixTimestamp64Milli({last:Int64}, 'UTC')",
+            {
+                "accounts": sorted({row.account_id for row in rows}),
+                "ids": [row.usage_id for row in rows],
+                "first": min(row.received_at for row in rows),
+                "last": max(row.received_at for row in rows),
+            },
+        )
+        return {usage_id for (usage_id,) in answer}

@@ -1,0 +1,159 @@
+"""Puts the usage service together, by plain calls."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from services.common.errors import Unavailable
+from services.common.grpc import GrpcServer, TokenVerifier
+from services.common.kafka import DeadLetters, KafkaProducer, LogProducer, LogSource, Pump
+from services.common.kafka.source import KafkaSource
+from services.common.ops import OpsServer
+from services.common.pb.mesh.usage.v1 import usage_pb2_grpc
+from services.common.retry import Backoff
+from services.common.runtime import Component
+from services.common.telemetry import get_logger
+from services.common.topics import USAGE, USAGE_DEAD
+from services.usage.adapters.clickhouse import ClickHouse
+from services.usage.adapters.migrations import migrate
+from services.usage.adapters.sink_store_clickhouse import ClickHouseSinkStore
+from services.usage.adapters.usage_event import row_from_message
+from services.usage.config import UsageSettings
+from services.usage.entrypoints.grpc_usage import POLICIES, UsageServicer
+from services.usage.sink.tail import TailHub
+from services.usage.sink.target import RequestLogSink
+from services.usage.views import UsageViews
+
+_RETRY_FIRST_S = 0.2
+_RETRY_MAX_S = 5.0
+_PROBE_S = 2.0
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The parts of a running usage service, and the components that the runtime starts in order."""
+
+    clickhouse: StoreKeeper
+    pump: Pump
+    tails: TailHub
+    server: GrpcServer
+    ops: OpsServer
+    components: tuple[Component, ...]
+
+
+class StoreKeeper:
+    """Opens the store, tries again while it is away, and knows whether it answers."""
+
+    def __init__(self, clickhouse: ClickHouse) -> None:
+        self.clickhouse = clickhouse
+        self.opened = asyncio.Event()
+        self.is_there = False
+
+    async def run(self) -> None:
+        """Opens and migrates the store, then asks it now and then whether it is there."""
+        backoff = Backoff(first_s=_RETRY_FIRST_S, max_s=_RETRY_MAX_S)
+        while not self.opened.is_set():
+            try:
+                await self.clickhouse.open()
+                applied = await migrate(self.clickhouse)
+            except Unavailable as error:
+                pause_s = backoff.next_s()
+                _log.warning("the store is away", error=error.message, pause_s=round(pause_s, 3))
+                await asyncio.sleep(pause_s)
+            else:
+                _log.info("store opened", migrations=applied)
+                self.opened.set()
+        while True:
+            await self._probe()
+            await asyncio.sleep(_PROBE_S)
+
+    async def _probe(self) -> None:
+        try:
+            await self.clickhouse.query("SELECT 1")
+        except Unavailable as error:
+            if self.is_there:
+                _log.warning("the store is away", error=error.message)
+            self.is_there = False
+        else:
+            self.is_there = True
+
+
+def build(
+    settings: UsageSettings,
+    *,
+    source: LogSource | None = None,
+    producer: LogProducer | None = None,
+) -> Service:
+    """The service; `source` and `producer` take the place of Kafka. Nothing is opened yet."""
+    bootstrap = settings.kafka_bootstrap
+    source = source or KafkaSource(bootstrap=bootstrap, topic=USAGE.name, group=settings.sink_group)
+    producer = producer or KafkaProducer(bootstrap, client_id="mesh-usage")
+    clickhouse = ClickHouse(
+        settings.clickhouse_dsn,
+        database=settings.clickhouse_database,
+        readers=settings.readers,
+        read_timeout_s=settings.read_timeout_s,
+    )
+    store = StoreKeeper(clickhouse)
+    tails = TailHub(subscribers_max=settings.tails_max, queue_max=settings.tail_queue_max)
+    letters = DeadLetters(
+        producer, consumer="usage", topic=USAGE_DEAD, limit=settings.dead_letters_max
+    )
+    sink = RequestLogSink(
+        ClickHouseSinkStore(clickhouse),
+        decode=row_from_message,
+        dead_letters=letters,
+        log_bounds=source.bounds,
+        on_rows=tails.publish,
+    )
+    pump = Pump(
+        topic=USAGE,
+        group=settings.sink_group,
+        target=sink,
+        batch_max=settings.sink_batch_max,
+        linger_s=settings.sink_linger_ms / 1000,
+        source=source,
+    )
+    server = GrpcServer(
+        listen=settings.grpc_listen,
+        verifier=TokenVerifier(settings.service_secret.get_secret_value()),
+        policies=POLICIES,
+    )
+    usage_pb2_grpc.add_UsageServiceServicer_to_server(
+        UsageServicer(UsageViews(clickhouse), tails), server.grpc
+    )
+    server.reflect("mesh.usage.v1.UsageService")
+    checks = {"clickhouse": lambda: store.is_there, "kafka": pump.ready.is_set}
+    ops = OpsServer(settings.ops_listen, checks)
+
+    async def pump_when_open() -> None:
+        await store.opened.wait()
+        await pump.run()
+
+    async def keep_producer() -> None:
+        # Only dead letters need it; the log of good messages goes on without.
+        while True:
+            try:
+                await producer.start()
+            except Unavailable as error:
+                _log.warning("no dead letters can be written", error=error.message)
+            else:
+                break
+        await asyncio.Event().wait()
+
+    async def stop_server() -> None:
+        ops.drain()
+        tails.close()
+        await server.stop(settings.shutdown_grace_s)
+
+    components = (
+        Component("ops", ops.start, ops.run, ops.stop),
+        Component("store", run=store.run, stop=clickhouse.close),
+        Component("dead letters", run=keep_producer, stop=producer.stop),
+        Component("sink", run=pump_when_open),
+        Component("grpc", server.start, server.run, stop_server),
+    )
+    return Service(store, pump, tails, server, ops, components)

@@ -1,0 +1,1 @@
+"""Numbered SQL migrations of the request log, applied in order and once each."""

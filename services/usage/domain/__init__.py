@@ -1,0 +1,1 @@
+"""What a logged request is and which requests a filter takes; pure."""

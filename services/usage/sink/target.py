@@ -1,0 +1,171 @@
+"""The sink: batches of usage messages become rows, each message once.
+
+What makes it so, in the order of the work:
+
+1. The bounds of a batch (first and last offset) are recorded before its rows are inserted.
+2. The insert carries a token made of the bounds; the store drops what an insert with that token
+   already wrote, part by part (one part is one month).
+3. Whoever claims a partition looks at the newest bounds. Where their rows are not all there, it
+   reads the same offsets again, forms the same batch and inserts it with the same token. Then it
+   looks the rows up by their key and inserts what is still missing: the store notes a token before
+   it commits the part, so a token alone proves nothing.
+4. Behind all that, the table's sorting key is what a repeated delivery cannot change, so a row that
+   was written twice after all (two owners at once, an event produced twice) collapses to one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from services.common.events import UndecodableEvent
+from services.common.kafka import Batch, Claim, GapDetected, LogMessage, StaleEpoch
+from services.usage.domain.row import RequestRow
+from services.usage.ports import Bounds, SinkStore
+
+Decode = Callable[[LogMessage], RequestRow]
+# The first offset that a partition still has, and the one after its last.
+LogBounds = Callable[[int], Awaitable[tuple[int, int]]]
+
+
+class DeadLetterQueue(Protocol):
+    """Where undecodable messages go; raises past its limit."""
+
+    async def put(self, message: LogMessage, reason: str) -> None:
+        """Writes the message and why it could not be taken."""
+
+
+@dataclass(slots=True)
+class _Owned:
+    """A partition of ours: what comes next and, while a recorded batch is not complete, that
+    batch so far.
+    """
+
+    epoch: int
+    next_offset: int
+    unfinished: Bounds | None = None
+    messages: list[LogMessage] = field(default_factory=list)
+    # Made once per batch, so that a repetition does not write its dead letters again.
+    rows: list[RequestRow] | None = None
+
+
+class RequestLogSink:
+    """A pump's target. `on_rows` is told of rows once they are durable."""
+
+    def __init__(
+        self,
+        store: SinkStore,
+        *,
+        decode: Decode,
+        dead_letters: DeadLetterQueue,
+        log_bounds: LogBounds,
+        on_rows: Callable[[Sequence[RequestRow]], None],
+    ) -> None:
+        self._store = store
+        self._decode = decode
+        self._dead_letters = dead_letters
+        self._log_bounds = log_bounds
+        self._on_rows = on_rows
+        self._owned: dict[tuple[str, int], _Owned] = {}
+
+    async def claim(self, topic: str, partitions: Sequence[int]) -> Mapping[int, Claim]:
+        """Takes partitions over and says where to read each from: behind the newest batch, or
+        again from its start.
+        """
+        claims = {}
+        for partition in partitions:
+            owned = await self._take_over(topic, partition)
+            self._owned[topic, partition] = owned
+            claims[partition] = Claim(next_offset=owned.next_offset, epoch=owned.epoch)
+        return claims
+
+    async def _take_over(self, topic: str, partition: int) -> _Owned:
+        epoch = await self._store.claim(topic, partition)
+        bounds = await self._store.last_batch(topic, partition)
+        if bounds is None:
+            # Never read before: from the first message that the log still has.
+            return _Owned(epoch, (await self._log_bounds(partition))[0])
+        if await self._store.stored_count(bounds) == bounds.row_count:
+            return _Owned(epoch, bounds.last_offset + 1)
+        return _Owned(epoch, bounds.first_offset, bounds)
+
+    async def apply(self, batch: Batch) -> None:
+        """Makes the batch's messages durable rows, those that are not yet. May be called again
+        after any failure.
+
+        Raises StaleEpoch where another owner has claimed the partition, GapDetected where offsets
+        are missing.
+        """
+        owned = self._owned.get((batch.topic, batch.partition))
+        if owned is None or owned.epoch != batch.epoch:
+            raise StaleEpoch(batch.topic, batch.partition, batch.epoch)
+        if await self._store.epoch(batch.topic, batch.partition) > batch.epoch:
+            raise StaleEpoch(batch.topic, batch.partition, batch.epoch)
+        messages = _following(batch, owned.next_offset)
+        if owned.unfinished is not None:
+            messages = await self._finish(owned, owned.unfinished, messages)
+        if messages:
+            await self._store_batch(owned, messages)
+
+    async def _store_batch(self, owned: _Owned, messages: list[LogMessage]) -> None:
+        rows = await self._rows(messages)
+        bounds = _bounds(messages, rows)
+        await self._store.record(bounds, owned.epoch)
+        # From here on the bounds are fixed: a repetition after a failure must form this very batch.
+        owned.unfinished, owned.messages, owned.rows = bounds, messages, rows
+        owned.next_offset = bounds.last_offset + 1
+        await self._store.insert(bounds, rows)
+        self._done(owned, rows)
+
+    async def _finish(
+        self, owned: _Owned, bounds: Bounds, messages: list[LogMessage]
+    ) -> list[LogMessage]:
+        """Completes a recorded batch once all its messages are there; returns the messages
+        behind it.
+        """
+        within = [message for message in messages if message.offset <= bounds.last_offset]
+        owned.messages += within
+        if within:
+            owned.next_offset = within[-1].offset + 1
+        if not owned.messages or owned.messages[-1].offset < bounds.last_offset:
+            return []
+        if owned.rows is None:
+            owned.rows = await self._rows(owned.messages)
+        rows = owned.rows
+        await self._store.insert(bounds, rows)
+        stored = await self._store.stored_ids(rows)
+        await self._store.insert_missing([row for row in rows if row.usage_id not in stored])
+        self._done(owned, rows)
+        return messages[len(within) :]
+
+    def _done(self, owned: _Owned, rows: Sequence[RequestRow]) -> None:
+        owned.unfinished, owned.messages, owned.rows = None, [], None
+        self._on_rows(rows)
+
+    async def _rows(self, messages: Sequence[LogMessage]) -> list[RequestRow]:
+        """The rows of the messages; what cannot be decoded goes to the dead letters instead."""
+        rows = []
+        for message in messages:
+            try:
+                rows.append(self._decode(message))
+            except UndecodableEvent as error:
+                await self._dead_letters.put(message, str(error))
+        return rows
+
+
+def _following(batch: Batch, next_offset: int) -> list[LogMessage]:
+    """The messages of the batch that are not applied yet. Raises GapDetected where they do not
+    follow on.
+    """
+    messages = [message for message in batch.messages if message.offset >= next_offset]
+    for expected, message in enumerate(messages, next_offset):
+        if message.offset != expected:
+            raise GapDetected(batch.topic, batch.partition, expected, message.offset)
+    return messages
+
+
+def _bounds(messages: Sequence[LogMessage], rows: Sequence[RequestRow]) -> Bounds:
+    first, last = messages[0], messages[-1]
+    count = len({row.usage_id for row in rows})
+    return Bounds(first.topic, first.partition, first.offset, last.offset, count)
