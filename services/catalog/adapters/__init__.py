@@ -1,0 +1,1 @@
+"""Where the catalog meets SQL, the price package and the cipher."""

@@ -1,0 +1,1 @@
+"""What is true of providers, models and prices, without any input or output."""

@@ -1,0 +1,1 @@
+"""Where calls come in: gRPC messages to commands, results to messages."""
