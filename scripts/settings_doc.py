@@ -11,6 +11,7 @@ from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
 from services.cli.check_config import SERVICES, settings_class
+from services.common.config import variable_of
 
 PAGE = Path(".env.example")
 HEAD = """# Every setting and its default, made by `python -m scripts.settings_doc`.
@@ -30,10 +31,8 @@ def default_text(default: object) -> str:
 
 def lines_of(cls: type[BaseSettings], seen: set[str]) -> Iterator[str]:
     """One commented line of meaning and one of setting for every field not written before."""
-    prefix = str(cls.model_config.get("env_prefix", ""))
     for name, field in cls.model_fields.items():
-        alias = field.validation_alias
-        variable = str(alias) if isinstance(alias, str) else f"{prefix}{name}".upper()
+        variable = variable_of(cls, name).upper()
         if variable in seen:
             continue
         seen.add(variable)

@@ -8,8 +8,7 @@ from typing import Literal
 
 from pydantic_settings import BaseSettings
 
-from services.common.config import load_settings
-from services.common.errors import AppError
+from services.common.config import SettingsError, load_settings
 
 Service = Literal["accounts", "billing", "catalog", "usage", "gateway", "dashboard"]
 SERVICES: tuple[Service, ...] = ("accounts", "billing", "catalog", "usage", "gateway", "dashboard")
@@ -41,9 +40,9 @@ def check_config(*services: Service) -> None:
     for service in services or SERVICES:
         try:
             load_settings(settings_class(service))
-        except AppError as error:
+        except SettingsError as error:
             failed = True
-            print(f"{service}: {error.message}", file=sys.stderr)
+            print(f"{service}: {error}", file=sys.stderr)
         else:
             print(f"{service}: ok")
     if failed:

@@ -12,9 +12,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.common.grpc.channel import GrpcChannel
-
 from services.common.errors import AppError, InvalidArgument, NotFound
+from services.common.grpc.channel import GrpcChannel
 from services.common.pb.mesh.accounts.v1 import (
     accounts_pb2,
     accounts_pb2_grpc,
@@ -110,11 +109,11 @@ async def services() -> AsyncIterator[Services]:
     try:
         yield Services(
             channels=channels,
-            accounts=accounts_pb2_grpc.AccountsServiceStub(channels["accounts"].channel),
-            keys=keys_pb2_grpc.KeysServiceStub(channels["accounts"].channel),
-            billing=billing_pb2_grpc.BillingServiceStub(channels["billing"].channel),
-            usage=usage_pb2_grpc.UsageServiceStub(channels["usage"].channel),
-            catalog=catalog_pb2_grpc.CatalogServiceStub(channels["catalog"].channel),
+            accounts=accounts_pb2_grpc.AccountsServiceStub(channels["accounts"].channel()),
+            keys=keys_pb2_grpc.KeysServiceStub(channels["accounts"].channel()),
+            billing=billing_pb2_grpc.BillingServiceStub(channels["billing"].channel()),
+            usage=usage_pb2_grpc.UsageServiceStub(channels["usage"].channel()),
+            catalog=catalog_pb2_grpc.CatalogServiceStub(channels["catalog"].channel()),
         )
     finally:
         for channel in channels.values():

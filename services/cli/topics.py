@@ -6,11 +6,11 @@ import asyncio
 import sys
 
 from cyclopts import App
-from services.common.kafka.admin import create_topics
 
 from services.cli.admin.common import Options
 from services.cli.context import CliError, environment
-from services.cli.output import show_rows
+from services.cli.output import Row, show_rows
+from services.common.kafka.admin import create_topics
 from services.common.topics import TOPICS
 
 app = App(name="topics", help="The topics on Kafka.")
@@ -19,7 +19,7 @@ app = App(name="topics", help="The topics on Kafka.")
 @app.command(name="list")
 def list_topics(*, options: Options = Options()) -> None:
     """The table of topics: key, partitions, retention, who writes and who reads."""
-    rows = [
+    rows: list[Row] = [
         {
             "topic": t.name,
             "key": t.key,

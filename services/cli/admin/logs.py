@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
@@ -174,18 +174,19 @@ def tail(
 
     async def work(found: Services) -> None:
         account_id = await found.account_id(account) if account else ""
-        stream = found.usage.TailRequests(
+        requests = found.channels["usage"].stream(
+            found.usage.TailRequests,
             usage_pb2.TailRequestsRequest(filter=wanted),
-            metadata=found.channels["usage"].metadata(operator(account_id)),
-            timeout=TAIL_TIMEOUT_S,
+            principal=operator(account_id),
+            timeout_s=TAIL_TIMEOUT_S,
         )
         seen = 0
-        async for request in stream:
-            show_live(request, "json" if options.json else "line")
-            seen += 1
-            if seen == count:
-                stream.cancel()
-                return
+        async with aclosing(requests):
+            async for request in requests:
+                show_live(request, "json" if options.json else "line")
+                seen += 1
+                if seen == count:
+                    return
 
     with suppress(KeyboardInterrupt):
         run(work)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import TypeVar
 
 import grpc
@@ -89,7 +89,7 @@ class GrpcChannel:
         *,
         principal: Principal | None = None,
         timeout_s: float | None = None,
-    ) -> AsyncIterator[R]:
+    ) -> AsyncGenerator[R, None]:
         """The answers of a streaming method; errors as with `call`. The timeout is for the whole
         stream.
         """

@@ -1,0 +1,167 @@
+"""What the panel's API says and takes: money as decimal strings of USD, time as ISO 8601 in UTC."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Role = Literal["owner", "admin", "developer", "viewer"]
+Window = Literal["lifetime", "day", "week", "month", "rolling_30_days"]
+Label = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class Taken(BaseModel):
+    """A request body: a field that is not known is an error, so that a typing mistake is seen."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class LogIn(Taken):
+    email: str
+    password: str
+
+
+class SignUp(Taken):
+    email: str
+    password: str
+    name: str = ""
+
+
+class SessionOut(BaseModel):
+    email: str
+    name: str
+    account_id: str
+    account_name: str
+    role: str
+    csrf_token: str
+    public_api_url: str
+
+
+class KeySettingsIn(Taken):
+    label: Label
+    spend_cap_usd: str | None = None
+    spend_cap_window: Window = "lifetime"
+    rpm_limit: int | None = None
+    rpd_limit: int | None = None
+    tpm_limit: int | None = None
+    default_model: str = ""
+    allowed_models: list[str] = []
+
+
+class KeyChange(Taken):
+    """What is absent stays as it is; null takes a limit away."""
+
+    label: Label | None = None
+    spend_cap_usd: str | None = None
+    spend_cap_window: Window | None = None
+    rpm_limit: int | None = None
+    rpd_limit: int | None = None
+    tpm_limit: int | None = None
+    default_model: str | None = None
+    allowed_models: list[str] | None = None
+
+
+class KeyOut(BaseModel):
+    key_id: str
+    label: str
+    masked_key: str
+    suspended: bool
+    spend_cap_usd: str | None
+    spend_cap_window: str
+    spent_usd: str
+    held_usd: str
+    rpm_limit: int | None
+    rpd_limit: int | None
+    tpm_limit: int | None
+    default_model: str
+    allowed_models: list[str]
+    expires_at: str | None
+    created_at: str
+
+
+class KeyCreated(BaseModel):
+    key: KeyOut
+    # Shown this once.
+    secret: str
+
+
+class BalanceOut(BaseModel):
+    posted_usd: str
+    held_usd: str
+    available_usd: str
+    updated_at: str | None
+
+
+class TransactionOut(BaseModel):
+    transaction_id: str
+    sequence: int
+    kind: str
+    amount_usd: str
+    reason: str
+    model_id: str
+    request_id: str
+    booked_at: str
+
+
+class TransactionsOut(BaseModel):
+    transactions: list[TransactionOut]
+    next_page_token: str
+
+
+class RequestOut(BaseModel):
+    usage_id: str
+    request_id: str
+    trace_id: str
+    key_id: str
+    model_id: str
+    provider_id: str
+    stream: bool
+    outcome: str
+    http_status: int
+    error_code: str
+    failure_stage: str
+    finish_reason: str
+    received_at: str
+    first_token_ms: int
+    latency_ms: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: str
+    session_id: str
+    tags: dict[str, str]
+
+
+class RequestsOut(BaseModel):
+    requests: list[RequestOut]
+    next_page_token: str
+
+
+class BucketOut(BaseModel):
+    value: str
+    requests: int
+    successful_requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: str
+    latency_p50_ms: float
+    latency_p95_ms: float
+
+
+class SummaryOut(BaseModel):
+    total: BucketOut
+    buckets: list[BucketOut]
+
+
+class ModelOut(BaseModel):
+    model_id: str
+    name: str
+    description: str
+    brand: str
+    context_length: int
+    input_modalities: list[str]
+    output_modalities: list[str]
+    capabilities: list[str]
+    is_free: bool
+    prompt_usd_per_1m: str | None
+    completion_usd_per_1m: str | None

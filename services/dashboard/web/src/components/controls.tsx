@@ -1,0 +1,106 @@
+/** Buttons, fields, dialogs and copying, on React Aria's accessible behaviour. */
+import { Check, Copy } from "lucide-react";
+import { type ReactNode, useState } from "react";
+import {
+  Button as AriaButton,
+  type ButtonProps,
+  Dialog,
+  FieldError,
+  Heading,
+  Input,
+  Label,
+  Modal,
+  ModalOverlay,
+  Text,
+  TextField,
+  type TextFieldProps,
+} from "react-aria-components";
+
+const LOOKS = {
+  primary: "bg-accent text-accent-ink hover:opacity-90",
+  quiet: "border border-line bg-surface hover:bg-canvas",
+  danger: "border border-line bg-surface text-bad hover:bg-bad-soft",
+};
+
+export function Button({ look = "quiet", ...props }: ButtonProps & { look?: keyof typeof LOOKS }) {
+  return (
+    <AriaButton
+      {...props}
+      className={`inline-flex items-center gap-2 rounded-lg px-3 py-1.5 font-medium transition disabled:opacity-50 ${LOOKS[look]}`}
+    />
+  );
+}
+
+export function Field({
+  label,
+  hint,
+  placeholder,
+  ...props
+}: TextFieldProps & { label: string; hint?: string; placeholder?: string }) {
+  return (
+    <TextField {...props} className="flex flex-col gap-1">
+      <Label className="font-medium">{label}</Label>
+      <Input
+        placeholder={placeholder ?? ""}
+        className="rounded-lg border border-line bg-surface px-3 py-2 placeholder:text-muted/70"
+      />
+      {hint && (
+        <Text slot="description" className="text-xs text-muted">
+          {hint}
+        </Text>
+      )}
+      <FieldError className="text-xs text-bad" />
+    </TextField>
+  );
+}
+
+export function Sheet({
+  title,
+  isOpen,
+  onClose,
+  children,
+}: {
+  title: string;
+  isOpen: boolean;
+  onClose: () => void;
+  children: ReactNode;
+}) {
+  return (
+    <ModalOverlay
+      isOpen={isOpen}
+      onOpenChange={(open) => !open && onClose()}
+      isDismissable
+      className="fixed inset-0 z-10 flex items-center justify-center bg-black/40 p-4"
+    >
+      <Modal className="max-h-full w-full max-w-lg overflow-auto rounded-2xl border border-line bg-raised p-6 shadow-xl">
+        <Dialog className="space-y-4 outline-none">
+          <Heading slot="title" className="text-lg font-semibold">
+            {title}
+          </Heading>
+          {children}
+        </Dialog>
+      </Modal>
+    </ModalOverlay>
+  );
+}
+
+/** A secret or a snippet with a button that copies it. */
+export function Copyable({ text, label }: { text: string; label: string }) {
+  const [copied, setCopied] = useState(false);
+  const copy = async () => {
+    await navigator.clipboard.writeText(text);
+    setCopied(true);
+  };
+  return (
+    <div className="flex items-start gap-2 rounded-lg border border-line bg-canvas p-3">
+      <pre className="min-w-0 flex-1 overflow-x-auto font-mono text-xs leading-relaxed">{text}</pre>
+      <AriaButton
+        aria-label={copied ? "Copied" : `Copy ${label}`}
+        onPress={() => void copy()}
+        className="rounded p-1 text-muted hover:text-ink"
+      >
+        {copied ? <Check className="size-4 text-good" /> : <Copy className="size-4" />}
+      </AriaButton>
+    </div>
+  );
+}

@@ -1,0 +1,111 @@
+/** The pieces that every page is made of: its head, its cards, its tables. */
+import type { ReactNode } from "react";
+
+export function Page({
+  title,
+  about,
+  actions,
+  children,
+}: {
+  title: string;
+  about?: string;
+  actions?: ReactNode;
+  children: ReactNode;
+}) {
+  return (
+    <main id="content" className="mx-auto w-full max-w-6xl space-y-6 p-4 sm:p-8">
+      <header className="flex flex-wrap items-end justify-between gap-3">
+        <div>
+          <h1 className="text-2xl font-semibold tracking-tight">{title}</h1>
+          {about && <p className="mt-1 text-muted">{about}</p>}
+        </div>
+        {actions}
+      </header>
+      {children}
+    </main>
+  );
+}
+
+export function Card({ title, children }: { title?: string; children: ReactNode }) {
+  return (
+    <section className="overflow-hidden rounded-xl border border-line bg-surface">
+      {title && <h2 className="border-b border-line px-4 py-3 font-medium">{title}</h2>}
+      {children}
+    </section>
+  );
+}
+
+export function Figure({ label, value, note }: { label: string; value: string; note?: string }) {
+  return (
+    <div className="rounded-xl border border-line bg-surface p-4">
+      <p className="text-muted">{label}</p>
+      <p className="mt-1 text-2xl font-semibold tabular-nums tracking-tight">{value}</p>
+      {note && <p className="mt-1 text-xs text-muted">{note}</p>}
+    </div>
+  );
+}
+
+export type Column<Row> = {
+  title: string;
+  cell: (row: Row) => ReactNode;
+  align?: "right";
+  /** Left out on a phone. */
+  wide?: boolean;
+};
+
+/** A plain table that scrolls sideways in its own box. */
+export function DataTable<Row>({
+  label,
+  columns,
+  rows,
+  keyOf,
+}: {
+  label: string;
+  columns: Column<Row>[];
+  rows: Row[];
+  keyOf: (row: Row) => string;
+}) {
+  const place = (column: Column<Row>) =>
+    `px-4 py-2.5 ${column.align === "right" ? "text-right tabular-nums" : "text-left"} ${
+      column.wide ? "hidden md:table-cell" : ""
+    }`;
+  return (
+    <div className="overflow-x-auto">
+      <table className="w-full" aria-label={label}>
+        <thead className="border-b border-line text-xs text-muted">
+          <tr>
+            {columns.map((column) => (
+              <th key={column.title} scope="col" className={`${place(column)} font-medium`}>
+                {column.title}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody className="divide-y divide-line">
+          {rows.map((row) => (
+            <tr key={keyOf(row)} className="hover:bg-canvas">
+              {columns.map((column) => (
+                <td key={column.title} className={place(column)}>
+                  {column.cell(row)}
+                </td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+export function StatusBadge({ status }: { status: number }) {
+  const good = status < 400;
+  return (
+    <span
+      className={`rounded px-1.5 py-0.5 font-mono text-xs ${
+        good ? "bg-accent-soft text-accent" : "bg-bad-soft text-bad"
+      }`}
+    >
+      {status}
+    </span>
+  );
+}

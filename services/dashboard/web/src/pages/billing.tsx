@@ -1,0 +1,71 @@
+/** The wallet and the journal that explains it. */
+import { useQuery } from "@tanstack/react-query";
+
+import type { Schemas } from "../api/client";
+import { balanceQuery, transactionsQuery } from "../api/queries";
+import { ErrorNote, Nothing, Waiting } from "../components/feedback";
+import { Card, type Column, DataTable, Figure, Page } from "../components/layout";
+import { dollars, dollarsExact, time } from "../format";
+
+type Row = Schemas["TransactionOut"];
+
+const COLUMNS: Column<Row>[] = [
+  { title: "No.", cell: (row) => row.sequence, align: "right" },
+  { title: "Booked", cell: (row) => <span className="whitespace-nowrap">{time(row.booked_at)}</span> },
+  { title: "Kind", cell: (row) => row.kind },
+  {
+    title: "For",
+    cell: (row) => <span className="font-mono text-xs">{row.model_id || row.reason}</span>,
+    wide: true,
+  },
+  {
+    title: "Amount",
+    align: "right",
+    cell: (row) => (
+      <span className={row.amount_usd.startsWith("-") ? "" : "text-good"}>
+        {dollarsExact(row.amount_usd)}
+      </span>
+    ),
+  },
+];
+
+export function BillingPage() {
+  const balance = useQuery(balanceQuery);
+  const journal = useQuery(transactionsQuery);
+  return (
+    <Page title="Billing" about="One prepaid balance in US dollars, for every model.">
+      <ErrorNote error={balance.error ?? journal.error} />
+      <div className="grid gap-3 sm:grid-cols-3">
+        <Figure
+          label="Available"
+          value={balance.data ? dollars(balance.data.available_usd) : "…"}
+          note="What requests can still use."
+        />
+        <Figure
+          label="Held"
+          value={balance.data ? dollars(balance.data.held_usd) : "…"}
+          note="Lent to gateways for requests in flight; what is not used comes back by itself."
+        />
+        <Figure
+          label="Balance"
+          value={balance.data ? dollars(balance.data.posted_usd) : "…"}
+          note="The sum of the entries below."
+        />
+      </div>
+      <Card title="Entries">
+        {journal.isPending ? (
+          <Waiting rows={6} />
+        ) : journal.data?.transactions.length ? (
+          <DataTable
+            label="Entries of the ledger"
+            columns={COLUMNS}
+            rows={journal.data.transactions}
+            keyOf={(row) => row.transaction_id}
+          />
+        ) : (
+          <Nothing title="No entries yet">Credits and spending appear here, one by one.</Nothing>
+        )}
+      </Card>
+    </Page>
+  );
+}
