@@ -1,0 +1,143 @@
+"""Messages of the compacted topics to what the request path works with.
+
+Everything here raises UndecodableEvent for what it cannot take: the reader counts it, logs it and
+reads on, so that one bad message never stops a gateway.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from google.protobuf.message import Message
+
+from services.common.events import EventRecord, UndecodableEvent
+from services.common.ids import AccountId, KeyId, ModelId, ProviderId, UserId
+from services.common.pb.mesh.events.v1 import accounts_pb2, catalog_pb2
+from services.common.pricing_pb import price_from_pb
+from services.gateway.ports import (
+    KeyPrincipal,
+    KeySettings,
+    ModelCapabilities,
+    ModelEntry,
+    ProviderEntry,
+    ProviderKind,
+)
+
+_KINDS: dict[catalog_pb2.ProviderKind.ValueType, ProviderKind] = {
+    catalog_pb2.PROVIDER_KIND_OPENAI_COMPATIBLE: "openai_compatible",
+    catalog_pb2.PROVIDER_KIND_ANTHROPIC: "anthropic",
+    catalog_pb2.PROVIDER_KIND_GEMINI: "gemini",
+}
+
+
+def message_from_bytes(raw: bytes) -> Message:
+    """The message in an envelope."""
+    return EventRecord.from_bytes(raw).message()
+
+
+def principal_from_state(state: accounts_pb2.KeyState) -> KeyPrincipal:
+    """The key of a KeyState."""
+    if not (state.account_id and state.key_id):
+        raise UndecodableEvent("a key without an id or an account")
+    limits = (state.expires_at_ms, state.settings.expires_at_ms)
+    return KeyPrincipal(
+        account_id=AccountId(state.account_id),
+        key_id=KeyId(state.key_id),
+        user_id=UserId(state.user_id),
+        key_version=state.version,
+        settings=_settings_from_pb(state.settings),
+        suspended=state.suspended,
+        account_suspended=state.account_suspended,
+        expires_at_ms=min((limit for limit in limits if limit), default=0),
+    )
+
+
+def model_from_state(state: catalog_pb2.ModelState) -> ModelEntry:
+    """The model of a ModelState."""
+    settings = state.settings
+    if not state.model_id:
+        raise UndecodableEvent("a model without an id")
+    try:
+        prices = tuple(price_from_pb(price) for price in state.prices)
+    except ValueError as error:
+        raise UndecodableEvent(f"{state.model_id}: {error}") from error
+    return ModelEntry(
+        model_id=ModelId(state.model_id),
+        name=settings.name,
+        provider_id=ProviderId(settings.provider_id),
+        upstream_model=settings.upstream_model,
+        context_length=settings.context_length,
+        max_output_tokens=settings.max_output_tokens,
+        tokenizer=settings.tokenizer,
+        prices=tuple(sorted(prices, key=lambda price: price.valid_from_ms)),
+        available=state.available,
+        capabilities=_capabilities_from_pb(settings.capabilities),
+        description=settings.description,
+        brand=settings.brand,
+        model_type=settings.model_type or "text",
+        input_modalities=tuple(settings.input_modalities),
+        output_modalities=tuple(settings.output_modalities),
+        created_at_ms=state.created_at_ms,
+    )
+
+
+def provider_from_state(state: catalog_pb2.ProviderState, credential: str | None) -> ProviderEntry:
+    """The provider of a ProviderState with the credential that is known for it."""
+    settings = state.settings
+    kind = _KINDS.get(settings.kind)
+    if not state.provider_id or kind is None:
+        raise UndecodableEvent(f"a provider without an id or of no known kind: {settings.kind}")
+    return ProviderEntry(
+        provider_id=ProviderId(state.provider_id),
+        name=settings.name,
+        kind=kind,
+        base_url=settings.base_url,
+        enabled=settings.enabled,
+        timeout_ms=settings.timeout_ms,
+        credential_required=settings.credential_required,
+        credential=credential,
+    )
+
+
+def _settings_from_pb(settings: accounts_pb2.KeySettings) -> KeySettings:
+    return KeySettings(
+        label=settings.label,
+        spend_cap_nanousd=_set(settings, "spend_cap_nanousd"),
+        rpm_limit=_set(settings, "rpm_limit"),
+        rpd_limit=_set(settings, "rpd_limit"),
+        tpm_limit=_set(settings, "tpm_limit"),
+        default_model=settings.default_model,
+        default_params=_params(settings.default_params_json),
+        allowed_models=frozenset(settings.allowed_models),
+    )
+
+
+def _set(settings: accounts_pb2.KeySettings, name: str) -> int | None:
+    """A limit; absent and 0 both mean none."""
+    if not settings.HasField(name):  # type: ignore[arg-type]  # the stub wants one literal a call
+        return None
+    return int(getattr(settings, name)) or None
+
+
+def _params(text: str) -> dict[str, Any]:  # Any: values are free JSON
+    if not text:
+        return {}
+    try:
+        params = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise UndecodableEvent("default_params_json is no JSON") from error
+    if not isinstance(params, dict):
+        raise UndecodableEvent("default_params_json is no object")
+    return params
+
+
+def _capabilities_from_pb(message: catalog_pb2.ModelCapabilities) -> ModelCapabilities:
+    return ModelCapabilities(
+        streaming=message.streaming,
+        tools=message.tools,
+        structured_output=message.structured_output,
+        system_prompt=message.system_prompt,
+        reasoning=message.reasoning,
+        embeddings=message.embeddings,
+    )

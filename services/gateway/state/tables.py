@@ -1,0 +1,119 @@
+"""The tables in memory: changed by messages as they come, read by requests, in one loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from services.common.events import UndecodableEvent
+from services.common.ids import ModelId, ProviderId
+from services.common.pb.mesh.events.v1 import accounts_pb2, catalog_pb2
+from services.gateway.ports import KeyPrincipal, ModelEntry, ProviderEntry
+from services.gateway.state.decode import (
+    message_from_bytes,
+    model_from_state,
+    principal_from_state,
+    provider_from_state,
+)
+
+
+class KeyTable:
+    """The `KeyDirectory`: every key by the hash of its secret."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, KeyPrincipal] = {}
+
+    def find(self, key_hash_hex: str) -> KeyPrincipal | None:
+        """See `ports.KeyDirectory.find`."""
+        return self._keys.get(key_hash_hex)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def apply(self, key: str, value: bytes | None) -> None:
+        """Takes one message of `mesh.keys.v1`. Raises UndecodableEvent; what was known stays."""
+        if value is None:
+            self._keys.pop(key, None)
+            return
+        state = message_from_bytes(value)
+        if not isinstance(state, accounts_pb2.KeyState):
+            raise UndecodableEvent(f"a {type(state).__name__} among the keys")
+        if state.key_hash != key:
+            raise UndecodableEvent("a key under another key's hash")
+        self._keys[key] = principal_from_state(state)
+
+
+class Credentials(Protocol):
+    """What the catalogue table needs of the credential keeper."""
+
+    def want(self, provider_id: ProviderId, version: int) -> None: ...
+
+    def get(self, provider_id: ProviderId) -> str | None: ...
+
+
+class CatalogueTable:
+    """The `Catalogue`: models and providers, the latter with the credentials that are known."""
+
+    def __init__(self) -> None:
+        self._models: dict[str, ModelEntry] = {}
+        self._sorted: tuple[ModelEntry, ...] | None = None
+        self._states: dict[str, catalog_pb2.ProviderState] = {}
+        self._providers: dict[str, ProviderEntry] = {}
+        self._credentials: Credentials | None = None
+
+    def use(self, credentials: Credentials) -> None:
+        """Connects the keeper; once, before the first message."""
+        self._credentials = credentials
+
+    def model(self, model_id: str) -> ModelEntry | None:
+        """See `ports.Catalogue.model`."""
+        return self._models.get(model_id)
+
+    def models(self) -> Sequence[ModelEntry]:
+        """See `ports.Catalogue.models`."""
+        if self._sorted is None:
+            self._sorted = tuple(self._models[name] for name in sorted(self._models))
+        return self._sorted
+
+    def provider(self, provider_id: str) -> ProviderEntry | None:
+        """See `ports.Catalogue.provider`."""
+        return self._providers.get(provider_id)
+
+    def apply(self, key: str, value: bytes | None) -> None:
+        """Takes one message of `mesh.models.v1`. Raises UndecodableEvent; what was known stays."""
+        kind, _, name = key.partition(":")
+        if value is None:
+            self._remove(kind, name)
+            return
+        state = message_from_bytes(value)
+        match state:
+            case catalog_pb2.ModelState() if kind == "model" and state.model_id == name:
+                self._models[name] = model_from_state(state)
+                self._sorted = None
+            case catalog_pb2.ProviderState() if kind == "provider" and state.provider_id == name:
+                self._put_provider(state)
+            case _:
+                raise UndecodableEvent(f"a {type(state).__name__} under the key {key}")
+
+    def refresh(self, provider_id: ProviderId) -> None:
+        """The keeper has another credential for this provider."""
+        state = self._states.get(provider_id)
+        if state is not None:
+            secret = self._credentials.get(provider_id) if self._credentials else None
+            self._providers[provider_id] = provider_from_state(state, secret)
+
+    def _put_provider(self, state: catalog_pb2.ProviderState) -> None:
+        provider_from_state(state, None)
+        provider_id = ProviderId(state.provider_id)
+        self._states[provider_id] = state
+        if self._credentials is not None:
+            self._credentials.want(provider_id, state.credential_version)
+        self.refresh(provider_id)
+
+    def _remove(self, kind: str, name: str) -> None:
+        if kind == "model" and self._models.pop(ModelId(name), None) is not None:
+            self._sorted = None
+        if kind == "provider" and self._states.pop(name, None) is not None:
+            self._providers.pop(name, None)
+            if self._credentials is not None:
+                self._credentials.want(ProviderId(name), 0)
