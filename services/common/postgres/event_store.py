@@ -19,11 +19,15 @@ _VERSIONS = """
 SELECT stream_id, max(stream_version) AS version FROM events WHERE stream_id = ANY($1) GROUP BY 1
 """
 _INSERT_EVENTS = """
-INSERT INTO events (stream_id, stream_version, event_id, type, version, account_id, occurred_at_ms,
-payload) SELECT * FROM unnest(
-    $1::text[], $2::bigint[], $3::text[], $4::text[], $5::integer[], $6::text[], $7::bigint[],
-    $8::bytea[]
-) WITH ORDINALITY AS r(a, b, c, d, e, f, g, h, n)
+INSERT INTO events (
+    stream_id, stream_version, event_id, type, version, account_id, occurred_at_ms, payload
+)
+SELECT a, b, c, d, e, f, g, h
+FROM unnest(
+    $1::text[], $2::bigint[], $3::text[], $4::text[],
+    $5::integer[], $6::text[], $7::bigint[], $8::bytea[]
+) WITH ORDINALITY AS r (a, b, c, d, e, f, g, h, n)
+ORDER BY n
 """
 _INSERT_OUTBOX = """
 WITH rows AS (

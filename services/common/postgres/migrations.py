@@ -70,7 +70,8 @@ async def migrate(pool: asyncpg.Pool, package: str) -> None:
     Several processes may call it at once: one works, the others wait. Raises MigrationError,
     Unavailable.
     """
-    found = [*migrations_of(_FLOOR), *migrations_of(package)]
+    packages = dict.fromkeys((_FLOOR, package))
+    found = [migration for name in packages for migration in migrations_of(name)]
     with translated():
         async with acquired(pool) as connection:
             await connection.execute("SELECT pg_advisory_lock($1)", _LOCK_ID, timeout=300)

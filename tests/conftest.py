@@ -1,0 +1,16 @@
+"""What all tests share: the real engines, and which tests are fast."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fixtures.engines import kafka_bootstrap, make_topic, postgres_dsn
+
+__all__ = ["kafka_bootstrap", "make_topic", "postgres_dsn"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Unit tests are fast by their folder."""
+    for item in items:
+        if "unit" in item.path.parts:
+            item.add_marker(pytest.mark.fast)
