@@ -1,0 +1,1 @@
+"""Accounts: people, accounts, members, sessions and API keys."""

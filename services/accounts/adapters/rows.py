@@ -1,0 +1,84 @@
+"""States to rows of the read tables and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import asyncpg
+import orjson
+
+from services.accounts.domain.account import Account
+from services.accounts.domain.key import Key, RetiringSecret
+from services.accounts.domain.key_settings import CapWindow, KeySettings
+from services.accounts.domain.session import Session
+from services.accounts.domain.user import User
+
+# A connection as a pool hands it out, or by itself.
+Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+# Any: a row of asyncpg, whose values have the types of the columns.
+Row = Mapping[str, Any] | asyncpg.Record
+
+USER_COLUMNS = ("user_id", "email", "name", "created_at_ms", "version")
+ACCOUNT_COLUMNS = (
+    "account_id", "name", "owner_user_id", "created_at_ms", "suspended", "suspension_changes",
+    "version",
+)  # fmt: skip
+SESSION_COLUMNS = (
+    "session_id", "user_id", "account_id", "user_agent", "started_at_ms", "expires_at_ms",
+    "ended_at_ms", "version",
+)  # fmt: skip
+KEY_COLUMNS = (
+    "key_id", "account_id", "created_by", "key_hash", "masked_key", "settings", "retiring",
+    "suspended", "created_at_ms", "updated_at_ms", "version",
+)  # fmt: skip
+AUDIT_COLUMNS = (
+    "event_id", "account_id", "type", "actor", "subject", "occurred_at_ms", "details",
+)  # fmt: skip
+
+
+def upsert(table: str, columns: Sequence[str]) -> str:
+    """INSERT ... ON CONFLICT on the first column, the primary key, with one parameter a column."""
+    values = ", ".join(f"${n}" for n in range(1, len(columns) + 1))
+    updates = ", ".join(f"{name} = EXCLUDED.{name}" for name in columns[1:])
+    # The names are constants of this module, so that nothing from outside gets into the text.
+    return (
+        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})"  # noqa: S608
+        f" ON CONFLICT ({columns[0]}) DO UPDATE SET {updates}"
+    )
+
+
+def user_row(user: User) -> tuple[object, ...]:
+    return tuple(getattr(user, name) for name in USER_COLUMNS)
+
+
+def account_row(account: Account) -> tuple[object, ...]:
+    return tuple(getattr(account, name) for name in ACCOUNT_COLUMNS)
+
+
+def session_row(session: Session) -> tuple[object, ...]:
+    return tuple(getattr(session, name) for name in SESSION_COLUMNS)
+
+
+def session_from_row(row: Row) -> Session:
+    return Session(**{name: row[name] for name in SESSION_COLUMNS})
+
+
+def key_row(key: Key) -> tuple[object, ...]:
+    retiring = [[secret.key_hash, secret.expires_at_ms] for secret in key.retiring]
+    values = {
+        "settings": orjson.dumps(asdict(key.settings)).decode(),
+        "retiring": orjson.dumps(retiring).decode(),
+    }
+    return tuple(values.get(name, getattr(key, name)) for name in KEY_COLUMNS)
+
+
+def key_from_row(row: Row) -> Key:
+    values = {name: row[name] for name in KEY_COLUMNS}
+    settings = orjson.loads(values["settings"])
+    settings["spend_cap_window"] = CapWindow(settings["spend_cap_window"])
+    settings["allowed_models"] = tuple(settings["allowed_models"])
+    values["settings"] = KeySettings(**settings)
+    values["retiring"] = tuple(RetiringSecret(*pair) for pair in orjson.loads(values["retiring"]))
+    return Key(**values)

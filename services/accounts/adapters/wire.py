@@ -1,0 +1,147 @@
+"""Events to records of the log and back, and what gateways read about keys.
+
+Domain events and messages carry the same names and fields (`services/accounts/domain`,
+`mesh.events.v1`), so that one table pairs them; the time of an event is that of its envelope.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from google.protobuf.message import Message
+
+from services.accounts.domain import account, key, session, user
+from services.accounts.domain.audit import Event
+from services.accounts.domain.credential import Credential
+from services.accounts.domain.key_settings import CapWindow, KeySettings
+from services.accounts.domain.roles import Role
+from services.common.events import EventRecord, UndecodableEvent, record_of
+from services.common.ids import ulid_from_bytes
+from services.common.pb.mesh.common.v1 import common_pb2
+from services.common.pb.mesh.events.v1 import accounts_pb2 as pb
+
+_CLASSES: tuple[tuple[type[Event], type[Message]], ...] = (
+    (account.AccountOpened, pb.AccountOpened),
+    (account.AccountSuspended, pb.AccountSuspended),
+    (account.AccountResumed, pb.AccountResumed),
+    (account.MemberAdded, pb.MemberAdded),
+    (account.MemberRoleChanged, pb.MemberRoleChanged),
+    (account.MemberRemoved, pb.MemberRemoved),
+    (user.UserSignedUp, pb.UserSignedUp),
+    (user.PasswordChanged, pb.PasswordChanged),
+    (session.SessionStarted, pb.SessionStarted),
+    (session.SessionEnded, pb.SessionEnded),
+    (key.KeyIssued, pb.KeyIssued),
+    (key.KeyChanged, pb.KeyChanged),
+    (key.KeySuspended, pb.KeySuspended),
+    (key.KeyResumed, pb.KeyResumed),
+    (key.KeyRotated, pb.KeyRotated),
+)
+_MESSAGES: Mapping[type[Event], type[Message]] = dict(_CLASSES)
+_EVENTS: Mapping[type[Message], type[Event]] = {message: event for event, message in _CLASSES}
+
+
+def message_from_event(event: Event) -> Message:
+    """The message of an event, without its time."""
+    names = [field.name for field in fields(event) if field.name != "at_ms"]
+    return _MESSAGES[type(event)](**{name: _to_wire(getattr(event, name)) for name in names})
+
+
+def event_from_record(record: EventRecord) -> Event:
+    """The event of a record. Raises UndecodableEvent where it is none of ours."""
+    message = record.message()
+    found = _EVENTS.get(type(message))
+    if found is None:
+        raise UndecodableEvent(f"not an event of accounts: {record.type}")
+    names = [field.name for field in fields(found) if field.name != "at_ms"]
+    values = {name: _from_wire(name, getattr(message, name)) for name in names}
+    return found(**values, at_ms=record.occurred_at_ms)
+
+
+def _to_wire(value: object) -> object:
+    return settings_to_message(value) if isinstance(value, KeySettings) else value
+
+
+def _from_wire(name: str, value: Any) -> Any:  # Any: a field of any message
+    if name == "settings":
+        return settings_from_message(value)
+    return Role(value) if name == "role" else value
+
+
+def settings_to_message(settings: KeySettings) -> pb.KeySettings:
+    """The settings as a message; limits that are not set stay absent."""
+    return pb.KeySettings(
+        label=settings.label,
+        spend_cap_nanousd=settings.spend_cap_nanousd,
+        spend_cap_window=common_pb2.CapWindow.ValueType(settings.spend_cap_window),
+        rpm_limit=settings.rpm_limit,
+        rpd_limit=settings.rpd_limit,
+        tpm_limit=settings.tpm_limit,
+        default_model=settings.default_model,
+        default_params_json=settings.default_params_json,
+        allowed_models=settings.allowed_models,
+        expires_at_ms=settings.expires_at_ms,
+    )
+
+
+def settings_from_message(message: pb.KeySettings) -> KeySettings:
+    """The settings of a message. Raises ValueError for a window this build does not know."""
+    return KeySettings(
+        label=message.label,
+        spend_cap_nanousd=_optional(message, "spend_cap_nanousd"),
+        spend_cap_window=CapWindow(message.spend_cap_window or CapWindow.LIFETIME),
+        rpm_limit=_optional(message, "rpm_limit"),
+        rpd_limit=_optional(message, "rpd_limit"),
+        tpm_limit=_optional(message, "tpm_limit"),
+        default_model=message.default_model,
+        default_params_json=message.default_params_json,
+        allowed_models=tuple(message.allowed_models),
+        expires_at_ms=message.expires_at_ms,
+    )
+
+
+def _optional(message: pb.KeySettings, name: str) -> int | None:
+    return int(getattr(message, name)) if message.HasField(name) else None  # type: ignore[arg-type] # a literal each
+
+
+def key_state_from_credential(credential: Credential) -> pb.KeyState:
+    """What the compacted topic carries for one hash."""
+    return pb.KeyState(
+        key_hash=credential.key_hash,
+        key_id=credential.key_id,
+        account_id=credential.account_id,
+        user_id=credential.user_id,
+        settings=settings_to_message(credential.settings),
+        suspended=credential.suspended,
+        account_suspended=credential.account_suspended,
+        expires_at_ms=credential.expires_at_ms,
+        version=credential.version,
+    )
+
+
+def key_state_value(credential: Credential, occurred_at_ms: int) -> bytes:
+    """The bytes of that message in its envelope."""
+    record = record_of(
+        key_state_from_credential(credential),
+        account_id=credential.account_id,
+        occurred_at_ms=occurred_at_ms,
+    )
+    return record.to_bytes()
+
+
+class EventIds:
+    """Event ids that grow within one transaction, so that the audit trail keeps the order of one
+    instant.
+    """
+
+    def __init__(self, random_bytes: bytes) -> None:
+        # The top bit stays clear: there is always room to count up.
+        self._low = int.from_bytes(random_bytes, "big") >> 1
+        self._last = 0
+
+    def next(self, at_ms: int) -> str:
+        """A new id `evt_` + ULID of this time."""
+        self._last = max(self._last + 1, (at_ms << 80) | self._low)
+        return f"evt_{ulid_from_bytes(self._last.to_bytes(16, 'big'))}"

@@ -1,0 +1,162 @@
+"""What the service can be asked to do: one frozen class per command, typed by its result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from services.accounts.domain.account import Account, Member
+from services.accounts.domain.key import Key
+from services.accounts.domain.key_settings import KeySettings
+from services.accounts.domain.roles import Actor, Role
+from services.accounts.domain.user import User
+from services.common.ids import AccountId, KeyId, SessionId, UserId
+
+ResultT = TypeVar("ResultT")
+
+
+class Command(Generic[ResultT]):
+    """Base of all commands; `ResultT` is what handling it gives."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StartedSession:
+    """A session with the token that is shown this once."""
+
+    token: str = field(repr=False)
+    session_id: SessionId
+    user: User
+    account: Account
+    role: Role
+    expires_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedKey:
+    """A key with the secret that is shown this once."""
+
+    key: Key
+    plain_key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class MemberView:
+    """A member together with the person."""
+
+    member: Member
+    user: User
+
+
+@dataclass(frozen=True, slots=True)
+class SignUp(Command[StartedSession]):
+    email: str
+    password: str = field(repr=False)
+    name: str = ""
+    account_name: str = ""
+    user_agent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LogIn(Command[StartedSession]):
+    email: str
+    password: str = field(repr=False)
+    user_agent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LogOut(Command[None]):
+    session_token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeSession(Command[None]):
+    user_id: UserId
+    account_id: AccountId
+    session_id: SessionId
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePassword(Command[None]):
+    user_id: UserId
+    account_id: AccountId
+    current_password: str = field(repr=False)
+    new_password: str = field(repr=False)
+    session_token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SuspendAccount(Command[Account]):
+    actor: Actor
+    account_id: AccountId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeAccount(Command[Account]):
+    actor: Actor
+    account_id: AccountId
+
+
+@dataclass(frozen=True, slots=True)
+class AddMember(Command[MemberView]):
+    actor: Actor
+    account_id: AccountId
+    email: str
+    name: str
+    role: Role
+    initial_password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeMemberRole(Command[MemberView]):
+    actor: Actor
+    account_id: AccountId
+    user_id: UserId
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveMember(Command[None]):
+    actor: Actor
+    account_id: AccountId
+    user_id: UserId
+
+
+@dataclass(frozen=True, slots=True)
+class CreateKey(Command[IssuedKey]):
+    actor: Actor
+    account_id: AccountId
+    settings: KeySettings
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateKey(Command[Key]):
+    actor: Actor
+    account_id: AccountId
+    key_id: KeyId
+    change: KeySettings
+    mask: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SuspendKey(Command[Key]):
+    actor: Actor
+    account_id: AccountId
+    key_id: KeyId
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeKey(Command[Key]):
+    actor: Actor
+    account_id: AccountId
+    key_id: KeyId
+
+
+@dataclass(frozen=True, slots=True)
+class RotateKey(Command[IssuedKey]):
+    actor: Actor
+    account_id: AccountId
+    key_id: KeyId
+    grace_s: int

@@ -1,0 +1,127 @@
+"""The audit trail: what each event tells people. Who did what to whom, and what changed; never a
+secret or a hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from enum import IntEnum
+from typing import assert_never
+
+from services.accounts.domain.account import (
+    Account,
+    AccountEvent,
+    AccountOpened,
+    AccountResumed,
+    AccountSuspended,
+    MemberAdded,
+    MemberRemoved,
+    MemberRoleChanged,
+)
+from services.accounts.domain.key import (
+    Key,
+    KeyChanged,
+    KeyEvent,
+    KeyIssued,
+    KeyResumed,
+    KeyRotated,
+    KeySuspended,
+)
+from services.accounts.domain.key_settings import NO_SETTINGS, KeySettings
+from services.accounts.domain.roles import OPERATOR
+from services.accounts.domain.session import Session, SessionEnded, SessionEvent, SessionStarted
+from services.accounts.domain.user import PasswordChanged, User, UserEvent, UserSignedUp
+
+Event = AccountEvent | KeyEvent | SessionEvent | UserEvent
+Aggregate = Account | Key | Session | User
+Details = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One line of the trail; `details` is a JSON object."""
+
+    actor: str
+    subject: str
+    details: Details
+
+
+def audit_entry(before: Aggregate | None, event: Event) -> AuditEntry:
+    """The line for an event, given the state of its aggregate before it."""
+    match event:
+        case KeyIssued() | KeyChanged() | KeySuspended() | KeyResumed() | KeyRotated():
+            assert before is None or isinstance(before, Key)
+            return _of_key(before, event)
+        case SessionStarted(session_id, user_id, _, user_agent):
+            return AuditEntry(user_id, session_id, {"user_agent": user_agent})
+        case SessionEnded(session_id, user_id, reason):
+            return AuditEntry(user_id, session_id, {"reason": reason})
+        case UserSignedUp(user_id, email, name):
+            return AuditEntry(user_id, user_id, {"email": email, "name": name})
+        case PasswordChanged(user_id):
+            return AuditEntry(user_id, user_id, {})
+        case _:
+            assert before is None or isinstance(before, Account)
+            return _of_account(before, event)
+
+
+def _of_account(before: Account | None, event: AccountEvent) -> AuditEntry:
+    match event:
+        case AccountOpened(account_id, name, owner):
+            return AuditEntry(owner, account_id, {"name": name})
+        case AccountSuspended(account_id, reason):
+            return AuditEntry(OPERATOR, account_id, {"reason": reason})
+        case AccountResumed(account_id):
+            return AuditEntry(OPERATOR, account_id, {})
+        case MemberAdded(_, user_id, role, actor):
+            return AuditEntry(actor, user_id, {"role": role.name.lower()})
+        case MemberRoleChanged(_, user_id, role, actor):
+            assert before is not None
+            old = before.members[user_id].role
+            change = {"from": old.name.lower(), "to": role.name.lower()}
+            return AuditEntry(actor, user_id, {"role": change})
+        case MemberRemoved(_, user_id, actor):
+            return AuditEntry(actor, user_id, {})
+        case _:
+            assert_never(event)
+
+
+def _of_key(before: Key | None, event: KeyEvent) -> AuditEntry:
+    match event:
+        case KeyIssued():
+            changes = _changes(NO_SETTINGS, event.settings)
+            details = {"masked_key": event.masked_key, "settings": changes}
+            return AuditEntry(event.created_by, event.key_id, details)
+        case KeyChanged():
+            assert before is not None
+            changes = _changes(before.settings, event.settings)
+            return AuditEntry(event.changed_by, event.key_id, {"settings": changes})
+        case KeySuspended():
+            return AuditEntry(event.suspended_by, event.key_id, {})
+        case KeyResumed():
+            return AuditEntry(event.resumed_by, event.key_id, {})
+        case KeyRotated():
+            end_ms = event.old_expires_at_ms
+            rotation: Details = {"masked_key": event.masked_key, "old_works_until_ms": end_ms}
+            return AuditEntry(event.rotated_by, event.key_id, rotation)
+        case _:
+            assert_never(event)
+
+
+def _changes(old: KeySettings, new: KeySettings) -> dict[str, object]:
+    """The fields that differ, each as {from, to}."""
+    pairs = {
+        field.name: (getattr(old, field.name), getattr(new, field.name)) for field in fields(new)
+    }
+    return {
+        name: {"from": _plain(first), "to": _plain(second)}
+        for name, (first, second) in pairs.items()
+        if first != second
+    }
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, IntEnum):
+        return value.name.lower()
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,156 @@
+"""What may be set on an API key: bounds, defaults and partial change.
+
+A limit that is absent or 0 is no limit. A cap counts over the key's lifetime unless another window
+is named.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from enum import IntEnum
+
+from services.common.errors import InvalidArgument
+from services.common.money import INT64_MAX
+
+LABEL_LENGTH_MAX = 100
+RPM_MAX = 1_000
+RPD_MAX = 1_000_000
+MODEL_ID_LENGTH_MAX = 200
+ALLOWED_MODELS_MAX = 500
+PARAMS_BYTES_MAX = 16_384
+PARAMS_DEPTH_MAX = 16
+
+
+class CapWindow(IntEnum):
+    """How long a spend cap counts before it starts again; the numbers of
+    `mesh.common.v1.CapWindow`.
+    """
+
+    LIFETIME = 1
+    DAY = 2
+    WEEK = 3
+    MONTH = 4
+    ROLLING_30_DAYS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class KeySettings:
+    """The settings of one key; field names are those of `mesh.events.v1.KeySettings`."""
+
+    label: str = ""
+    spend_cap_nanousd: int | None = None
+    spend_cap_window: CapWindow = CapWindow.LIFETIME
+    rpm_limit: int | None = None
+    rpd_limit: int | None = None
+    tpm_limit: int | None = None
+    default_model: str = ""
+    # A JSON object of request parameters, as text; empty means none.
+    default_params_json: str = ""
+    # Empty means every model.
+    allowed_models: tuple[str, ...] = ()
+    # Unix milliseconds; 0 means never.
+    expires_at_ms: int = 0
+
+
+FIELD_NAMES = frozenset(field.name for field in fields(KeySettings))
+NO_SETTINGS = KeySettings()
+
+
+def merged(settings: KeySettings, change: KeySettings, mask: Sequence[str]) -> KeySettings:
+    """`settings` with the fields that `mask` names taken from `change`. InvalidArgument for an
+    unknown name.
+    """
+    if not mask:
+        raise InvalidArgument.of("update_mask", "names no field")
+    unknown = sorted(set(mask) - FIELD_NAMES)
+    if unknown:
+        raise InvalidArgument.of("update_mask", f"there is no field {unknown[0]!r}")
+    return replace(settings, **{name: getattr(change, name) for name in set(mask)})
+
+
+def checked(settings: KeySettings, *, before: KeySettings | None, now_ms: int) -> KeySettings:
+    """The settings in their normal form. Raises InvalidArgument naming the field that is out of
+    bounds.
+
+    An expiry has to lie ahead only where it is new: a key that has expired can still be renamed.
+    """
+    _check_label(settings.label)
+    _check_model("default_model", settings.default_model)
+    if not 0 <= settings.expires_at_ms <= INT64_MAX:
+        raise InvalidArgument.of("expires_at_ms", "is not a time")
+    is_new = before is None or before.expires_at_ms != settings.expires_at_ms
+    if is_new and settings.expires_at_ms and settings.expires_at_ms <= now_ms:
+        raise InvalidArgument.of("expires_at_ms", "lies in the past")
+    return replace(
+        settings,
+        label=settings.label.strip(),
+        spend_cap_nanousd=_limit("spend_cap_nanousd", settings.spend_cap_nanousd, INT64_MAX),
+        rpm_limit=_limit("rpm_limit", settings.rpm_limit, RPM_MAX),
+        rpd_limit=_limit("rpd_limit", settings.rpd_limit, RPD_MAX),
+        tpm_limit=_limit("tpm_limit", settings.tpm_limit, INT64_MAX),
+        default_params_json=_params(settings.default_params_json),
+        allowed_models=_models(settings.allowed_models),
+    )
+
+
+def _check_label(label: str) -> None:
+    if not 1 <= len(label.strip()) <= LABEL_LENGTH_MAX:
+        raise InvalidArgument.of("label", f"must have 1 to {LABEL_LENGTH_MAX} characters")
+
+
+def _check_model(field: str, model_id: str) -> None:
+    if len(model_id) > MODEL_ID_LENGTH_MAX:
+        raise InvalidArgument.of(field, f"has more than {MODEL_ID_LENGTH_MAX} characters")
+
+
+def _limit(field: str, value: int | None, maximum: int) -> int | None:
+    if value is None or value == 0:
+        return None
+    if value < 0:
+        raise InvalidArgument.of(field, "is negative")
+    if value > maximum:
+        raise InvalidArgument.of(field, f"is above {maximum:,}")
+    return value
+
+
+def _models(models: tuple[str, ...]) -> tuple[str, ...]:
+    if len(models) > ALLOWED_MODELS_MAX:
+        raise InvalidArgument.of("allowed_models", f"has more than {ALLOWED_MODELS_MAX} entries")
+    for model_id in models:
+        _check_model("allowed_models", model_id)
+        if not model_id:
+            raise InvalidArgument.of("allowed_models", "has an empty entry")
+    return tuple(dict.fromkeys(models))
+
+
+def _params(text: str) -> str:
+    """The same parameters in compact form; an empty object is no parameters."""
+    if not text.strip():
+        return ""
+    if len(text.encode()) > PARAMS_BYTES_MAX:
+        raise InvalidArgument.of("default_params_json", f"has more than {PARAMS_BYTES_MAX} bytes")
+    try:
+        value: object = json.loads(text, parse_constant=_not_a_number)
+        too_deep = _is_deeper(value, PARAMS_DEPTH_MAX)
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgument.of("default_params_json", "is not JSON") from error
+    if not isinstance(value, dict):
+        raise InvalidArgument.of("default_params_json", "is not a JSON object")
+    if too_deep:
+        raise InvalidArgument.of(
+            "default_params_json", f"is nested deeper than {PARAMS_DEPTH_MAX} levels"
+        )
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False) if value else ""
+
+
+def _not_a_number(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(item, levels - 1) for item in inner)

@@ -1,0 +1,49 @@
+"""Which services may call which method, and for whom; what is not listed here is denied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from services.common.grpc import Access
+
+CALLERS = frozenset({"dashboard", "cli"})
+
+NOBODY = Access(CALLERS, "none")
+OPERATOR = Access(CALLERS, "operator")
+READ = Access(CALLERS, "user", "viewer")
+WRITE_KEYS = Access(CALLERS, "user", "developer")
+WRITE_MEMBERS = Access(CALLERS, "user", "admin")
+
+_ACCOUNTS: Mapping[str, Access] = {
+    "SignUp": NOBODY,
+    "LogIn": NOBODY,
+    "ResolveSession": NOBODY,
+    "LogOut": NOBODY,
+    # A person's own sessions and password: no role is needed beyond being a member.
+    "ListSessions": READ,
+    "RevokeSession": READ,
+    "ChangePassword": READ,
+    "GetAccount": READ,
+    "ListAccounts": OPERATOR,
+    "SuspendAccount": OPERATOR,
+    "ResumeAccount": OPERATOR,
+    "ListMembers": READ,
+    "AddMember": WRITE_MEMBERS,
+    "ChangeMemberRole": WRITE_MEMBERS,
+    "RemoveMember": WRITE_MEMBERS,
+    "ListAuditEvents": READ,
+}
+_KEYS: Mapping[str, Access] = {
+    "GetKey": READ,
+    "ListKeys": READ,
+    "CreateKey": WRITE_KEYS,
+    "UpdateKey": WRITE_KEYS,
+    "SuspendKey": WRITE_KEYS,
+    "ResumeKey": WRITE_KEYS,
+    "RotateKey": WRITE_KEYS,
+}
+
+POLICIES: Mapping[str, Access] = {
+    **{f"/mesh.accounts.v1.AccountsService/{name}": access for name, access in _ACCOUNTS.items()},
+    **{f"/mesh.accounts.v1.KeysService/{name}": access for name, access in _KEYS.items()},
+}

@@ -1,0 +1,403 @@
+"""What each command does: load, decide, append, publish. One function a command; the routing table
+is at the foot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from services.accounts import commands as c
+from services.accounts.domain import account as accounts
+from services.accounts.domain import key as keys
+from services.accounts.domain import session as sessions
+from services.accounts.domain import user as users
+from services.accounts.domain.account import Account, authorise
+from services.accounts.domain.credential import credentials, retired
+from services.accounts.domain.key import Key
+from services.accounts.domain.roles import Actor, Role
+from services.accounts.domain.session import EndReason, Session
+from services.accounts.domain.user import User, check_password
+from services.accounts.ports import (
+    AccountsStore,
+    AccountsTransaction,
+    Attempts,
+    Passwords,
+    Secrets,
+)
+from services.common.clock import Clock
+from services.common.errors import (
+    ConcurrencyConflict,
+    Conflict,
+    Forbidden,
+    InvalidArgument,
+    NotFound,
+    Unauthorized,
+)
+from services.common.ids import AccountId, KeyId, SessionId, UserId
+
+# The same words for an unknown address and a wrong password.
+WRONG_CREDENTIALS = "The e-mail address or the password is wrong."
+TRIES_MAX = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What every handler works with."""
+
+    store: AccountsStore
+    passwords: Passwords
+    attempts: Attempts
+    secrets: Secrets
+    clock: Clock
+    session_lifetime_ms: int
+
+
+def sha256_hex(secret: str) -> str:
+    """How secrets of full entropy are stored: they need no salt and no slow hash."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def masked(plain_key: str) -> str:
+    """What stays visible of a key, for people to tell keys apart."""
+    return f"{plain_key[:8]}...{plain_key[-4:]}"
+
+
+async def sign_up(ctx: Context, command: c.SignUp) -> c.StartedSession:
+    check_password("password", command.password)
+    async with ctx.store.transaction() as tx:
+        if await tx.user_id_of_email(command.email) is not None:
+            raise Conflict("The e-mail address has a user already.")
+    password_hash = await ctx.passwords.hash(command.password)
+    now_ms = ctx.clock.now_ms()
+    user_id = UserId(ctx.secrets.new_id("usr"))
+    account_id = AccountId(ctx.secrets.new_id("acc"))
+    signed_up = users.SignUpUser(user_id, command.email, command.name, now_ms)
+    async with ctx.store.transaction() as tx:
+        user = await tx.append_user(None, users.decide(None, signed_up), account_id)
+        await tx.set_password_hash(user_id, password_hash)
+        name = command.account_name.strip() or user.name
+        opened = accounts.OpenAccount(account_id, name, user_id, now_ms)
+        account = await tx.append_account(None, accounts.decide(None, opened))
+        return await _start_session(ctx, tx, user, account, command.user_agent)
+
+
+async def log_in(ctx: Context, command: c.LogIn) -> c.StartedSession:
+    """Takes the same way, and as long, for an unknown address as for a wrong password."""
+    ctx.attempts.begin(f"address:{command.email}")
+    async with ctx.store.transaction() as tx:
+        user_id = await tx.user_id_of_email(command.email)
+        known_hash = None if user_id is None else await tx.password_hash(user_id)
+    matches = await ctx.passwords.verify(known_hash, command.password)
+    if user_id is None or known_hash is None or not matches:
+        raise Unauthorized(WRONG_CREDENTIALS)
+    ctx.attempts.succeeded(f"address:{command.email}")
+    newer_hash = None
+    if ctx.passwords.is_outdated(known_hash):
+        newer_hash = await ctx.passwords.hash(command.password)
+    async with ctx.store.transaction() as tx:
+        account = await _account_to_enter(tx, user_id)
+        # Read again and held: a password that was changed in between lets nobody in.
+        if await tx.password_hash(user_id) != known_hash:
+            raise Unauthorized(WRONG_CREDENTIALS)
+        if newer_hash is not None:
+            await tx.set_password_hash(user_id, newer_hash)
+        await tx.forget_expired_tokens(user_id, ctx.clock.now_ms())
+        user = await _user(tx, user_id)
+        return await _start_session(ctx, tx, user, account, command.user_agent)
+
+
+async def _account_to_enter(tx: AccountsTransaction, user_id: UserId) -> Account:
+    """The account of the person's longest membership, held until the end of the transaction."""
+    for account_id in await tx.accounts_of_user(user_id):
+        await tx.lock(account_id)
+        account = await tx.account(account_id)
+        if account is not None and user_id in account.members:
+            return account
+    raise Forbidden("You are not a member of any account.")
+
+
+async def _start_session(
+    ctx: Context, tx: AccountsTransaction, user: User, account: Account, user_agent: str
+) -> c.StartedSession:
+    token = ctx.secrets.session_token()
+    start = sessions.StartSession(
+        session_id=SessionId(ctx.secrets.new_id("ses")),
+        user_id=user.user_id,
+        account_id=account.account_id,
+        user_agent=user_agent,
+        lifetime_ms=ctx.session_lifetime_ms,
+        at_ms=ctx.clock.now_ms(),
+    )
+    session = await tx.append_session(None, sessions.decide(None, start))
+    await tx.set_session_token(session.session_id, sha256_hex(token))
+    role = account.members[user.user_id].role
+    return c.StartedSession(token, session.session_id, user, account, role, session.expires_at_ms)
+
+
+async def log_out(ctx: Context, command: c.LogOut) -> None:
+    async with ctx.store.transaction() as tx:
+        session = await tx.session_of_token(sha256_hex(command.session_token))
+        await _end(ctx, tx, session, "log_out")
+
+
+async def revoke_session(ctx: Context, command: c.RevokeSession) -> None:
+    async with ctx.store.transaction() as tx:
+        session = await tx.session(command.session_id)
+        if session is None or session.user_id != command.user_id:
+            raise NotFound("There is no such session.")
+        if session.account_id != command.account_id:
+            raise NotFound("There is no such session.")
+        await _end(ctx, tx, session, "revoked")
+
+
+async def _end(
+    ctx: Context, tx: AccountsTransaction, session: Session | None, reason: EndReason
+) -> None:
+    events = sessions.decide(session, sessions.EndSession(reason, ctx.clock.now_ms()))
+    if events:
+        await tx.append_session(session, events)
+
+
+async def change_password(ctx: Context, command: c.ChangePassword) -> None:
+    check_password("new_password", command.new_password)
+    ctx.attempts.begin(f"user:{command.user_id}")
+    async with ctx.store.transaction() as tx:
+        known_hash = await tx.password_hash(command.user_id)
+    if not await ctx.passwords.verify(known_hash, command.current_password):
+        raise InvalidArgument.of("current_password", "is wrong")
+    ctx.attempts.succeeded(f"user:{command.user_id}")
+    new_hash = await ctx.passwords.hash(command.new_password)
+    async with ctx.store.transaction() as tx:
+        if await tx.password_hash(command.user_id) != known_hash:
+            raise ConcurrencyConflict("The password was changed a moment ago.")
+        # Before the sessions are read: a log-in holds the hash until its session can be seen.
+        await tx.set_password_hash(command.user_id, new_hash)
+        user = await _user(tx, command.user_id)
+        changed = users.decide(user, users.ChangeUserPassword(ctx.clock.now_ms()))
+        await tx.append_user(user, changed, command.account_id)
+        kept = await tx.session_of_token(sha256_hex(command.session_token))
+        for session in await tx.sessions_of_user(command.user_id):
+            if kept is None or session.session_id != kept.session_id:
+                await _end(ctx, tx, session, "password_changed")
+
+
+async def _user(tx: AccountsTransaction, user_id: UserId) -> User:
+    user = await tx.user(user_id)
+    if user is None:
+        raise NotFound("There is no such user.")
+    return user
+
+
+async def _account(tx: AccountsTransaction, account_id: AccountId) -> Account:
+    """The account, held until the end of the transaction."""
+    await tx.lock(account_id)
+    account = await tx.account(account_id)
+    if account is None:
+        raise NotFound("There is no such account.")
+    return account
+
+
+async def suspend_account(ctx: Context, command: c.SuspendAccount) -> Account:
+    suspend = accounts.SuspendAccount(command.actor, command.reason, ctx.clock.now_ms())
+    return await _switch_account(ctx, command.account_id, suspend)
+
+
+async def resume_account(ctx: Context, command: c.ResumeAccount) -> Account:
+    resume = accounts.ResumeAccount(command.actor, ctx.clock.now_ms())
+    return await _switch_account(ctx, command.account_id, resume)
+
+
+async def _switch_account(
+    ctx: Context, account_id: AccountId, command: accounts.SuspendAccount | accounts.ResumeAccount
+) -> Account:
+    async with ctx.store.transaction() as tx:
+        account = await _account(tx, account_id)
+        events = accounts.decide(account, command)
+        if not events:
+            return account
+        account = await tx.append_account(account, events)
+        every_key = await tx.keys_of_account(account_id)
+        await tx.publish_keys([one for key in every_key for one in credentials(key, account)], [])
+        return account
+
+
+async def add_member(ctx: Context, command: c.AddMember) -> c.MemberView:
+    new_hash = await _hash_for_new_user(ctx, command)
+    now_ms = ctx.clock.now_ms()
+    async with ctx.store.transaction() as tx:
+        account = await _account(tx, command.account_id)
+        known = await tx.user_id_of_email(command.email)
+        user_id = known or UserId(ctx.secrets.new_id("usr"))
+        add = accounts.AddMember(command.actor, user_id, command.role, now_ms)
+        events = accounts.decide(account, add)
+        if known is not None:
+            user = await _user(tx, known)
+        elif new_hash is None:
+            raise ConcurrencyConflict("The person's user has gone.")
+        else:
+            signed_up = users.SignUpUser(user_id, command.email, command.name, now_ms)
+            user = await _sign_up_member(tx, signed_up, new_hash, command.account_id)
+        account = await tx.append_account(account, events)
+        return c.MemberView(account.members[user_id], user)
+
+
+async def _sign_up_member(
+    tx: AccountsTransaction, signed_up: users.SignUpUser, password_hash: str, account_id: AccountId
+) -> User:
+    try:
+        user = await tx.append_user(None, users.decide(None, signed_up), account_id)
+    except Conflict as error:
+        # The person signed up at this very moment: the next try finds and adds them.
+        raise ConcurrencyConflict("The person's user was made a moment ago.") from error
+    await tx.set_password_hash(user.user_id, password_hash)
+    return user
+
+
+async def _hash_for_new_user(ctx: Context, command: c.AddMember) -> str | None:
+    """The hash of the first password, where the person has no user yet; made outside of any
+    transaction.
+
+    The password of someone who has a user is theirs alone and is not touched.
+    """
+    async with ctx.store.transaction() as tx:
+        authorise(await _account(tx, command.account_id), command.actor, Role.ADMIN)
+        if await tx.user_id_of_email(command.email) is not None:
+            return None
+    check_password("initial_password", command.initial_password)
+    return await ctx.passwords.hash(command.initial_password)
+
+
+async def change_member_role(ctx: Context, command: c.ChangeMemberRole) -> c.MemberView:
+    async with ctx.store.transaction() as tx:
+        account = await _account(tx, command.account_id)
+        change = accounts.ChangeMemberRole(
+            command.actor, command.user_id, command.role, ctx.clock.now_ms()
+        )
+        events = accounts.decide(account, change)
+        if events:
+            account = await tx.append_account(account, events)
+        return c.MemberView(account.members[command.user_id], await _user(tx, command.user_id))
+
+
+async def remove_member(ctx: Context, command: c.RemoveMember) -> None:
+    """Also ends the person's sessions in this account. Keys stay: they are the account's."""
+    async with ctx.store.transaction() as tx:
+        account = await _account(tx, command.account_id)
+        remove = accounts.RemoveMember(command.actor, command.user_id, ctx.clock.now_ms())
+        await tx.append_account(account, accounts.decide(account, remove))
+        for session in await tx.sessions_of_user(command.user_id):
+            if session.account_id == command.account_id:
+                await _end(ctx, tx, session, "member_removed")
+
+
+async def create_key(ctx: Context, command: c.CreateKey) -> c.IssuedKey:
+    plain_key = ctx.secrets.plain_key()
+    async with ctx.store.transaction() as tx:
+        account = await _account_to_write(tx, command.account_id, command.actor)
+        issue = keys.IssueKey(
+            key_id=KeyId(ctx.secrets.new_id("key")),
+            account_id=command.account_id,
+            key_hash=sha256_hex(plain_key),
+            masked_key=masked(plain_key),
+            settings=command.settings,
+            keys_before=await tx.count_keys(command.account_id),
+            by=command.actor.name,
+            at_ms=ctx.clock.now_ms(),
+        )
+        return c.IssuedKey(await _apply(tx, account, None, issue), plain_key)
+
+
+async def update_key(ctx: Context, command: c.UpdateKey) -> Key:
+    change = keys.ChangeKey(command.change, command.mask, command.actor.name, ctx.clock.now_ms())
+    return await _write_key(ctx, command, change)
+
+
+async def suspend_key(ctx: Context, command: c.SuspendKey) -> Key:
+    return await _write_key(ctx, command, keys.SuspendKey(command.actor.name, ctx.clock.now_ms()))
+
+
+async def resume_key(ctx: Context, command: c.ResumeKey) -> Key:
+    return await _write_key(ctx, command, keys.ResumeKey(command.actor.name, ctx.clock.now_ms()))
+
+
+async def rotate_key(ctx: Context, command: c.RotateKey) -> c.IssuedKey:
+    plain_key = ctx.secrets.plain_key()
+    rotate = keys.RotateKey(
+        key_hash=sha256_hex(plain_key),
+        masked_key=masked(plain_key),
+        grace_s=command.grace_s,
+        by=command.actor.name,
+        at_ms=ctx.clock.now_ms(),
+    )
+    return c.IssuedKey(await _write_key(ctx, command, rotate), plain_key)
+
+
+async def _write_key(
+    ctx: Context,
+    command: c.UpdateKey | c.SuspendKey | c.ResumeKey | c.RotateKey,
+    decision: keys.KeyCommand,
+) -> Key:
+    async with ctx.store.transaction() as tx:
+        account = await _account_to_write(tx, command.account_id, command.actor)
+        key = await tx.key(command.key_id)
+        # Another tenant's key looks like one that never was.
+        if key is None or key.account_id != command.account_id:
+            raise NotFound("There is no such key.")
+        return await _apply(tx, account, key, decision)
+
+
+async def _account_to_write(
+    tx: AccountsTransaction, account_id: AccountId, actor: Actor
+) -> Account:
+    account = await _account(tx, account_id)
+    authorise(account, actor, Role.DEVELOPER)
+    return account
+
+
+async def _apply(
+    tx: AccountsTransaction, account: Account, before: Key | None, decision: keys.KeyCommand
+) -> Key:
+    events = keys.decide(before, decision)
+    if not events:
+        assert before is not None, "issuing a key always leads to an event"
+        return before
+    key = await tx.append_key(before, events)
+    await tx.publish_keys(credentials(key, account), retired(before, key))
+    return key
+
+
+# Each function takes the command it is listed under; the one cast in `handle` rests on this table.
+Handler = Callable[[Context, Any], Awaitable[object]]  # Any: a mapping cannot pair types
+
+HANDLERS: Mapping[type[c.Command[Any]], Handler] = {  # Any: as above
+    c.SignUp: sign_up,
+    c.LogIn: log_in,
+    c.LogOut: log_out,
+    c.RevokeSession: revoke_session,
+    c.ChangePassword: change_password,
+    c.SuspendAccount: suspend_account,
+    c.ResumeAccount: resume_account,
+    c.AddMember: add_member,
+    c.ChangeMemberRole: change_member_role,
+    c.RemoveMember: remove_member,
+    c.CreateKey: create_key,
+    c.UpdateKey: update_key,
+    c.SuspendKey: suspend_key,
+    c.ResumeKey: resume_key,
+    c.RotateKey: rotate_key,
+}
+
+
+async def handle(ctx: Context, command: c.Command[c.ResultT]) -> c.ResultT:
+    """Handles one command; again, up to a bound, where another writer was first."""
+    handler = HANDLERS[type(command)]
+    for tries_left in reversed(range(TRIES_MAX)):
+        try:
+            return cast(c.ResultT, await handler(ctx, command))
+        except ConcurrencyConflict:
+            if not tries_left:
+                raise
+    raise AssertionError("the last try returns or raises")

@@ -1,0 +1,247 @@
+"""Reads, straight from the read tables. Every query of a tenant takes the account id as its first
+argument.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import asyncpg
+
+from services.accounts.adapters.rows import Connection, key_from_row, session_from_row
+from services.accounts.domain.key import Key
+from services.accounts.domain.roles import Role
+from services.accounts.domain.session import Session
+from services.common.errors import InvalidArgument, NotFound, Unauthorized
+from services.common.ids import AccountId, KeyId, SessionId, UserId
+from services.common.postgres import translated
+
+PAGE_SIZE_DEFAULT = 50
+PAGE_SIZE_MAX = 200
+SEARCH_LENGTH_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What part of a list is asked for; a size of 0 is the default size."""
+
+    size: int = 0
+    token: str = ""
+
+    @property
+    def limit(self) -> int:
+        """How many rows; InvalidArgument above the maximum."""
+        if self.size > PAGE_SIZE_MAX:
+            raise InvalidArgument.of("page.page_size", f"is above {PAGE_SIZE_MAX}")
+        return self.size or PAGE_SIZE_DEFAULT
+
+    @property
+    def after(self) -> str:
+        """The key after which the page begins; InvalidArgument for a token that we did not make."""
+        try:
+            return base64.urlsafe_b64decode(self.token.encode()).decode()
+        except (binascii.Error, UnicodeError) as error:
+            raise InvalidArgument.of("page.page_token", "is not from an earlier answer") from error
+
+
+def page_token(key: str) -> str:
+    """The opaque token of the page after the row with this key."""
+    return base64.urlsafe_b64encode(key.encode()).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionHolder:
+    """Who holds a session."""
+
+    session_id: SessionId
+    user_id: UserId
+    account_id: AccountId
+    role: Role
+    email: str
+    name: str
+    account_name: str
+    expires_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRow:
+    """An account as people see it; `owner_email` is that of its longest-standing owner."""
+
+    account_id: AccountId
+    name: str
+    suspended: bool
+    created_at_ms: int
+    owner_email: str
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRow:
+    """A member together with the person."""
+
+    user_id: UserId
+    email: str
+    name: str
+    role: Role
+    added_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditLine:
+    """One line of the audit trail."""
+
+    event_id: str
+    type: str
+    actor: str
+    subject: str
+    occurred_at_ms: int
+    details_json: str
+
+
+_SESSION = """
+SELECT s.session_id, s.user_id, s.account_id, m.role, u.email, u.name, a.name AS account_name,
+s.expires_at_ms FROM session_tokens t JOIN sessions s USING (session_id) JOIN users u ON u.user_id = s.user_id
+    JOIN members m ON m.user_id = s.user_id AND m.account_id = s.account_id
+    JOIN accounts a ON a.account_id = s.account_id
+WHERE t.token_hash = $1 AND s.ended_at_ms = 0 AND s.expires_at_ms > $2
+"""
+_OWNER_EMAIL = """
+coalesce((
+    SELECT u.email FROM members m JOIN users u USING (user_id)
+    WHERE m.account_id = a.account_id AND m.role = 4 ORDER BY m.added_at_ms, m.user_id LIMIT 1
+), '')
+"""
+_ACCOUNT = f"SELECT a.*, {_OWNER_EMAIL} AS owner_email FROM accounts a"  # noqa: S608 - constants
+_ACCOUNTS = f"""
+SELECT * FROM ({_ACCOUNT}) AS a
+WHERE account_id > $1
+    AND (strpos(lower(name), $2) > 0 OR strpos(owner_email, $2) > 0)
+ORDER BY account_id LIMIT $3
+"""  # noqa: S608 - constants
+_MEMBERS = """
+SELECT m.user_id, u.email, u.name, m.role, m.added_at_ms FROM members m JOIN users u USING (user_id)
+WHERE m.account_id = $1 ORDER BY m.added_at_ms, m.user_id
+"""
+_SESSIONS = """
+SELECT * FROM sessions
+WHERE account_id = $1 AND user_id = $2 AND ended_at_ms = 0 AND expires_at_ms > $3
+ORDER BY session_id DESC
+"""
+_AUDIT = """
+SELECT event_id, type, actor, subject, occurred_at_ms, details::text AS details_json FROM
+audit_events WHERE account_id = $1 AND (occurred_at_ms, event_id) < ($2, $3)
+ORDER BY occurred_at_ms DESC, event_id DESC LIMIT $4
+"""
+_FIRST_PAGE = (2**63 - 1, "")
+
+
+class AccountsViews:
+    """The reads of the service. Raises Unavailable where PostgreSQL is away."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def session_holder(self, token_hash: str, now_ms: int) -> SessionHolder:
+        """Who holds the session with this token; Unauthorized where it ended, expired or never
+        was.
+        """
+        with translated():
+            row = await self._pool.fetchrow(_SESSION, token_hash, now_ms)
+        if row is None:
+            raise Unauthorized("The session has ended; log in again.")
+        return SessionHolder(**{**dict(row), "role": Role(row["role"])})
+
+    async def accounts(self, page: Page, search: str) -> tuple[list[AccountRow], str]:
+        """All accounts whose name or owner's address holds `search`; for the operator alone."""
+        if len(search) > SEARCH_LENGTH_MAX:
+            raise InvalidArgument.of("search", f"has more than {SEARCH_LENGTH_MAX} characters")
+        with translated():
+            found = await self._pool.fetch(
+                _ACCOUNTS, page.after, search.strip().lower(), page.limit + 1
+            )
+        accounts = [_account_from_row(row) for row in found[: page.limit]]
+        more = len(found) > page.limit
+        return accounts, page_token(accounts[-1].account_id) if more else ""
+
+    async def account(self, account_id: AccountId) -> AccountRow:
+        """The account; NotFound where there is none."""
+        async with self._as_tenant(account_id) as connection:
+            row = await connection.fetchrow(f"{_ACCOUNT} WHERE a.account_id = $1", account_id)
+        if row is None:
+            raise NotFound("There is no such account.")
+        return _account_from_row(row)
+
+    async def members(self, account_id: AccountId) -> list[MemberRow]:
+        """The members, longest membership first."""
+        async with self._as_tenant(account_id) as connection:
+            found = await connection.fetch(_MEMBERS, account_id)
+        return [MemberRow(**{**dict(row), "role": Role(row["role"])}) for row in found]
+
+    async def sessions(self, account_id: AccountId, user_id: UserId, now_ms: int) -> list[Session]:
+        """The person's open sessions in the account, newest first."""
+        async with self._as_tenant(account_id) as connection:
+            found = await connection.fetch(_SESSIONS, account_id, user_id, now_ms)
+        return [session_from_row(row) for row in found]
+
+    async def key(self, account_id: AccountId, key_id: KeyId) -> Key:
+        """One key of the account; NotFound where it has none with this id."""
+        async with self._as_tenant(account_id) as connection:
+            row = await connection.fetchrow(
+                "SELECT * FROM api_keys WHERE account_id = $1 AND key_id = $2", account_id, key_id
+            )
+        if row is None:
+            raise NotFound("There is no such key.")
+        return key_from_row(row)
+
+    async def keys(self, account_id: AccountId, page: Page) -> tuple[list[Key], str]:
+        """The account's keys, oldest first, and the token of the next page."""
+        async with self._as_tenant(account_id) as connection:
+            found = await connection.fetch(
+                "SELECT * FROM api_keys WHERE account_id = $1 AND key_id > $2"
+                " ORDER BY key_id LIMIT $3",
+                account_id,
+                page.after,
+                page.limit + 1,
+            )
+        keys = [key_from_row(row) for row in found[: page.limit]]
+        return keys, page_token(keys[-1].key_id) if len(found) > page.limit else ""
+
+    async def audit(self, account_id: AccountId, page: Page) -> tuple[list[AuditLine], str]:
+        """The account's trail, newest first, and the token of the next page."""
+        before_ms, before_id = _FIRST_PAGE
+        if page.token:
+            moment, _, before_id = page.after.partition(":")
+            if not (moment.isdecimal() and len(moment) < 19):
+                raise InvalidArgument.of("page.page_token", "is not from an earlier answer")
+            before_ms = int(moment)
+        async with self._as_tenant(account_id) as connection:
+            found = await connection.fetch(_AUDIT, account_id, before_ms, before_id, page.limit + 1)
+        lines = [AuditLine(**dict(row)) for row in found[: page.limit]]
+        if len(found) <= page.limit:
+            return lines, ""
+        return lines, page_token(f"{lines[-1].occurred_at_ms}:{lines[-1].event_id}")
+
+    @asynccontextmanager
+    async def _as_tenant(self, account_id: AccountId) -> AsyncIterator[Connection]:
+        """A read-only transaction in the role whose row policies let it see this account alone."""
+        with translated():
+            async with self._pool.acquire() as connection, connection.transaction(readonly=True):
+                await connection.execute(
+                    "SELECT set_config('role', 'mesh_accounts_tenant', true),"
+                    " set_config('mesh.account_id', $1, true)",
+                    account_id,
+                )
+                yield connection
+
+
+def _account_from_row(row: asyncpg.Record) -> AccountRow:
+    return AccountRow(
+        account_id=AccountId(row["account_id"]),
+        name=row["name"],
+        suspended=row["suspended"],
+        created_at_ms=row["created_at_ms"],
+        owner_email=row["owner_email"],
+    )
