@@ -66,34 +66,36 @@ class CommonSettings(BaseSettings):
     )
 
     env: Literal["development", "test", "production"] = Field(
-        "development", validation_alias="MESH_ENV"
+        default="development", validation_alias="MESH_ENV"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", validation_alias="MESH_LOG_LEVEL"
+        default="info", validation_alias="MESH_LOG_LEVEL"
     )
-    log_format: Literal["json", "console"] = Field("json", validation_alias="MESH_LOG_FORMAT")
+    log_format: Literal["json", "console"] = Field(
+        default="json", validation_alias="MESH_LOG_FORMAT"
+    )
     kafka_bootstrap: HostPort = Field(
-        HostPort("127.0.0.1:9092"), validation_alias="MESH_KAFKA_BOOTSTRAP"
+        default=HostPort("127.0.0.1:9092"), validation_alias="MESH_KAFKA_BOOTSTRAP"
     )
     service_secret: SecretStr = Field(
-        SecretStr(DEVELOPMENT_SECRET), validation_alias="MESH_SERVICE_SECRET"
+        default=SecretStr(DEVELOPMENT_SECRET), validation_alias="MESH_SERVICE_SECRET"
     )
     trace_exporter: Literal["none", "otlp", "file"] = Field(
-        "none", validation_alias="MESH_TRACE_EXPORTER"
+        default="none", validation_alias="MESH_TRACE_EXPORTER"
     )
-    trace_file: Path | None = Field(None, validation_alias="MESH_TRACE_FILE")
-    otlp_endpoint: str = Field("", validation_alias="MESH_OTLP_ENDPOINT")
+    trace_file: Path | None = Field(default=None, validation_alias="MESH_TRACE_FILE")
+    otlp_endpoint: str = Field(default="", validation_alias="MESH_OTLP_ENDPOINT")
     accounts_address: HostPort = Field(
-        HostPort("127.0.0.1:8201"), validation_alias="MESH_ACCOUNTS_ADDRESS"
+        default=HostPort("127.0.0.1:8201"), validation_alias="MESH_ACCOUNTS_ADDRESS"
     )
     billing_address: HostPort = Field(
-        HostPort("127.0.0.1:8202"), validation_alias="MESH_BILLING_ADDRESS"
+        default=HostPort("127.0.0.1:8202"), validation_alias="MESH_BILLING_ADDRESS"
     )
     usage_address: HostPort = Field(
-        HostPort("127.0.0.1:8203"), validation_alias="MESH_USAGE_ADDRESS"
+        default=HostPort("127.0.0.1:8203"), validation_alias="MESH_USAGE_ADDRESS"
     )
     catalog_address: HostPort = Field(
-        HostPort("127.0.0.1:8204"), validation_alias="MESH_CATALOG_ADDRESS"
+        default=HostPort("127.0.0.1:8204"), validation_alias="MESH_CATALOG_ADDRESS"
     )
 
     @property

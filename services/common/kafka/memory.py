@@ -7,11 +7,13 @@ be compacted and old messages removed. Faults are switched on by attributes: `Me
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import zlib
 from collections.abc import Mapping, Sequence
 
 from services.common.clock import Clock, SystemClock
 from services.common.errors import Unavailable
+from services.common.events import UndecodableEvent
 from services.common.kafka.ports import (
     AssignmentListener,
     Headers,
@@ -37,9 +39,7 @@ class MemoryPartition:
 
 
 class MemoryLog:
-    """Topics by name; a topic is made by `create_topics` or, like a broker's default, with one
-    partition.
-    """
+    """Topics by name: those of the table from the start, more by `create`."""
 
     def __init__(self, topics: Sequence[Topic] = TOPICS, *, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
@@ -65,10 +65,11 @@ class MemoryLog:
         self._topics.setdefault(topic, [MemoryPartition() for _ in range(partitions)])
 
     def partitions(self, topic: str) -> list[MemoryPartition]:
-        """The partitions of a topic. Raises Unavailable where the log is away."""
+        """The partitions of a topic. Raises Unavailable where it or the log is not there."""
         if not self._available:
             raise Unavailable("the log is not available")
-        self.create(topic, 1)
+        if topic not in self._topics:
+            raise Unavailable(f"there is no topic {topic}")
         return self._topics[topic]
 
     def append(self, topic: str, key: bytes, value: bytes | None) -> Position:
@@ -265,8 +266,12 @@ class MemoryTableReader:
         for number, partition in enumerate(self._log.partitions(self._topic)):
             position = self._positions.get(number, 0)
             for message in partition.read(position, len(partition.messages)):
-                if message.key is not None:
-                    self._on_message(message.key.decode(), message.value)
+                self._take(message)
             self._positions[number] = partition.end
         self.caught_up_at = self._clock.monotonic_s()
         self.ready.set()
+
+    def _take(self, message: LogMessage) -> None:
+        if message.key is not None:
+            with contextlib.suppress(UndecodableEvent, UnicodeDecodeError):
+                self._on_message(message.key.decode(), message.value)

@@ -17,6 +17,8 @@ REQUEST_TIMEOUT_S = 10.0
 # A fetch that is under way leaves out the partitions that were busy when it was sent: they wait
 # this long for the next one, so that it bounds the latency of a message.
 FETCH_WAIT_MS = 100
+# A member hears of a rebalance by its heartbeat.
+HEARTBEAT_MS = 1000
 
 
 class KafkaSource:
@@ -43,7 +45,7 @@ class KafkaSource:
             auto_offset_reset="none",
             fetch_max_wait_ms=FETCH_WAIT_MS,
             session_timeout_ms=round(self._session_timeout_s * 1000),
-            heartbeat_interval_ms=round(self._session_timeout_s * 300),
+            heartbeat_interval_ms=HEARTBEAT_MS,
             rebalance_timeout_ms=30_000,
             # Progress is bounded by our own retries; a slow database must not cost us the
             # partitions.
