@@ -10,9 +10,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, TypedDict
 
 from deploy.local.problems import StackProblem
 
@@ -42,25 +42,31 @@ def die_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
     return before_exec
 
 
+class ChildOptions(TypedDict):
+    """What every child is started with; the same words as those of `subprocess.Popen`."""
+
+    start_new_session: bool
+    preexec_fn: Callable[[], None]
+
+
+def child_options(death_signal: signal.Signals) -> ChildOptions:
+    """A group of its own, so that a terminal's Ctrl-C reaches us alone, and a bond to our life."""
+    return ChildOptions(start_new_session=True, preexec_fn=die_with_parent(death_signal))
+
+
 def spawn(
     command: Sequence[str],
     *,
-    environment: Mapping[str, str] | None = None,
-    cwd: Path | None = None,
     output: int | IO[bytes] = subprocess.DEVNULL,
     death_signal: signal.Signals = signal.SIGKILL,
 ) -> subprocess.Popen[bytes]:
     """Start `command` in its own process group; standard error goes where `output` goes."""
     return subprocess.Popen(
         list(command),
-        env=None if environment is None else dict(environment),
-        cwd=cwd,
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
-        start_new_session=True,
-        # The callback is one system call on a library that is loaded already.
-        preexec_fn=die_with_parent(death_signal),
+        **child_options(death_signal),
     )
 
 
@@ -106,7 +112,7 @@ def wait_until(
         time.sleep(0.03)
 
 
-def unprivileged(command: Sequence[str]) -> list[str]:
+def unprivileged(command: Sequence[str], death_signal: signal.Signals) -> list[str]:
     """`command`, run by an unprivileged user where we are root, but able to reach our folders.
 
     Raises:
@@ -120,10 +126,12 @@ def unprivileged(command: Sequence[str]) -> list[str]:
             "PostgreSQL does not run as root: install util-linux (setpriv), or start Mesh as "
             "another user."
         )
+    # A change of user clears the bond to the parent, so that setpriv has to make it again.
     # DAC_OVERRIDE lets it pass our own 0700 folders; it is in a container's default set.
     return [
         setpriv, f"--reuid={_UNPRIVILEGED_ID}", f"--regid={_UNPRIVILEGED_ID}", "--clear-groups",
-        "--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--", *command,
+        "--inh-caps=+dac_override", "--ambient-caps=+dac_override",
+        f"--pdeathsig={death_signal.name.removeprefix('SIG')}", "--", *command,
     ]  # fmt: skip
 
 

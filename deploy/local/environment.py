@@ -1,0 +1,82 @@
+"""The variables that the children of the stack are given, and the secrets among them."""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+from collections.abc import Mapping
+
+from deploy.local.layout import Layout, Ports, read_env_file, write_env_file
+
+MODEL_PATH = "/v1"
+
+
+def ensure_secrets(layout: Layout) -> dict[str, str]:
+    """The secrets of this data directory, made once."""
+    known = read_env_file(layout.secrets)
+    made = {
+        "MESH_SERVICE_SECRET": secrets.token_urlsafe(36),
+        "MESH_CATALOG_CREDENTIAL_KEY": base64.b64encode(secrets.token_bytes(32)).decode(),
+        "MESH_DEMO_PASSWORD": secrets.token_urlsafe(12),
+    }
+    complete = made | known
+    if complete != known:
+        write_env_file(layout.secrets, "Made once by `mesh up`; never share them.", complete)
+    return complete
+
+
+def stack_variables(
+    ports: Ports, layout: Layout, *, dsns: Mapping[str, str], bootstrap: str
+) -> dict[str, str]:
+    """Every address of the stack, by the names that services and the command line read."""
+
+    def at(port: int) -> str:
+        return f"127.0.0.1:{port}"
+
+    return {
+        "MESH_ENV": os.environ.get("MESH_ENV", "development"),
+        "MESH_DATA_DIR": str(layout.data_dir),
+        "MESH_KAFKA_BOOTSTRAP": bootstrap,
+        "MESH_ACCOUNTS_ADDRESS": at(ports.accounts),
+        "MESH_BILLING_ADDRESS": at(ports.billing),
+        "MESH_USAGE_ADDRESS": at(ports.usage),
+        "MESH_CATALOG_ADDRESS": at(ports.catalog),
+        "MESH_ACCOUNTS_DSN": dsns["accounts"],
+        "MESH_ACCOUNTS_GRPC_LISTEN": at(ports.accounts),
+        "MESH_ACCOUNTS_OPS_LISTEN": at(ports.accounts_ops),
+        "MESH_BILLING_DSN": dsns["billing"],
+        "MESH_BILLING_GRPC_LISTEN": at(ports.billing),
+        "MESH_BILLING_OPS_LISTEN": at(ports.billing_ops),
+        "MESH_CATALOG_DSN": dsns["catalog"],
+        "MESH_CATALOG_GRPC_LISTEN": at(ports.catalog),
+        "MESH_CATALOG_OPS_LISTEN": at(ports.catalog_ops),
+        "MESH_LOCAL_MODEL_URL": f"http://{at(ports.model)}{MODEL_PATH}",
+        "MESH_USAGE_CLICKHOUSE_DSN": f"chdb://{layout.state / 'usage'}",
+        "MESH_USAGE_GRPC_LISTEN": at(ports.usage),
+        "MESH_USAGE_OPS_LISTEN": at(ports.usage_ops),
+        "MESH_GATEWAY_LISTEN": at(ports.gateway),
+        "MESH_DASHBOARD_LISTEN": at(ports.dashboard),
+        "MESH_DASHBOARD_OPS_LISTEN": at(ports.dashboard_ops),
+        "MESH_DASHBOARD_PUBLIC_API_URL": f"http://{at(ports.gateway)}",
+    }
+
+
+def worker_variables(ports: Ports, layout: Layout, index: int) -> dict[str, str]:
+    """What gateway worker `index` has of its own."""
+    return {
+        "MESH_GATEWAY_OPS_LISTEN": f"127.0.0.1:{ports.gateway_ops + index}",
+        "MESH_GATEWAY_WORKER_ID": f"gateway-{index}",
+        "MESH_GATEWAY_WAL_DIR": str(layout.state / f"gateway-{index}"),
+    }
+
+
+def child_environment(*variables: Mapping[str, str]) -> dict[str, str]:
+    """Our own environment with the stack's variables over it."""
+    merged = dict(os.environ)
+    # Without it what a Python child prints is held back until its buffer is full.
+    merged["PYTHONUNBUFFERED"] = "1"
+    merged.setdefault("MESH_LOG_FORMAT", "console")
+    for more in variables:
+        merged.update(more)
+    return merged

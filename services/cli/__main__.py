@@ -1,0 +1,34 @@
+"""The `mesh` command. Each command is a module of its own, imported only when it is asked for."""
+
+from __future__ import annotations
+
+import sys
+
+from cyclopts import App
+
+from services.common.errors import AppError
+
+app = App(name="mesh", help="Mesh: an AI model gateway whose money is right.")
+
+# Named by text, so that an image that carries one service need not carry what the others import.
+app.command("services.cli.up:up", name="up")
+app.command("services.cli.admin:app", name="admin")
+app.command("services.cli.topics:app", name="topics")
+app.command("services.cli.check_config:check_config", name="check-config")
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one line, not a trace."""
+    try:
+        app()
+    except AppError as error:
+        print(f"mesh: {error.message}", file=sys.stderr)
+        for detail in error.details:
+            place = ".".join(str(part) for part in detail.loc)
+            if not error.message.startswith(place):
+                print(f"  {place}: {detail.msg}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
