@@ -1,0 +1,83 @@
+"""What a key may read of its account, as ports: the balance, and its rows of the request log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from services.gateway.ports import KeyPrincipal
+
+Result = Literal["success", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceView:
+    """A wallet, in nano-dollars; the moment in Unix milliseconds."""
+
+    posted_nanousd: int
+    granted_nanousd: int
+    updated_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class UsageQuery:
+    """Which rows; times in Unix milliseconds, 0 for open; empty lists mean all."""
+
+    since_ms: int = 0
+    until_ms: int = 0
+    model_ids: Sequence[str] = ()
+    results: Sequence[Result] = ()
+    http_statuses: Sequence[int] = ()
+    session_ids: Sequence[str] = ()
+    end_user_ids: Sequence[str] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    limit: int = 50
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRequest:
+    """One row of the request log; times in milliseconds, money in nano-dollars."""
+
+    usage_id: str
+    request_id: str
+    key_id: str
+    trace_id: str
+    route: str
+    requested_model: str
+    model_id: str
+    stream: bool
+    outcome: str
+    http_status: int
+    error_code: str
+    failure_stage: str
+    finish_reason: str
+    received_at_ms: int
+    first_token_ms: int
+    latency_ms: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_nanousd: int
+    session_id: str = ""
+    end_user_id: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+class Balances(Protocol):
+    """Billing's side."""
+
+    async def balance(self, principal: KeyPrincipal) -> BalanceView:
+        """The wallet of the key's account. Raises AppError."""
+
+
+class RequestLog(Protocol):
+    """The usage service's side; a key sees its own requests only."""
+
+    async def requests(
+        self, principal: KeyPrincipal, query: UsageQuery
+    ) -> tuple[list[LoggedRequest], int]:
+        """Newest first, and how many there are in all. Raises AppError."""
+
+    async def request(self, principal: KeyPrincipal, request_id: str) -> LoggedRequest:
+        """The newest of that id. Raises NotFound until it is in the log."""

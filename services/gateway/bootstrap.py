@@ -1,0 +1,231 @@
+"""Puts a gateway worker together by plain calls; its components are in their order of start."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import aiohttp
+
+from services.common.clock import Clock, SystemClock
+from services.common.grpc import GrpcChannel, TokenSigner
+from services.common.ids import WorkerId
+from services.common.kafka import KafkaProducer
+from services.common.ops import OpsServer
+from services.common.runtime import Component
+from services.common.telemetry import get_logger
+from services.gateway import tokens
+from services.gateway.account_reads import Balances, RequestLog
+from services.gateway.adapters.account_reads_grpc import GrpcBalances, GrpcRequestLog
+from services.gateway.adapters.credentials_grpc import GrpcCredentials
+from services.gateway.adapters.grants_grpc import GrpcGrants
+from services.gateway.config import GatewaySettings
+from services.gateway.entrypoints.app import PublicReads, build_app
+from services.gateway.entrypoints.chat_lane import ChatLane
+from services.gateway.entrypoints.edge import Edge
+from services.gateway.entrypoints.server import PublicServer
+from services.gateway.money import Money
+from services.gateway.pipeline import ChatPipeline, PipelineRules
+from services.gateway.ports import (
+    Budget,
+    Catalogue,
+    Freshness,
+    KeyDirectory,
+    ProviderKind,
+    UsageJournal,
+)
+from services.gateway.providers.openai_compatible import OpenAiCompatible, open_session
+from services.gateway.providers.port import ChatProvider
+from services.gateway.routing import Router
+from services.gateway.state.state import GatewayState, kafka_readers
+
+_log = get_logger(__name__)
+
+MONEY_DRAIN_S = 5.0
+# What the other components may take to stop, on top of the requests and the money.
+_STOP_MARGIN_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """All that the request path needs of its surroundings."""
+
+    keys: KeyDirectory
+    catalogue: Catalogue
+    freshness: Freshness
+    budget: Budget
+    journal: UsageJournal
+    balances: Balances
+    request_log: RequestLog
+    providers: dict[ProviderKind, ChatProvider]
+    clock: Clock
+    not_ready: Callable[[], list[str]]
+
+
+@dataclass(slots=True)
+class Gateway:
+    """A composed worker: its components, and the servers whose ports tests ask for."""
+
+    components: list[Component]
+    public: PublicServer
+    ops: OpsServer
+    # For the whole stop: requests, money, the rest.
+    grace_s: float
+
+
+def build_edge(settings: GatewaySettings, ports: Ports) -> Edge:
+    """The public application over its ports."""
+    pipeline = ChatPipeline(
+        keys=ports.keys,
+        freshness=ports.freshness,
+        router=Router(ports.catalogue, ports.providers.keys()),
+        budget=ports.budget,
+        journal=ports.journal,
+        providers=ports.providers,
+        clock=ports.clock,
+        rules=PipelineRules(settings.worker_id, settings.upstream, settings.estimates),
+    )
+    lane = ChatLane(
+        pipeline,
+        ports.clock,
+        body_bytes_max=settings.body_bytes_max,
+        body_timeout_s=settings.body_timeout_s,
+    )
+    reads = PublicReads(
+        keys=ports.keys,
+        catalogue=ports.catalogue,
+        freshness=ports.freshness,
+        balances=ports.balances,
+        request_log=ports.request_log,
+        clock=ports.clock,
+        not_ready=ports.not_ready,
+    )
+    return Edge(lane, build_app(reads))
+
+
+def public_server(edge: Edge, settings: GatewaySettings) -> PublicServer:
+    """The listening side, by the settings."""
+    return PublicServer(
+        edge,
+        settings.listen,
+        backlog=settings.backlog,
+        header_bytes_max=settings.header_bytes_max,
+        keep_alive_s=settings.keep_alive_s,
+        grace_s=settings.grace_s,
+    )
+
+
+async def compose(settings: GatewaySettings) -> Gateway:
+    """Opens the write-ahead file and composes the rest. Raises JournalLocked, JournalDamaged."""
+    clock = SystemClock()
+    worker_id = WorkerId(settings.worker_id)
+    signer = TokenSigner(settings.service_secret.get_secret_value(), "gateway")
+    billing, usage, catalog = (
+        GrpcChannel(address, signer, default_timeout_s=settings.read_timeout_s)
+        for address in (settings.billing_address, settings.usage_address, settings.catalog_address)
+    )
+    state = GatewayState(
+        kafka_readers(settings.kafka_bootstrap),
+        GrpcCredentials(catalog),
+        clock=clock,
+        stale_max_s=settings.stale_max_s,
+    )
+    producer = KafkaProducer(settings.kafka_bootstrap, client_id=settings.worker_id)
+    money = Money.open(
+        settings.wal_dir,
+        billing=GrpcGrants(billing, worker_id),
+        producer=producer,
+        worker_id=worker_id,
+        clock=clock,
+    )
+    session = open_session(settings.pool)
+    worker = Worker(settings, state, money)
+    ports = Ports(
+        keys=state.keys,
+        catalogue=state.catalogue,
+        freshness=state.freshness,
+        budget=money.budget,
+        journal=money.journal,
+        balances=GrpcBalances(billing),
+        request_log=GrpcRequestLog(usage),
+        providers={"openai_compatible": OpenAiCompatible(session, settings.pool)},
+        clock=clock,
+        not_ready=worker.not_ready,
+    )
+    worker.public = public_server(build_edge(settings, ports), settings)
+    components = [
+        Component("ops", worker.ops.start, worker.ops.run, worker.ops.stop),
+        Component("channels", stop=lambda: _close_all(session, billing, usage, catalog)),
+        Component("producer", producer.start, stop=producer.stop),
+        Component("journal", stop=worker.close_journal),
+        Component("money", run=money.run, stop=worker.drain_money),
+        Component("state", run=state.run),
+        Component("public", run=worker.serve, stop=worker.stop_serving),
+    ]
+    grace_s = settings.drain_notice_s + 2 * settings.grace_s + MONEY_DRAIN_S + _STOP_MARGIN_S
+    return Gateway(components, worker.public, worker.ops, grace_s)
+
+
+class Worker:
+    """The order of a worker's life: recover, read, serve; then refuse, finish, give back."""
+
+    def __init__(self, settings: GatewaySettings, state: GatewayState, money: Money) -> None:
+        self._settings = settings
+        self._state = state
+        self._money = money
+        self._recovered = False
+        self._drained = False
+        self._draining = False
+        self._serving = False
+        self.public: PublicServer | None = None
+        checks = {
+            **{name: self._part(name) for name in state.freshness.parts()},
+            "recovered": lambda: self._recovered,
+            "serving": lambda: self._serving,
+            "log": lambda: state.freshness.stale_for_s() <= settings.stale_max_s,
+            **money.checks(),
+        }
+        self.ops = OpsServer(settings.ops_listen, checks)
+
+    def not_ready(self) -> list[str]:
+        """The names of what is missing."""
+        return self.ops.not_ready()
+
+    async def serve(self) -> None:
+        """Replays the write-ahead file, reads the topics to their end, then serves."""
+        assert self.public is not None
+        await asyncio.to_thread(tokens.warm_up)
+        await self._money.recover()
+        self._recovered = True
+        await self._state.wait_ready()
+        if not self._draining:
+            await self.public.start()
+            self._serving = True
+            _log.info("serving", port=self.public.port, worker_id=self._settings.worker_id)
+            await self.public.run()
+
+    async def stop_serving(self) -> None:
+        """Says that it is not ready, then accepts no more and lets what is under way finish."""
+        assert self.public is not None
+        self._draining = True
+        self.ops.drain()
+        await asyncio.sleep(self._settings.drain_notice_s)
+        await self.public.stop()
+
+    async def drain_money(self) -> None:
+        """After the last request."""
+        self._drained = await self._money.drain(timeout_s=MONEY_DRAIN_S)
+
+    async def close_journal(self) -> None:
+        """After the last event."""
+        await self._money.close(drained=self._drained)
+
+    def _part(self, name: str) -> Callable[[], bool]:
+        return lambda: self._state.freshness.parts()[name]
+
+
+async def _close_all(session: aiohttp.ClientSession, *channels: GrpcChannel) -> None:
+    await session.close()
+    for channel in channels:
+        await channel.close()

@@ -1,0 +1,83 @@
+"""The gateway's settings: `MESH_GATEWAY_*`, beside the common ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from services.common.config import CommonSettings, HostPort
+from services.gateway.metering import EstimateRules
+from services.gateway.providers.openai_compatible import PoolLimits
+from services.gateway.providers.port import UpstreamLimits
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class GatewaySettings(CommonSettings):
+    """One worker. Times are seconds, sizes bytes, money nano-dollars."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MESH_GATEWAY_", frozen=True, extra="ignore", validate_by_name=True,
+        validate_by_alias=True, validate_default=True,
+    )  # fmt: skip
+
+    # The public address; several workers may listen on one.
+    listen: HostPort = HostPort("127.0.0.1:8080")
+    ops_listen: HostPort = HostPort("127.0.0.1:8180")
+    # Unique among the workers that are up; keeps its name over restarts, with its directory.
+    worker_id: str = Field("gateway-0", pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    wal_dir: Path = Path("var/gateway-0")
+
+    backlog: int = Field(2_048, ge=1)
+    body_bytes_max: int = Field(32 * 1024 * 1024, ge=1)
+    body_timeout_s: Seconds = 60.0
+    header_bytes_max: int = Field(64 * 1024, ge=1024)
+    keep_alive_s: int = Field(75, ge=1)
+    # After SIGTERM: how long new connections are still served as "not ready", and how long streams
+    # may go on.
+    drain_notice_s: float = Field(0.0, ge=0, le=60)
+    grace_s: Seconds = 20.0
+    # How long the worker goes on without hearing from the log before it fails closed.
+    stale_max_s: Seconds = 60.0
+
+    upstream_connect_s: Seconds = 5.0
+    upstream_first_byte_s: Seconds = 120.0
+    upstream_idle_s: Seconds = 60.0
+    upstream_total_s: Seconds = 300.0
+    upstream_connections: int = Field(1_000, ge=1)
+    upstream_connections_per_host: int = Field(500, ge=1)
+    upstream_keep_alive_s: Seconds = 15.0
+
+    estimate_safety_factor: float = Field(1.3, ge=1, le=10)
+    estimate_output_tokens: int = Field(4_096, ge=1)
+    estimate_output_tokens_least: int = Field(16, ge=1)
+
+    read_timeout_s: Seconds = 5.0
+
+    @property
+    def upstream(self) -> UpstreamLimits:
+        return UpstreamLimits(
+            connect_s=self.upstream_connect_s,
+            first_byte_s=self.upstream_first_byte_s,
+            idle_s=self.upstream_idle_s,
+            total_s=self.upstream_total_s,
+        )
+
+    @property
+    def pool(self) -> PoolLimits:
+        return PoolLimits(
+            connections=self.upstream_connections,
+            connections_per_host=self.upstream_connections_per_host,
+            keep_alive_s=self.upstream_keep_alive_s,
+        )
+
+    @property
+    def estimates(self) -> EstimateRules:
+        return EstimateRules(
+            safety_factor=self.estimate_safety_factor,
+            output_tokens_default=self.estimate_output_tokens,
+            output_tokens_least=self.estimate_output_tokens_least,
+        )

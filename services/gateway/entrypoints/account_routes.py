@@ -1,0 +1,174 @@
+"""What a key may read of its account: the balance and its own requests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, BeforeValidator, Field
+from starlette.responses import Response
+
+from services.common.errors import InvalidArgument, NotFound
+from services.common.money import usd_from_nanousd
+from services.gateway.account_reads import LoggedRequest, Result, UsageQuery
+from services.gateway.entrypoints.app import PublicReads, caller_of, reads_of
+from services.gateway.entrypoints.system_routes import json_response
+from services.gateway.ports import KeyPrincipal
+
+router = APIRouter(prefix="/v1", tags=["account"])
+
+Reads = Annotated[PublicReads, Depends(reads_of)]
+Caller = Annotated[KeyPrincipal, Depends(caller_of)]
+
+# A request is in the log a moment after its answer; who asks at once waits for that moment, not
+# longer.
+LOOKUP_TRIES = 15
+LOOKUP_PAUSE_S = 0.1
+
+
+def _as_list(value: object) -> object:
+    """Filters may be given one by one or as lists; empty strings mean no filter."""
+    if value is None or value == "":
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+Filter = Annotated[list[str], BeforeValidator(_as_list), Field(max_length=100)]
+
+
+class UsageFilter(BaseModel):
+    """The body of POST /v1/usage/events. A key sees its own requests, whatever it asks for."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    model: Filter = []
+    status: Filter = []
+    session_id: Filter = []
+    end_user_id: Filter = []
+    tags: dict[str, str] = {}
+    limit: int = Field(50, ge=1, le=200)
+    offset: int = Field(0, ge=0, le=10_000)
+
+
+@router.get("/balance")
+async def balance(reads: Reads, caller: Caller) -> Response:
+    """The wallet of the key's account, in dollars."""
+    wallet = await reads.balances.balance(caller)
+    reserved = wallet.granted_nanousd
+    available = max(0, wallet.posted_nanousd - reserved)
+    held = usd_from_nanousd(reserved)
+    response = json_response(
+        {
+            "balance_usd": usd_from_nanousd(wallet.posted_nanousd),
+            "reserved_usd": held,
+            "available_usd": usd_from_nanousd(available),
+            "reserved_breakdown": {"requests": held} if reserved else {},
+            "updated_at": _iso(wallet.updated_at_ms) if wallet.updated_at_ms else None,
+            "message": None,
+        }
+    )
+    response.headers["cache-control"] = "no-store"
+    return response
+
+
+@router.post("/usage/events")
+async def usage_events(wanted: UsageFilter, reads: Reads, caller: Caller) -> Response:
+    """This key's requests, newest first."""
+    results, statuses = _statuses(wanted.status)
+    query = UsageQuery(
+        since_ms=_unix_ms(wanted.since),
+        until_ms=_unix_ms(wanted.until),
+        model_ids=wanted.model,
+        results=results,
+        http_statuses=statuses,
+        session_ids=wanted.session_id,
+        end_user_ids=wanted.end_user_id,
+        tags=wanted.tags,
+        limit=wanted.limit,
+        offset=wanted.offset,
+    )
+    rows, total = await reads.request_log.requests(caller, query)
+    return json_response(
+        {
+            "events": [_event(row) for row in rows],
+            "total": total,
+            "limit": wanted.limit,
+            "offset": wanted.offset,
+        }
+    )
+
+
+@router.get("/usage/requests/{request_id}")
+async def usage_request(request_id: str, reads: Reads, caller: Caller) -> Response:
+    """One request of this key by its id; 404 until it is settled."""
+    for last in [False] * (LOOKUP_TRIES - 1) + [True]:
+        try:
+            row = await reads.request_log.request(caller, request_id)
+        except NotFound:
+            if last or not request_id.startswith("req_"):
+                raise
+            await asyncio.sleep(LOOKUP_PAUSE_S)
+            continue
+        return json_response(
+            {"request_id": row.request_id, "outcome": row.outcome, "event": _event(row)}
+        )
+    raise AssertionError("unreachable: the last turn returns or raises")
+
+
+def _event(row: LoggedRequest) -> dict[str, Any]:  # Any: JSON
+    succeeded = row.outcome in ("success", "limit_reached")
+    return {
+        "event_id": row.usage_id,
+        "request_id": row.request_id,
+        "key_id": row.key_id,
+        "trace_id": row.trace_id or None,
+        "route": row.route,
+        "model": row.model_id or row.requested_model,
+        "requested_model": row.requested_model,
+        "stream": row.stream,
+        "status": "success" if succeeded else "error",
+        "outcome": row.outcome,
+        "http_status": row.http_status,
+        "error_code": row.error_code or None,
+        "failure_stage": row.failure_stage or None,
+        "finish_reason": row.finish_reason or None,
+        "created_at": _iso(row.received_at_ms),
+        "first_token_ms": row.first_token_ms or None,
+        "latency_ms": row.latency_ms,
+        "prompt_tokens": row.prompt_tokens,
+        "completion_tokens": row.completion_tokens,
+        "total_tokens": row.prompt_tokens + row.completion_tokens,
+        "cost_usd": usd_from_nanousd(row.cost_nanousd),
+        "routing_fallback": bool(row.model_id) and row.model_id != row.requested_model,
+        "service_tier": "default",
+        "session_id": row.session_id or None,
+        "end_user_id": row.end_user_id or None,
+        "tags": dict(row.tags),
+    }
+
+
+def _statuses(given: Sequence[str]) -> tuple[list[Result], list[int]]:
+    results: list[Result] = []
+    statuses: list[int] = []
+    for status in given:
+        if status in ("success", "error"):
+            results.append("success" if status == "success" else "error")
+        elif status.isdecimal() and 100 <= int(status) <= 599:
+            statuses.append(int(status))
+        else:
+            raise InvalidArgument.of("status", "give success, error or an HTTP status")
+    return results, statuses
+
+
+def _unix_ms(moment: datetime | None) -> int:
+    if moment is None:
+        return 0
+    zoned = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return round(zoned.timestamp() * 1000)
+
+
+def _iso(unix_ms: int) -> str:
+    return datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat(timespec="milliseconds")

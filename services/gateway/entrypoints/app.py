@@ -1,0 +1,120 @@
+"""The FastAPI application: every public route but the chat lane, and an envelope around each of its
+errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from services.common.clock import Clock
+from services.common.errors import AppError, BadRequest, FieldError, InvalidArgument, NotFound
+from services.gateway.account_reads import Balances, RequestLog
+from services.gateway.auth import authenticate, require_active
+from services.gateway.entrypoints.head import RequestHead
+from services.gateway.envelope import LATEST_VERSION, Ending, error_ending
+from services.gateway.errors import MethodNotAllowed
+from services.gateway.ports import Catalogue, Freshness, KeyDirectory, KeyPrincipal
+
+
+@dataclass(frozen=True, slots=True)
+class PublicReads:
+    """What the routes read from."""
+
+    keys: KeyDirectory
+    catalogue: Catalogue
+    freshness: Freshness
+    balances: Balances
+    request_log: RequestLog
+    clock: Clock
+    # Names of what is not ready; empty where the worker may get work.
+    not_ready: Callable[[], list[str]]
+
+
+def build_app(reads: PublicReads) -> FastAPI:
+    """The application; it holds no state of its own."""
+    from services.gateway.entrypoints import account_routes, model_routes, system_routes
+
+    app = FastAPI(
+        title="Mesh",
+        version=LATEST_VERSION,
+        summary="One OpenAI-compatible endpoint in front of many model providers.",
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+    )
+    app.state.reads = reads
+    app.include_router(system_routes.router)
+    app.include_router(model_routes.router)
+    app.include_router(account_routes.router)
+    app.add_exception_handler(AppError, _app_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.openapi_schema = system_routes.with_chat_route(app.openapi())
+    return app
+
+
+def reads_of(request: Request) -> PublicReads:
+    """Dependency: what the routes read from."""
+    reads: PublicReads = request.app.state.reads
+    return reads
+
+
+def head_of(request: Request) -> RequestHead:
+    """Dependency: the head as the edge read it."""
+    head: RequestHead = request.scope["mesh_head"]
+    return head
+
+
+def caller_of(request: Request) -> KeyPrincipal:
+    """Dependency: the key that calls. Raises Unauthorized, Forbidden, Unavailable."""
+    reads = reads_of(request)
+    reads.freshness.require()
+    principal = authenticate(head_of(request).authorization, reads.keys, reads.clock.now_ms())
+    require_active(principal)
+    return principal
+
+
+async def _app_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, AppError)
+    return _response(error_ending(error, head_of(request).request_id))
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    faults = [
+        FieldError(tuple(fault["loc"]), fault["msg"], fault["type"]) for fault in error.errors()
+    ]
+    if any(fault.type == "json_invalid" for fault in faults):
+        return await _app_error(request, BadRequest("the body is not valid JSON"))
+    first = faults[0]
+    name = ".".join(str(part) for part in first.loc[1:]) or str(first.loc[0])
+    return await _app_error(request, InvalidArgument(f"{name}: {first.msg}", details=faults))
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    translated: AppError
+    if error.status_code == 404:
+        translated = NotFound(f"there is no route {request.method} {request.url.path}")
+    elif error.status_code == 405:
+        translated = MethodNotAllowed(f"{request.method} is not allowed here")
+    else:
+        translated = BadRequest(str(error.detail))
+    ending = error_ending(translated, head_of(request).request_id)
+    return _response(ending, error.headers)
+
+
+def _response(ending: Ending, headers: Mapping[str, str] | None = None) -> Response:
+    response = Response(
+        ending.body, ending.status, dict(headers or {}), ending.content_type.decode()
+    )
+    for name, value in ending.headers:
+        response.headers[name.decode()] = value.decode()
+    return response

@@ -1,0 +1,150 @@
+"""The lane of POST /v1/chat/completions: from ASGI messages to the pipeline and back, past the
+framework.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from services.common.clock import Clock
+from services.common.errors import AppError, BadRequest
+from services.common.ids import RequestId
+from services.common.telemetry import span_from
+from services.gateway.entrypoints.asgi import HeaderList, Receive, Send, send_whole
+from services.gateway.entrypoints.head import RequestHead
+from services.gateway.envelope import Ending, error_ending
+from services.gateway.errors import ClientGone, PayloadTooLarge
+from services.gateway.interrupt import Interrupt
+from services.gateway.pipeline import ChatCall, ChatPipeline
+
+ROUTE = "/v1/chat/completions"
+_STREAM_HEADERS: HeaderList = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class LaneReply:
+    """The caller's end of the pipeline."""
+
+    __slots__ = ("_begun", "_headers", "_send", "status")
+
+    def __init__(self, send: Send, headers: HeaderList) -> None:
+        self._send = send
+        self._headers = headers
+        self._begun = False
+        self.status = 0
+
+    async def begin_stream(self) -> None:
+        self._begun = True
+        self.status = 200
+        headers = [*_STREAM_HEADERS, *self._headers]
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def write(self, data: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def finish(self, ending: Ending) -> None:
+        if self._begun:
+            await self._send({"type": "http.response.body", "body": ending.body})
+        else:
+            self.status = ending.status
+            await send_whole(self._send, ending, self._headers)
+
+
+class BodyReader:
+    """Reads one body within its bounds, then watches for the caller's hanging up."""
+
+    def __init__(
+        self, receive: Receive, head: RequestHead, *, bytes_max: int, timeout_s: float
+    ) -> None:
+        self._receive = receive
+        self._head = head
+        self._bytes_max = bytes_max
+        self._timeout_s = timeout_s
+        self._watcher: asyncio.Task[None] | None = None
+        self.interrupt = Interrupt()
+
+    async def read(self) -> bytes | bytearray:
+        """The whole body. Raises PayloadTooLarge, BadRequest where it is late, ClientGone."""
+        if self._head.content_length > self._bytes_max:
+            raise self._too_large()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                body = await self._gather()
+        except TimeoutError as error:
+            raise BadRequest("the body did not arrive in time") from error
+        self._watcher = asyncio.create_task(self._watch())
+        return body
+
+    def stop(self) -> None:
+        """Ends the watch."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+    async def _gather(self) -> bytes | bytearray:
+        body: bytes | bytearray = b""
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone("the caller hung up while sending")
+            piece: bytes = message.get("body", b"")
+            if len(body) + len(piece) > self._bytes_max:
+                raise self._too_large()
+            more = message.get("more_body", False)
+            if not body and not more:
+                return piece
+            body = bytearray(body) if isinstance(body, bytes) else body
+            body += piece
+            if not more:
+                return body
+
+    async def _watch(self) -> None:
+        message = await self._receive()
+        while message["type"] != "http.disconnect":
+            message = await self._receive()
+        self.interrupt.trigger()
+
+    def _too_large(self) -> PayloadTooLarge:
+        return PayloadTooLarge(f"the body is larger than {self._bytes_max} bytes")
+
+
+class ChatLane:
+    """The lane over one pipeline."""
+
+    def __init__(
+        self, pipeline: ChatPipeline, clock: Clock, *, body_bytes_max: int, body_timeout_s: float
+    ) -> None:
+        self._pipeline = pipeline
+        self._clock = clock
+        self._body_bytes_max = body_bytes_max
+        self._body_timeout_s = body_timeout_s
+
+    async def serve(self, head: RequestHead, receive: Receive, send: Send) -> int:
+        """Answers one request; returns the status that was sent."""
+        reply = LaneReply(send, head.answer_headers)
+        body = BodyReader(
+            receive, head, bytes_max=self._body_bytes_max, timeout_s=self._body_timeout_s
+        )
+        call = ChatCall(
+            request_id=RequestId(head.request_id),
+            route=ROUTE,
+            authorization=head.authorization,
+            received_at_ms=self._clock.now_ms(),
+            received_s=self._clock.monotonic_s(),
+            read_body=body.read,
+        )
+        with span_from(head.traceparent, "POST " + ROUTE) as trace:
+            trace.set("mesh.request_id", head.request_id)
+            try:
+                entry = await self._pipeline.serve(
+                    call, reply, interrupt=body.interrupt, trace=trace
+                )
+                trace.set("mesh.usage_id", entry.usage_id)
+            except AppError as error:
+                await reply.finish(error_ending(error, head.request_id))
+            finally:
+                body.stop()
+            trace.set("http.response.status_code", reply.status)
+        return reply.status

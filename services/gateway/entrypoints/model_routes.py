@@ -1,0 +1,127 @@
+"""GET /v1/models and what hangs below it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from services.common.errors import ModelNotFound
+from services.gateway.entrypoints.app import PublicReads, caller_of, head_of, reads_of
+from services.gateway.entrypoints.head import RequestHead
+from services.gateway.entrypoints.system_routes import json_response
+from services.gateway.model_view import (
+    ModelObject,
+    SortField,
+    model_object,
+    search_models,
+    visible_models,
+)
+from services.gateway.ports import KeyPrincipal
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+Reads = Annotated[PublicReads, Depends(reads_of)]
+Caller = Annotated[KeyPrincipal, Depends(caller_of)]
+Head = Annotated[RequestHead, Depends(head_of)]
+ModelType = Literal["text", "embedding", "image", "audio", "video"]
+
+
+def _shown(
+    reads: PublicReads,
+    caller: KeyPrincipal,
+    *,
+    free: bool | None = None,
+    model_type: str | None = None,
+    provider: str | None = None,
+) -> list[ModelObject]:
+    return visible_models(
+        reads.catalogue.models(),
+        caller.settings,
+        reads.clock.now_ms(),
+        free=free,
+        model_type=model_type,
+        provider=provider,
+    )
+
+
+def _listed(models: list[ModelObject], head: RequestHead) -> Response:
+    """A bare list, as Mesh's SDKs want it; in OpenAI's envelope where an OpenAI SDK asks (decision
+    0101).
+    """
+    return json_response({"object": "list", "data": models} if head.openai_sdk else models)
+
+
+@router.get("")
+def list_models(
+    reads: Reads,
+    caller: Caller,
+    head: Head,
+    free: bool | None = None,
+    model_type: Annotated[ModelType | None, Query(alias="type")] = None,
+    provider: Annotated[str | None, Query(max_length=128)] = None,
+) -> Response:
+    """The models that this key may call."""
+    return _listed(_shown(reads, caller, free=free, model_type=model_type, provider=provider), head)
+
+
+@router.get("/free")
+def list_free_models(reads: Reads, caller: Caller, head: Head) -> Response:
+    """Those that cost nothing."""
+    return _listed(_shown(reads, caller, free=True), head)
+
+
+@router.get("/paid")
+def list_paid_models(reads: Reads, caller: Caller, head: Head) -> Response:
+    """Those that cost something."""
+    return _listed(_shown(reads, caller, free=False), head)
+
+
+class SearchQuery(BaseModel):
+    """What to look for; every word of `q` must occur in name, id or brand."""
+
+    q: str = Field("", max_length=256)
+    free: bool | None = None
+    brand: list[str] = Field([], max_length=32)
+    input_modality: list[str] = Field([], max_length=8)
+    output_modality: list[str] = Field([], max_length=8)
+    sort: SortField = "name"
+    order: Literal["asc", "desc"] = "asc"
+    limit: int = Field(50, ge=1, le=500)
+    offset: int = Field(0, ge=0)
+
+
+@router.get("/search")
+def search(reads: Reads, caller: Caller, wanted: Annotated[SearchQuery, Query()]) -> Response:
+    """A page of the models that match."""
+    shown = _shown(reads, caller, free=wanted.free)
+    found = search_models(
+        shown,
+        words=wanted.q,
+        brands=tuple(wanted.brand),
+        input_modalities=tuple(wanted.input_modality),
+        output_modalities=tuple(wanted.output_modality),
+        sort=wanted.sort,
+        descending=wanted.order == "desc",
+    )
+    page: dict[str, Any] = {  # Any: JSON
+        "items": found[wanted.offset : wanted.offset + wanted.limit],
+        "total": len(found),
+        "limit": wanted.limit,
+        "offset": wanted.offset,
+        "brands": sorted({model["brand"] for model in shown if model["brand"]}),
+    }
+    return json_response(page)
+
+
+@router.get("/{model_id:path}")
+def get_model(model_id: str, reads: Reads, caller: Caller) -> Response:
+    """One model; its id may contain slashes."""
+    model = reads.catalogue.model(model_id)
+    price = model.price_at(reads.clock.now_ms()) if model is not None else None
+    allowed = caller.settings.allows(model_id)
+    if model is None or price is None or not model.available or not allowed:
+        raise ModelNotFound(f"there is no model {model_id!r} for this key")
+    return json_response(model_object(model, price))

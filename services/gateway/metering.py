@@ -1,0 +1,239 @@
+"""What a request may cost before it is sent, and what it did use: estimates, the tally, the cost.
+
+All arithmetic with rates is `money.cost_nanousd`; token counts here are split into disjoint kinds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from services.common.money import Price, TokenKind, cost_nanousd
+from services.gateway import tokens
+from services.gateway.chat_request import ChatRequest
+from services.gateway.errors import ContextWindowExceeded
+from services.gateway.ports import ModelEntry
+
+UsageBasis = Literal["provider", "tokenizer", "none"]
+# A count beyond this is a fault of the provider, not a length.
+_TOKENS_SANE_MAX = 10**10
+
+
+@dataclass(frozen=True, slots=True)
+class EstimateRules:
+    """How careful an estimate is."""
+
+    # For prompts of models whose own tokenizer is not here.
+    safety_factor: float = 1.3
+    # Where neither caller nor catalogue bounds the answer.
+    output_tokens_default: int = 4_096
+    # The shortest answer that is worth being clamped to.
+    output_tokens_least: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The most that a request can cost, and the least that makes sense. Tokens are of all choices
+    together.
+    """
+
+    prompt_tokens: int
+    output_tokens: int
+    full_nanousd: int
+    least_nanousd: int
+    prompt_kind: TokenKind
+    output_kind: TokenKind
+    # True where the output bound is ours alone and must be sent upstream.
+    send_limit: bool
+
+
+async def estimate(
+    request: ChatRequest, model: ModelEntry, price: Price, rules: EstimateRules
+) -> Estimate:
+    """The estimate for one model. Raises ContextWindowExceeded where the prompt does not fit."""
+    if price.is_free and _surely_fits(request, model):
+        # Nobody pays, so nobody needs the count.
+        return Estimate(0, 0, 0, 0, TokenKind.PROMPT, TokenKind.COMPLETION, send_limit=False)
+    counted = await tokens.count_prompt(request.prompt, model.tokenizer)
+    if 0 < model.context_length < counted:
+        raise ContextWindowExceeded(
+            f"the prompt has about {counted} tokens; {model.model_id} takes {model.context_length}"
+        )
+    exact = tokens.is_exact(model.tokenizer)
+    prompt = counted if exact else math.ceil(counted * rules.safety_factor)
+    bound, ours = _output_bound(request, model, counted, rules)
+    output = bound * request.choices
+    least = min(rules.output_tokens_least, bound) * request.choices
+    prompt_kind = _dearest(price, prompt, _prompt_kinds(request))
+    output_kind = _dearest(price, prompt, _output_kinds(request))
+    return Estimate(
+        prompt_tokens=prompt,
+        output_tokens=output,
+        full_nanousd=cost_nanousd({prompt_kind: prompt, output_kind: output}, price),
+        least_nanousd=cost_nanousd({prompt_kind: prompt, output_kind: least}, price),
+        prompt_kind=prompt_kind,
+        output_kind=output_kind,
+        send_limit=ours,
+    )
+
+
+def affordable_output(guess: Estimate, price: Price, amount_nanousd: int) -> int:
+    """The most output tokens, at most the estimate's, that cost no more than the amount with the
+    prompt.
+    """
+    low, high = 0, guess.output_tokens
+    while low < high:
+        middle = (low + high + 1) // 2
+        cost = cost_nanousd(
+            {guess.prompt_kind: guess.prompt_tokens, guess.output_kind: middle}, price
+        )
+        low, high = (middle, high) if cost <= amount_nanousd else (low, middle - 1)
+    return low
+
+
+def _surely_fits(request: ChatRequest, model: ModelEntry) -> bool:
+    """No text has more tokens than bytes, so a short one needs no counting."""
+    parts = request.prompt
+    if not model.context_length:
+        return True
+    plain = not (parts.images or parts.audio_bytes or parts.videos)
+    return plain and parts.text_bytes_max + 8 * parts.messages + 8 <= model.context_length
+
+
+def _output_bound(
+    request: ChatRequest, model: ModelEntry, prompt: int, rules: EstimateRules
+) -> tuple[int, bool]:
+    """Output tokens of one choice at most, and whether nobody but us bounds them."""
+    bounds = [bound for bound in (request.output_tokens_max, model.max_output_tokens) if bound]
+    if model.context_length:
+        bounds.append(max(1, model.context_length - prompt))
+    return (min(bounds), False) if bounds else (rules.output_tokens_default, True)
+
+
+def _prompt_kinds(request: ChatRequest) -> list[TokenKind]:
+    kinds = [TokenKind.PROMPT, TokenKind.CACHED_PROMPT, TokenKind.CACHE_WRITE]
+    return [*kinds, TokenKind.AUDIO_PROMPT] if request.prompt.audio_bytes else kinds
+
+
+def _output_kinds(request: ChatRequest) -> list[TokenKind]:
+    kinds = [TokenKind.COMPLETION, TokenKind.REASONING]
+    return [*kinds, TokenKind.AUDIO_COMPLETION] if request.wants_audio else kinds
+
+
+def _dearest(price: Price, prompt_tokens: int, kinds: Sequence[TokenKind]) -> TokenKind:
+    return max(kinds, key=lambda kind: price.rate(kind, prompt_tokens))
+
+
+@dataclass(slots=True)
+class Usage:
+    """Tokens as the wire shows them: totals that include their details."""
+
+    prompt: int
+    completion: int
+    cached: int = 0
+    cache_write: int = 0
+    audio_prompt: int = 0
+    reasoning: int = 0
+    audio_completion: int = 0
+
+    def quantities(self) -> dict[TokenKind, int]:
+        """The same, split into disjoint kinds; kinds that do not occur are left out."""
+        split = {
+            TokenKind.CACHED_PROMPT: self.cached,
+            TokenKind.CACHE_WRITE: self.cache_write,
+            TokenKind.AUDIO_PROMPT: self.audio_prompt,
+            TokenKind.PROMPT: self.prompt - self.cached - self.cache_write - self.audio_prompt,
+            TokenKind.REASONING: self.reasoning,
+            TokenKind.AUDIO_COMPLETION: self.audio_completion,
+            TokenKind.COMPLETION: self.completion - self.reasoning - self.audio_completion,
+        }
+        return {kind: count for kind, count in split.items() if count}
+
+    def to_wire(self) -> dict[str, Any]:  # Any: JSON
+        """The `usage` object of an answer; details only where there are some."""
+        wire: dict[str, Any] = {  # Any: JSON
+            "prompt_tokens": self.prompt,
+            "completion_tokens": self.completion,
+            "total_tokens": self.prompt + self.completion,
+        }
+        prompt = {
+            "cached_tokens": self.cached,
+            "cache_write_tokens": self.cache_write,
+            "audio_tokens": self.audio_prompt,
+        }
+        completion = {
+            "reasoning_tokens": self.reasoning,
+            "audio_tokens": self.audio_completion,
+        }
+        for name, details in (
+            ("prompt_tokens_details", prompt),
+            ("completion_tokens_details", completion),
+        ):
+            present = {key: count for key, count in details.items() if count}
+            if present:
+                wire[name] = present
+        return wire
+
+
+def usage_from_wire(wire: Any) -> Usage | None:  # Any: JSON
+    """A provider's usage; None where it says nothing usable. Details never exceed the total they
+    are part of.
+    """
+    if not isinstance(wire, dict):
+        return None
+    prompt, completion = _count(wire, "prompt_tokens"), _count(wire, "completion_tokens")
+    if prompt is None or completion is None:
+        return None
+    reads = _details(wire, "prompt_tokens_details")
+    writes = _details(wire, "completion_tokens_details")
+    reasoning = _count(writes, "reasoning_tokens") or 0
+    if reasoning and _count(wire, "total_tokens") == prompt + completion + reasoning:
+        # Some providers count reasoning beside the completion instead of inside it.
+        completion += reasoning
+    cached = min(_count(reads, "cached_tokens") or 0, prompt)
+    cache_write = min(_count(reads, "cache_write_tokens") or 0, prompt - cached)
+    audio_prompt = min(_count(reads, "audio_tokens") or 0, prompt - cached - cache_write)
+    reasoning = min(reasoning, completion)
+    audio_completion = min(_count(writes, "audio_tokens") or 0, completion - reasoning)
+    return Usage(prompt, completion, cached, cache_write, audio_prompt, reasoning, audio_completion)
+
+
+def _details(wire: Mapping[str, Any], name: str) -> Mapping[str, Any]:  # Any: JSON
+    value = wire.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _count(wire: Mapping[str, Any], name: str) -> int | None:  # Any: JSON
+    value = wire.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if 0 <= value <= _TOKENS_SANE_MAX and value == int(value) else None
+
+
+@dataclass(slots=True)
+class UsageTally:
+    """What one answer used: the provider's word where there is one, else counted from what was
+    produced.
+    """
+
+    reported: Usage | None = None
+    texts: list[str] = field(default_factory=list)
+    reasoning_texts: list[str] = field(default_factory=list)
+
+    @property
+    def produced(self) -> bool:
+        """True once the provider has produced or reported anything."""
+        return bool(self.texts or self.reasoning_texts or self.reported)
+
+    async def settle(self, request: ChatRequest, tokenizer: str) -> tuple[Usage, UsageBasis]:
+        """The usage to bill and on what ground it stands; nothing where nothing was produced."""
+        if self.reported is not None:
+            return self.reported, "provider"
+        if not self.produced:
+            return Usage(0, 0), "none"
+        prompt = await tokens.count_prompt(request.prompt, tokenizer)
+        reasoning = await tokens.count_text(["".join(self.reasoning_texts)], tokenizer)
+        visible = await tokens.count_text(["".join(self.texts)], tokenizer)
+        return Usage(prompt, visible + reasoning, reasoning=reasoning), "tokenizer"

@@ -1,0 +1,283 @@
+"""One chat request from its key to its usage event: the steps stand in `ChatPipeline._answer`, top
+to bottom.
+
+Every request of an authenticated caller ends in exactly one usage event, which is on disk before
+the caller gets the last byte. What was delivered is billed; an answer that is no success and was
+not a stream yet is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from services.common.clock import Clock
+from services.common.errors import (
+    AppError,
+    Forbidden,
+    InternalError,
+    SpendLimitExceeded,
+    Unavailable,
+)
+from services.common.ids import RequestId, UsageId, new_id
+from services.common.telemetry import Span, get_logger
+from services.gateway.auth import authenticate, require_active
+from services.gateway.chat_request import ChatRequest, body_from_bytes, chat_request_from_body
+from services.gateway.envelope import Ending, error_ending, error_frames
+from services.gateway.errors import ClientGone
+from services.gateway.interrupt import Interrupt
+from services.gateway.metering import Estimate, EstimateRules, affordable_output, estimate
+from services.gateway.ports import (
+    Budget,
+    Freshness,
+    HoldRequest,
+    KeyDirectory,
+    KeyPrincipal,
+    ProviderKind,
+    UsageJournal,
+)
+from services.gateway.providers.port import (
+    AttemptFailed,
+    ChatProvider,
+    UpstreamAttempt,
+    UpstreamLimits,
+)
+from services.gateway.providers.trial import Trial
+from services.gateway.relay import Relay
+from services.gateway.routing import Route, Router
+from services.gateway.usage_entry import UsageEntry
+
+_log = get_logger(__name__)
+
+
+class Reply(Protocol):
+    """The way back to the caller."""
+
+    async def begin_stream(self) -> None:
+        """Sends the head of a stream."""
+
+    async def write(self, data: bytes) -> None:
+        """Sends a part of the stream; waits while the caller does not read."""
+
+    async def finish(self, ending: Ending) -> None:
+        """Sends the last bytes, or the whole answer where no stream has begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCall:
+    """One call as the edge took it. `read_body` may be awaited once, after the caller is known."""
+
+    request_id: RequestId
+    route: str
+    authorization: bytes | None
+    received_at_ms: int
+    received_s: float
+    read_body: Callable[[], Awaitable[bytes | bytearray]]
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineRules:
+    """Bounds of the pipeline."""
+
+    worker_id: str
+    upstream: UpstreamLimits = field(default_factory=UpstreamLimits)
+    estimates: EstimateRules = field(default_factory=EstimateRules)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPipeline:
+    """The pipeline over its ports."""
+
+    keys: KeyDirectory
+    freshness: Freshness
+    router: Router
+    budget: Budget
+    journal: UsageJournal
+    providers: Mapping[ProviderKind, ChatProvider]
+    clock: Clock
+    rules: PipelineRules
+
+    async def serve(
+        self, call: ChatCall, reply: Reply, *, interrupt: Interrupt, trace: Span
+    ) -> UsageEntry:
+        """Answers one call. Raises Unavailable and Unauthorized, which leave no usage event,
+        unanswered.
+
+        `interrupt` ends the work early where the caller hangs up; the settlement is done all the
+        same. Where the task itself is cancelled (the process ends), it settles too and then lets
+        the cancellation go on.
+        """
+        self.freshness.require()
+        principal = authenticate(call.authorization, self.keys, call.received_at_ms)
+        entry = self._entry(call, principal, trace)
+        relay = Relay(reply)
+        cancelled = False
+        try:
+            with interrupt:
+                ending = await self._answer(call, entry, relay)
+        except asyncio.CancelledError:
+            cancelled = True
+            stopping = Unavailable("this gateway is shutting down", retry_after_s=1)
+            ending = await self._break_off(entry, relay, stopping)
+        except (AppError, AttemptFailed) as error:
+            ending = await self._break_off(entry, relay, error)
+        except Exception as error:  # noqa: BLE001 - an edge: whatever it was, the request must settle
+            _log.error("request failed inside", request_id=call.request_id, exc_info=error)
+            fault = InternalError("something went wrong inside the gateway")
+            ending = await self._break_off(entry, relay, fault)
+        entry.latency_ms = self._since(call)
+        ending = await self._record(entry, relay, ending)
+        await reply.finish(ending)
+        if cancelled:
+            raise asyncio.CancelledError
+        return entry
+
+    async def _answer(self, call: ChatCall, entry: UsageEntry, relay: Relay) -> Ending:
+        """The steps of a request, in the order in which it may be refused."""
+        # 1. The caller: a suspended key is known, and therefore logged.
+        require_active(entry.principal)
+        # 2. The request, the key's defaults beneath it.
+        entry.stage = "template"
+        settings = entry.principal.settings
+        body = body_from_bytes(await call.read_body())
+        entry.requested_model = _name(body.get("model")) or settings.default_model
+        request = chat_request_from_body(
+            body, default_model=settings.default_model, default_params=settings.default_params
+        )
+        entry.request = request
+        entry.requested_model = request.models[0]
+        # 3. The model, its provider, and the price, which is pinned from here on.
+        entry.stage = "guard_model_access"
+        entry.admitted_at_ms = self.clock.now_ms()
+        chosen = self.router.choose(request.models, settings, entry.admitted_at_ms)
+        entry.chosen = chosen
+        guess = await estimate(request, chosen.model, chosen.price, self.rules.estimates)
+        # 4. The money, and the promise that the request will end in an event.
+        entry.stage = "balance"
+        output_tokens_max = await self._admit(entry, request, chosen, guess)
+        # 5. The provider; what it sends goes to the caller as it comes.
+        entry.stage = "upstream_submit"
+        attempt = UpstreamAttempt(
+            provider=chosen.provider,
+            model=chosen.model,
+            payload=request.upstream,
+            output_tokens_max=output_tokens_max,
+            limits=self._limits(chosen, request),
+            stream=request.stream or not request.wants_audio,
+        )
+        provider = self.providers[chosen.provider.kind]
+        async with Trial(provider, attempt, entry=entry, clock=self.clock) as upstream:
+            entry.stage = "upstream_stream"
+            relay.start(request, chosen, self.clock.now_ms())
+            entry.tally = relay.tally
+            await relay.pass_on(
+                upstream, on_first=lambda: _note_first(entry, max(1, self._since(call)))
+            )
+        # 6. What it used, and the last bytes, which wait until that is on disk.
+        entry.stage = "settlement"
+        usage, entry.basis = await relay.tally.settle(request, chosen.model.tokenizer)
+        entry.quantities = usage.quantities()
+        entry.finish_reason = relay.finish_reason
+        entry.outcome = "success"
+        if relay.finish_reason == "length" and output_tokens_max != request.output_tokens_max:
+            entry.outcome = "limit_reached"
+        entry.http_status = 200
+        return relay.ending(usage.to_wire())
+
+    async def _admit(
+        self, entry: UsageEntry, request: ChatRequest, chosen: Route, guess: Estimate
+    ) -> int | None:
+        """Places the hold and tells the journal; returns the output limit to send upstream."""
+        limit = request.output_tokens_max
+        if guess.send_limit:
+            limit = guess.output_tokens // request.choices
+        if not chosen.price.is_free:
+            entry.hold = await self.budget.place(
+                HoldRequest(
+                    principal=entry.principal,
+                    price=chosen.price,
+                    usage_id=entry.usage_id,
+                    # A charge that rounds to nothing is held all the same, so that it has a grant.
+                    full_nanousd=max(1, guess.full_nanousd),
+                    least_nanousd=guess.least_nanousd,
+                )
+            )
+            if entry.hold.amount_nanousd < guess.full_nanousd:
+                affordable = affordable_output(guess, chosen.price, entry.hold.amount_nanousd)
+                limit = max(1, affordable // request.choices)
+        try:
+            self.journal.admitted(entry.admitted())
+        except Unavailable:
+            if entry.hold is not None:
+                self.budget.release(entry.hold)
+                entry.hold = None
+            raise
+        return limit
+
+    async def _break_off(
+        self, entry: UsageEntry, relay: Relay, cause: AppError | AttemptFailed
+    ) -> Ending:
+        """Settles what was produced and says why it ended; nothing delivered or produced costs
+        nothing.
+        """
+        error = cause.error if isinstance(cause, AttemptFailed) else cause
+        gone = isinstance(error, ClientGone)
+        entry.basis, entry.quantities = "none", {}
+        if isinstance(cause, AttemptFailed):
+            entry.stage = cause.stage
+        elif isinstance(error, SpendLimitExceeded) and error.extra.get("limit") == "key_cap":
+            entry.stage = "guard_spend_cap"
+        elif isinstance(error, Forbidden):
+            entry.stage = "auth"
+        entry.outcome = "client_gone" if gone else "upstream_error" if entry.attempts else "refused"
+        entry.error_code = error.code
+        entry.http_status = 200 if relay.begun else error.http_status
+        entry.finish_reason = relay.finish_reason
+        if entry.tally is not None and entry.request and entry.chosen and (relay.begun or gone):
+            tokenizer = entry.chosen.model.tokenizer
+            usage, entry.basis = await entry.tally.settle(entry.request, tokenizer)
+            entry.quantities = usage.quantities()
+        if relay.begun:
+            return Ending(200, error_frames(error, entry.request_id))
+        return error_ending(error, entry.request_id)
+
+    async def _record(self, entry: UsageEntry, relay: Relay, ending: Ending) -> Ending:
+        """Writes the event and settles the hold; where that is impossible the answer says so."""
+        try:
+            await self.journal.record(entry.event(), entry.hold)
+        except Unavailable as error:
+            _log.error("usage event not written", usage_id=entry.usage_id)
+            entry.outcome, entry.stage, entry.http_status = "refused", "settlement", 503
+            entry.basis = "none"
+            if relay.begun:
+                return Ending(200, error_frames(error, entry.request_id))
+            return error_ending(error, entry.request_id)
+        return ending
+
+    def _entry(self, call: ChatCall, principal: KeyPrincipal, trace: Span) -> UsageEntry:
+        return UsageEntry(
+            usage_id=UsageId(new_id("use", call.received_at_ms)),
+            request_id=call.request_id,
+            worker_id=self.rules.worker_id,
+            trace_id=trace.trace_id,
+            route=call.route,
+            received_at_ms=call.received_at_ms,
+            principal=principal,
+        )
+
+    def _limits(self, chosen: Route, request: ChatRequest) -> UpstreamLimits:
+        provider_s = chosen.provider.timeout_ms / 1000 or None
+        return self.rules.upstream.lowered_to(provider_s).lowered_to(request.timeout_s)
+
+    def _since(self, call: ChatCall) -> int:
+        return round((self.clock.monotonic_s() - call.received_s) * 1000)
+
+
+def _note_first(entry: UsageEntry, elapsed_ms: int) -> None:
+    entry.first_token_ms = entry.first_token_ms or elapsed_ms
+
+
+def _name(value: object) -> str:
+    return value[:256] if isinstance(value, str) else ""

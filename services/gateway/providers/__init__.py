@@ -1,0 +1,1 @@
+"""Adapters to model providers, behind one port."""

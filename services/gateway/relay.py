@@ -1,0 +1,100 @@
+"""From the provider's chunks to the caller's: relayed as they come, or folded into one answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import orjson
+
+from services.common.errors import UpstreamError
+from services.common.ids import new_id
+from services.gateway.answer import AnswerFold, BadUpstreamAnswer, ChunkNormaliser
+from services.gateway.chat_request import ChatRequest
+from services.gateway.envelope import DONE_FRAME, Ending
+from services.gateway.metering import UsageTally
+from services.gateway.providers.port import AttemptFailed, UpstreamStream
+from services.gateway.routing import Route
+
+
+class StreamWriter(Protocol):
+    """Where a stream goes."""
+
+    async def begin_stream(self) -> None: ...
+
+    async def write(self, data: bytes) -> None: ...
+
+
+class Relay:
+    """One answer on its way from an attempt to the caller."""
+
+    def __init__(self, writer: StreamWriter) -> None:
+        self._writer = writer
+        self._chunks: ChunkNormaliser | None = None
+        self._fold: AnswerFold | None = None
+        # True once the head of a stream has gone out: from then on failures are frames.
+        self.begun = False
+
+    def start(self, request: ChatRequest, chosen: Route, now_ms: int) -> None:
+        """Makes ready for the chunks of an answer."""
+        self._chunks = ChunkNormaliser(
+            model_id=chosen.model.model_id,
+            answer_id=new_id("chatcmpl", now_ms).replace("_", "-", 1),
+            created_s=now_ms // 1000,
+        )
+        self._fold = None if request.stream else AnswerFold()
+
+    @property
+    def tally(self) -> UsageTally:
+        """What was produced so far."""
+        assert self._chunks is not None
+        return self._chunks.tally
+
+    @property
+    def finish_reason(self) -> str:
+        """The first choice's reason; empty before it has one."""
+        if self._chunks is None or not self._chunks.finish_reasons:
+            return ""
+        return self._chunks.finish_reasons[min(self._chunks.finish_reasons)]
+
+    async def pass_on(self, upstream: UpstreamStream, *, on_first: Callable[[], None]) -> None:
+        """Takes the answer to its end; what one read brought goes out in one write.
+
+        Raises AttemptFailed where the provider fails, ends early or sends what is no answer.
+        """
+        chunks = self._chunks
+        assert chunks is not None
+        waiting_for_first = True
+        while (batch := await upstream.read()) is not None:
+            try:
+                uniform = [chunk for raw in batch if (chunk := chunks.take(raw)) is not None]
+            except BadUpstreamAnswer as error:
+                raise AttemptFailed(error, stage="upstream_stream", http_status=200) from error
+            if waiting_for_first and chunks.tally.produced:
+                waiting_for_first = False
+                on_first()
+            if not uniform:
+                continue
+            if self._fold is not None:
+                for chunk in uniform:
+                    self._fold.add(chunk)
+                continue
+            if not self.begun:
+                self.begun = True
+                await self._writer.begin_stream()
+            await self._writer.write(b"".join([frame(chunk) for chunk in uniform]))
+        if not chunks.finished and not (upstream.complete and chunks.started):
+            early = UpstreamError("the upstream provider ended its answer early")
+            raise AttemptFailed(early, stage="upstream_stream", http_status=200)
+
+    def ending(self, usage: dict[str, Any]) -> Ending:  # Any: JSON
+        """The last frames of the stream, or the whole answer."""
+        assert self._chunks is not None
+        if self._fold is not None:
+            return Ending(200, orjson.dumps(self._fold.whole(usage)))
+        return Ending(200, frame(self._chunks.usage_chunk(usage)) + DONE_FRAME)
+
+
+def frame(chunk: dict[str, Any]) -> bytes:  # Any: JSON
+    """One event: one line of JSON and a blank line."""
+    return b"data: " + orjson.dumps(chunk) + b"\n\n"
