@@ -1,0 +1,124 @@
+// Drives the panel in headless Chromium as a person would. Arguments: a JSON object {url, email, password, apiUrl, shots}.
+// Prints a JSON object of what it saw; a step that cannot be done ends it with a non-zero exit code.
+import { createRequire } from "node:module";
+import { mkdirSync } from "node:fs";
+
+const require = createRequire(new URL("../../services/dashboard/web/package.json", import.meta.url));
+const { chromium } = require("playwright-core");
+
+const { url, email, password, apiUrl, shots } = JSON.parse(process.argv[2]);
+const executablePath = process.env.MESH_CHROMIUM ?? "/usr/bin/chromium";
+const problems = [];
+
+const browser = await chromium.launch({
+  executablePath,
+  args: [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+  ],
+});
+const context = await browser.newContext({ viewport: { width: 1440, height: 900 } });
+const page = await context.newPage();
+page.setDefaultTimeout(15_000);
+page.on("pageerror", (error) => problems.push(String(error)));
+page.on("console", (message) => {
+  // Asking who is logged in is answered 401 before the log-in; the browser reports it by itself.
+  if (message.type() === "error" && !message.text().includes("401")) problems.push(message.text());
+});
+
+async function shot(name) {
+  if (!shots) return;
+  mkdirSync(shots, { recursive: true });
+  for (const scheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme: scheme });
+    await page.screenshot({ path: `${shots}/${name}-${scheme}.png`, fullPage: true });
+  }
+  await page.emulateMedia({ colorScheme: "light" });
+  await page.setViewportSize({ width: 390, height: 844 });
+  await page.screenshot({ path: `${shots}/${name}-phone.png`, fullPage: true });
+  await page.setViewportSize({ width: 1440, height: 900 });
+}
+
+async function visit(label) {
+  await page.getByRole("navigation", { name: "Sections" }).getByRole("link", { name: label }).click();
+  await page.getByRole("heading", { level: 1, name: label }).waitFor();
+  await page.waitForLoadState("load");
+}
+
+try {
+  await page.goto(url);
+  await page.getByRole("heading", { name: "Log in to Mesh" }).waitFor();
+  await shot("log-in");
+
+  await page.getByLabel("E-mail").fill(email);
+  await page.getByLabel("Password").fill("not the password");
+  await page.getByRole("button", { name: "Log in" }).click();
+  const refusal = await page.getByRole("alert").innerText();
+
+  await page.getByLabel("Password").fill(password);
+  await page.getByRole("button", { name: "Log in" }).click();
+  await page.getByRole("heading", { level: 1, name: "Overview" }).waitFor();
+
+  await visit("API Keys");
+  await page.getByRole("button", { name: "Create key" }).click();
+  await page.getByLabel("Label").fill("made in the panel");
+  await page.getByLabel("Spend cap in USD").fill("0.50");
+  await shot("create-key");
+  await page.getByRole("dialog").getByRole("button", { name: "Create key" }).click();
+  const secret = await page.getByRole("dialog").getByText(/^rsk_/).first().innerText();
+  await page.getByRole("button", { name: "Done" }).click();
+  await page.getByText("made in the panel").waitFor();
+  await shot("keys");
+
+  await visit("Logs");
+  await page.getByText("Live").waitFor();
+  const before = await page.getByRole("table", { name: "Requests" }).locator("tbody tr").count().catch(() => 0);
+  const answer = await fetch(`${apiUrl}/v1/chat/completions`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${secret}`, "content-type": "application/json" },
+    body: JSON.stringify({
+      model: "local/smollm2-135m",
+      max_tokens: 24,
+      messages: [{ role: "user", content: "Say hello." }],
+    }),
+  });
+  const completion = await answer.json();
+  const asked = performance.now();
+  await page.waitForFunction(
+    (rows) => document.querySelectorAll('table[aria-label="Requests"] tbody tr').length > rows,
+    before,
+  );
+  const seenAfterMs = Math.round(performance.now() - asked);
+  await shot("logs");
+  await page.getByRole("table", { name: "Requests" }).locator("tbody tr a").first().click();
+  await page.getByRole("heading", { level: 1, name: "Request" }).waitFor();
+  await page.getByText("What it cost").waitFor();
+  const details = await page.locator("main").innerText();
+  await shot("request");
+
+  await visit("Billing");
+  await page.getByRole("table", { name: "Entries of the ledger" }).waitFor();
+  await shot("billing");
+  await visit("Models");
+  await page.getByText("local/smollm2-135m:free").waitFor();
+  await shot("models");
+  await visit("Overview");
+  await page.getByRole("table", { name: "Usage by model" }).waitFor();
+  await shot("overview");
+  await page.getByRole("button", { name: "Log out" }).first().click();
+  await page.getByRole("heading", { name: "Log in to Mesh" }).waitFor();
+
+  const requestId = answer.headers.get("x-request-id");
+  console.log(JSON.stringify({ refusal, status: answer.status, completion, requestId, seenAfterMs, details, problems }));
+} catch (error) {
+  if (shots) await page.screenshot({ path: `${shots}/failed.png`, fullPage: true }).catch(() => {});
+  console.error(String(error), problems.join("\n"));
+  process.exitCode = 1;
+} finally {
+  await browser.close();
+}

@@ -1,0 +1,96 @@
+"""After any load the books balance to the nano-dollar, also when processes are killed under it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from tests.e2e.load import Books, Kind, Load, Seen, books, posted_nanousd, quiescence
+from tests.e2e.market import Market
+from tests.e2e.stack import Stack, gateway_names
+
+PRICED, FREE = "test/ok-priced", "test/ok-free"
+MIX = (
+    Kind(PRICED, stream=False, weight=30),
+    Kind(PRICED, stream=True, weight=30),
+    Kind(FREE, stream=False, weight=8),
+    Kind(FREE, stream=True, weight=8),
+    Kind("test/slow-priced", stream=True, hang_up=True, weight=8),
+    Kind("test/500-priced", stream=False, weight=8),
+    Kind("test/close-priced", stream=True, weight=8),
+)
+REQUESTS = 1_000
+
+
+def assert_books_agree(found: Books) -> None:
+    assert found.log_nanousd == found.recomputed_nanousd
+    assert found.wallet_fall_nanousd == found.log_nanousd
+    assert found.held_nanousd == 0
+
+
+def assert_log_says_what_clients_saw(found: Books, seen: list[Seen]) -> None:
+    by_request = {str(row["request_id"]): row for row in found.rows.values()}
+    for one in seen:
+        row = by_request[one.request_id]
+        if one.usage is not None:
+            assert {"prompt": row["prompt"], "completion": row["completion"]} == one.usage
+            assert row["outcome"] == "success"
+        if one.ending == "refused":
+            assert row["status"] == one.status
+            assert row["cost_nanousd"] == 0
+
+
+async def test_a_thousand_mixed_requests_leave_tokens_times_price_equal_wallet_and_log(
+    stack: Stack, market: Market
+) -> None:
+    customer = await market.customer("mixed@example.com", usd="50")
+    load = Load(stack.demo["MESH_BASE_URL"], customer.key, MIX, seed=1, total=REQUESTS)
+    await load.run()
+    assert load.broken == 0
+    await quiescence(stack, customer.account_id)
+    found = await books(stack, customer.account_id, start_nanousd=customer.start_nanousd,
+                        limit=2 * REQUESTS)  # fmt: skip
+    assert len(found.rows) == REQUESTS
+    assert found.log_nanousd > 0
+    assert_books_agree(found)
+    assert_log_says_what_clients_saw(found, load.seen)
+    workers = {row["worker_id"] for row in found.rows.values()}
+    assert len(workers) == len(gateway_names(stack)) == 2
+    endings = {one.ending for one in load.seen}
+    assert endings == {"complete", "refused", "hung_up", "broken"}
+
+
+def killer(stack: Stack, seed: int) -> Callable[[], Coroutine[Any, Any, None]]:
+    """Kills gateway workers, billing and usage in turn, at random moments."""
+    order = random.Random(seed)
+
+    async def kill_for_ever() -> None:
+        while True:
+            for name in ("gateway", "billing", "usage"):
+                await asyncio.sleep(order.uniform(0.2, 1.0))
+                victims = gateway_names(stack) if name == "gateway" else [name]
+                stack.kill(order.choice(list(victims)))
+
+    return kill_for_ever
+
+
+async def test_the_books_balance_after_kill_9_of_gateway_billing_and_usage_under_load(
+    stack: Stack, market: Market
+) -> None:
+    customer = await market.customer("killed@example.com", usd="50")
+    load = Load(stack.demo["MESH_BASE_URL"], customer.key, MIX, seed=2, total=REQUESTS)
+    before = stack.pids()
+    await load.run(meanwhile=killer(stack, seed=2))
+    killed = {name for name, pid in stack.pids().items() if before[name] != pid}
+    assert {"billing", "usage"} <= killed
+    assert any(name.startswith("gateway") for name in killed)
+    await quiescence(stack, customer.account_id, within_s=240)
+    found = await books(stack, customer.account_id, start_nanousd=customer.start_nanousd,
+                        limit=4 * REQUESTS)  # fmt: skip
+    assert_books_agree(found)
+    assert_log_says_what_clients_saw(found, load.seen)
+    complete = [one for one in load.seen if one.ending == "complete"]
+    assert complete, "nothing was served between the kills"
+    assert await posted_nanousd(stack, customer.account_id) < customer.start_nanousd
