@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from services.billing import metrics
-from services.billing.domain.grants import CloseGrant, Closed, GrantRules, OpenGrant, Refusal
+from services.billing.domain.grants import Closed, CloseGrant, GrantRules, OpenGrant, Refusal
 from services.billing.domain.state import Grant
 from services.billing.group_commit import GroupCommit
 from services.billing.handlers import GrantAnswer, GrantCommand, run_grant_commands

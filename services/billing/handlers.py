@@ -14,8 +14,8 @@ from services.billing.domain.book import Book, KeyRef
 from services.billing.domain.caps import first_day
 from services.billing.domain.events import CapWindow, GrantOpened, TransactionPosted
 from services.billing.domain.grants import (
-    CloseGrant,
     Closed,
+    CloseGrant,
     GrantRules,
     OpenGrant,
     OpenState,

@@ -149,7 +149,7 @@ class _PostgresUnit:
         )
         values = [record.to_bytes() for record in records]
         self._chain(records, values)
-        await self._write_tables(book)
+        await write_tables(self._connection, book, self._log_hashes)
         rows: list[tuple[Topic, str, bytes | None]] = [
             (LEDGER, record.account_id, value)
             for record, value in zip(records, values, strict=True)
@@ -164,45 +164,45 @@ class _PostgresUnit:
             account_id = AccountId(record.account_id)
             self._log_hashes[account_id] = log_hash(self._log_hashes[account_id], value)
 
-    async def _write_tables(self, book: Book) -> None:
-        await self._connection.execute(
-            sql.UPDATE_WALLETS,
-            *_columns(
-                [
-                    sql.row_from_wallet(book.wallets[account_id], self._log_hashes[account_id])
-                    for account_id in sorted(book.wallets_touched)
-                ]
-            ),
-        )
-        await self._upsert(
-            sql.ADD_TOTALS, [(*ref, amount) for ref, amount in sorted(book.totals.items())]
-        )
-        await self._upsert(
-            sql.UPSERT_KEYS, [sql.row_from_key(book.keys[ref]) for ref in sorted(book.keys_touched)]
-        )
-        await self._upsert(
-            sql.ADD_DAYS, [(*ref, amount) for ref, amount in sorted(book.day_spend.items())]
-        )
-        await self._upsert(
-            sql.UPSERT_GRANTS,
-            [sql.row_from_grant(book.grants[one]) for one in sorted(book.grants_touched)],
-        )
-        await self._upsert(
-            sql.INSERT_KEYS_OF_JOURNAL,
-            [
-                (recorded.event.account_id, recorded.event.idempotency_key, recorded.version)
-                for recorded in book.recorded
-                if isinstance(recorded.event, TransactionPosted) and not recorded.event.usage_id
-            ],
-        )
 
-    async def _upsert(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
-        if not rows:
-            return
-        status = await self._connection.execute(statement, *_columns(rows))
-        # A row that belongs to another account is left alone by the statement.
-        if status != f"INSERT 0 {len(rows)}":
-            raise ConcurrencyConflict("another transaction was first")
+async def write_tables(
+    connection: sql.Connection, book: Book, log_hashes: Mapping[AccountId, bytes]
+) -> None:
+    """Writes what the book touched into the read tables. Raises ConcurrencyConflict."""
+    await connection.execute(
+        sql.UPDATE_WALLETS,
+        *_columns(
+            [
+                sql.row_from_wallet(book.wallets[account_id], log_hashes[account_id])
+                for account_id in sorted(book.wallets_touched)
+            ]
+        ),
+    )
+    totals = [(*ref, amount) for ref, amount in sorted(book.totals.items())]
+    await _write(connection, sql.ADD_TOTALS, totals)
+    keys = [sql.row_from_key(book.keys[ref]) for ref in sorted(book.keys_touched)]
+    await _write(connection, sql.UPSERT_KEYS, keys)
+    days = [(*ref, amount) for ref, amount in sorted(book.day_spend.items())]
+    await _write(connection, sql.ADD_DAYS, days)
+    grants = [sql.row_from_grant(book.grants[one]) for one in sorted(book.grants_touched)]
+    await _write(connection, sql.UPSERT_GRANTS, grants)
+    causes = [
+        (recorded.event.account_id, recorded.event.idempotency_key, recorded.version)
+        for recorded in book.recorded
+        if isinstance(recorded.event, TransactionPosted) and not recorded.event.usage_id
+    ]
+    await _write(connection, sql.INSERT_KEYS_OF_JOURNAL, causes)
+
+
+async def _write(
+    connection: sql.Connection, statement: str, rows: Sequence[tuple[object, ...]]
+) -> None:
+    if not rows:
+        return
+    status = await connection.execute(statement, *_columns(rows))
+    # A row that belongs to another account is left alone by the statement.
+    if status != f"INSERT 0 {len(rows)}":
+        raise ConcurrencyConflict("another transaction was first")
 
 
 def log_hash(previous: bytes, value: bytes) -> bytes:

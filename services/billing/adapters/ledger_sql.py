@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy
 
 from services.billing.domain.events import CapWindow
 from services.billing.domain.state import Grant, KeyAccount, Wallet
+
+Connection = asyncpg.Connection | PoolConnectionProxy
 
 LOCK_WALLETS = """
 SELECT account_id, posted_nanousd, granted_nanousd, closing_nanousd, version, sequence, hash,

@@ -87,6 +87,15 @@ class Book:
         """The key, or one of which nothing is known yet."""
         return self.keys.get((account_id, key_id)) or KeyAccount(account_id, key_id)
 
+    def forget_recorded(self) -> None:
+        """Keeps the states and drops what was added since: for folds that are written in parts."""
+        self.recorded.clear()
+        self.day_spend.clear()
+        self.totals.clear()
+        self.grants_touched.clear()
+        self.keys_touched.clear()
+        self.wallets_touched.clear()
+
     def _posted(self, wallet: Wallet, event: TransactionPosted) -> Wallet:
         assert_zero_sum(event.entries)
         if event.sequence != wallet.sequence + 1:

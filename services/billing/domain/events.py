@@ -1,4 +1,4 @@
-"""The events of an account's ledger: the record, of which wallets, grants and key spend are folds."""
+"""The events of an account's ledger: the record. Wallets, grants and key spend are its folds."""
 
 from __future__ import annotations
 

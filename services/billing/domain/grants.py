@@ -25,7 +25,7 @@ LimitName = Literal["balance", "key_cap", "key_inactive"]
 
 @dataclass(frozen=True, slots=True)
 class OpenGrant:
-    """A worker asks for money. Amounts are nano-dollars; `least` 0 means that only `needed` will do."""
+    """A worker asks for money, in nano-dollars; with `least` 0 only `needed` will do."""
 
     grant_id: GrantId
     worker_id: WorkerId

@@ -133,6 +133,13 @@ def chained_hash(previous: bytes, content: Draft | TransactionPosted, sequence: 
     return hashlib.sha256(previous + canonical.encode()).digest()
 
 
+def follows(wallet: Wallet, posted: TransactionPosted) -> bool:
+    """True where a transaction is the next of the wallet's journal and its hash is right."""
+    return posted.sequence == wallet.sequence + 1 and posted.hash == chained_hash(
+        wallet.hash, posted, posted.sequence
+    )
+
+
 def same_cause(posted: TransactionPosted, draft: Draft) -> bool:
     """True where a transaction under the same idempotency key says the same."""
     return (

@@ -23,7 +23,7 @@ def checked_id(field: str, value: str) -> str:
 
 
 def checked_text(field: str, value: str, *, length_max: int = TEXT_LENGTH_MAX) -> str:
-    """The text. Raises InvalidArgument where it is too long or has a NUL (PostgreSQL takes none)."""
+    """The text. Raises InvalidArgument where it is too long or has a NUL, as no text column may."""
     if len(value) > length_max:
         raise InvalidArgument.of(field, f"is longer than {length_max} characters")
     if "\0" in value:

@@ -1,0 +1,182 @@
+"""Checks the ledger against itself: chains, balances, grants and every read table.
+
+It reads one snapshot, so it can run beside live writers. Each finding is one sentence; an account
+with a finding is not trusted further, the others still are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import asyncpg
+
+from services.billing.adapters import ledger_sql as sql
+from services.billing.adapters.event_log_postgres import BadRow, StoredEvent, stored_events
+from services.billing.adapters.ledger_postgres import log_hash
+from services.billing.domain.book import Book
+from services.billing.domain.events import ZERO_HASH, TransactionPosted
+from services.billing.domain.ledger import follows
+from services.billing.domain.state import Wallet
+from services.common.errors import InternalError
+from services.common.ids import AccountId
+from services.common.postgres import translated
+
+_WALLETS = "SELECT * FROM wallet WHERE $1 = '' OR account_id = $1"
+_GRANTS = "SELECT * FROM grants WHERE account_id = $1"
+_KEYS = "SELECT * FROM key_account WHERE account_id = $1"
+_DAYS = "SELECT account_id, key_id, day, spent_nanousd FROM key_day WHERE account_id = $1"
+_TOTALS = """
+SELECT account_id, ledger_account, balance_nanousd FROM ledger_total WHERE account_id = $1
+"""
+_UNMARKED = """
+SELECT u FROM unnest($1::text[]) AS u
+WHERE NOT EXISTS (SELECT FROM usage_mark WHERE usage_id = u) LIMIT 1
+"""
+_MARKS_PART = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong, and whose."""
+
+    account_id: AccountId
+    what: str
+
+
+@dataclass(slots=True)
+class Verified:
+    """What was looked at, and what was found."""
+
+    accounts: int = 0
+    events: int = 0
+    transactions: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def is_sound(self) -> bool:
+        """True where nothing was found."""
+        return not self.findings
+
+
+class _Account:
+    """One account's stream while it is read."""
+
+    def __init__(self, account_id: AccountId) -> None:
+        self.account_id = account_id
+        self.book = Book()
+        self.log_hash = ZERO_HASH
+        self.usage_ids: list[str] = []
+        self.usage_seen: set[str] = set()
+        self.finding = ""
+
+    def take(self, stored: StoredEvent) -> None:
+        """Checks one event against all before it and folds it."""
+        event = stored.event
+        wallet = self.book.wallets.get(self.account_id) or Wallet(self.account_id)
+        if stored.version != wallet.version + 1:
+            self.finding = f"version {stored.version} follows version {wallet.version}"
+            return
+        if isinstance(event, TransactionPosted):
+            if not follows(wallet, event):
+                self.finding = f"transaction {event.sequence} breaks the chain of hashes"
+                return
+            if event.usage_id in self.usage_seen:
+                self.finding = f"usage id {event.usage_id} was booked twice"
+                return
+            if event.usage_id:
+                self.usage_seen.add(event.usage_id)
+                self.usage_ids.append(event.usage_id)
+        try:
+            self.book.record(event, occurred_at_ms=stored.occurred_at_ms)
+        except InternalError as error:
+            self.finding = f"version {stored.version}: {error.message}"
+            return
+        self.book.recorded.clear()
+        self.log_hash = log_hash(self.log_hash, stored.raw)
+
+
+async def verify(pool: asyncpg.Pool, account_id: str = "") -> Verified:
+    """Verifies one account, or all where none is named. Raises Unavailable."""
+    verified = Verified()
+    with translated():
+        async with pool.acquire() as connection:
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                await _verify(connection, verified, account_id)
+    return verified
+
+
+async def _verify(connection: sql.Connection, verified: Verified, account_id: str) -> None:
+    rows = await connection.fetch(_WALLETS, account_id)
+    wallets = {row["account_id"]: row for row in rows}
+    current: _Account | None = None
+    async for stored in stored_events(connection, account_id):
+        if current is None or stored.account_id != current.account_id:
+            await _finish(connection, verified, current, wallets)
+            current = _Account(stored.account_id)
+        verified.events += 1
+        if current.finding:
+            continue
+        if isinstance(stored, BadRow):
+            current.finding = str(stored)
+            continue
+        verified.transactions += isinstance(stored.event, TransactionPosted)
+        current.take(stored)
+    await _finish(connection, verified, current, wallets)
+    verified.findings += [Finding(one, "it has a wallet and no events") for one in wallets]
+
+
+async def _finish(
+    connection: sql.Connection,
+    verified: Verified,
+    account: _Account | None,
+    wallets: dict[AccountId, asyncpg.Record],
+) -> None:
+    if account is None:
+        return
+    verified.accounts += 1
+    row = wallets.pop(account.account_id, None)
+    if account.finding:
+        verified.findings.append(Finding(account.account_id, account.finding))
+        return
+    found = [*_findings_in_fold(account, row), *await _findings_in_tables(connection, account)]
+    verified.findings += [Finding(account.account_id, what) for what in found]
+
+
+def _findings_in_fold(account: _Account, row: asyncpg.Record | None) -> Iterator[str]:
+    wallet = account.book.wallets[account.account_id]
+    if row is None or sql.wallet_from_row(row) != wallet:
+        yield "its wallet is not the fold of its entries"
+    if row is None or row["log_hash"] != account.log_hash:
+        yield "its events are not those that were written"
+    if sum(account.book.totals.values()) != 0:
+        yield "its entries do not sum to zero"
+    held = sum(grant.held_nanousd for grant in account.book.grants.values())
+    if held != wallet.granted_nanousd:
+        yield "what is granted is not the sum of its grants"
+
+
+async def _findings_in_tables(connection: sql.Connection, account: _Account) -> list[str]:
+    one, book, found = account.account_id, account.book, []
+    grants = {r["grant_id"]: sql.grant_from_row(r) for r in await connection.fetch(_GRANTS, one)}
+    keys = {
+        (r["account_id"], r["key_id"]): sql.key_from_row(r)
+        for r in await connection.fetch(_KEYS, one)
+    }
+    days = {(r[0], r[1], r[2]): r[3] for r in await connection.fetch(_DAYS, one)}
+    totals = {(r[0], r[1]): r[2] for r in await connection.fetch(_TOTALS, one)}
+    if grants != book.grants:
+        found.append("its grants are not the fold of its events")
+    if keys != book.keys:
+        found.append("its keys are not the fold of its events")
+    if days != book.day_spend:
+        found.append("its spend by day is not the fold of its entries")
+    if totals != book.totals:
+        found.append("its totals are not the fold of its entries")
+    for start in range(0, len(account.usage_ids), _MARKS_PART):
+        part = account.usage_ids[start : start + _MARKS_PART]
+        unmarked = await connection.fetchval(_UNMARKED, part)
+        if unmarked is not None:
+            found.append(f"usage id {unmarked} was booked and is not marked")
+            break
+    return found
