@@ -130,6 +130,37 @@ def switch_model(model_id: str, *, enabled: bool) -> Row:
     return model_row(command("PutModel", request))
 
 
+@models.command(name="put")
+def put_model(
+    model_id: str,
+    *,
+    provider: str,
+    upstream_model: str,
+    context: Annotated[int, Parameter(help="In tokens.")],
+    max_output: Annotated[int, Parameter(help="In tokens; 0: not known.")] = 0,
+    name: str = "",
+    description: str = "",
+    options: Options = Options(),
+) -> None:
+    """Registers a text model of a provider, or changes one; it is served once it has a price."""
+    settings = events_pb2.ModelSettings(
+        name=name or model_id,
+        description=description,
+        brand=model_id.split("/", 1)[0],
+        provider_id=provider,
+        upstream_model=upstream_model,
+        context_length=context,
+        max_output_tokens=max_output,
+        input_modalities=["text"],
+        output_modalities=["text"],
+        capabilities=events_pb2.ModelCapabilities(streaming=True, system_prompt=True),
+        enabled=True,
+        model_type="text",
+    )
+    request = catalog_pb2.PutModelRequest(model_id=model_id, settings=settings)
+    show_one(model_row(command("PutModel", request)), as_json=options.json)
+
+
 @models.command
 def enable(model_id: str, *, options: Options = Options()) -> None:
     """Serves the model, if its provider is usable and it has a price."""

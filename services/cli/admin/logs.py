@@ -20,6 +20,7 @@ from services.common.pb.mesh.usage.v1 import usage_pb2
 
 app = App(name="logs", help="Every request: list, show, tail.")
 TAIL_TIMEOUT_S = 86_400.0
+PAGE_SIZE_MAX = 200
 SINCE_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 TailAccount = Annotated[
     str | None, Parameter(name=["--account", "-a"], help="Default: every account.")
@@ -116,16 +117,25 @@ def list_requests(
     """The account's requests, newest first."""
     wanted = filter_of(model=model, key=key, status=status, since=since)
 
-    async def work(found: Services) -> Any:  # Any: a protobuf message
-        request = usage_pb2.ListRequestsRequest(
-            filter=wanted, page=common_pb2.PageRequest(page_size=limit)
-        )
+    async def work(found: Services) -> list[usage_pb2.LoggedRequest]:
         account_id = await found.account_id(account)
-        return await call(found, "usage", method=found.usage.ListRequests, request=request,
-                          account=account_id)  # fmt: skip
+        listed: list[usage_pb2.LoggedRequest] = []
+        token = ""
+        while len(listed) < limit:
+            size = min(PAGE_SIZE_MAX, limit - len(listed))
+            page = common_pb2.PageRequest(page_size=size, page_token=token)
+            request = usage_pb2.ListRequestsRequest(filter=wanted, page=page)
+            answer = await call(found, "usage", method=found.usage.ListRequests, request=request,
+                                account=account_id)  # fmt: skip
+            listed.extend(answer.requests)
+            token = answer.page.next_page_token
+            if not token:
+                break
+        return listed
 
-    rows = [full_row(r) if options.json else brief_row(r) for r in run(work).requests]
-    show_rows(rows, as_json=options.json)
+    show_rows(
+        [full_row(r) if options.json else brief_row(r) for r in run(work)], as_json=options.json
+    )
 
 
 @app.command
