@@ -207,8 +207,9 @@ class PurseBudget:
         needed = sum(waiter.request.full_nanousd for waiter in batch)
         least = min(waiter.request.bound_nanousd for waiter in batch)
         recent = line.rate.per_second(self._clock.monotonic_s())
-        # What is held now says how much the key has in flight at once.
-        growth = line.purse.held_nanousd + int(recent * self._limits.horizon_s)
+        # Holds are mostly larger than costs, so room for as much again saves a question each time;
+        # what is held now says how much the key has in flight at once.
+        growth = needed + line.purse.held_nanousd + int(recent * self._limits.horizon_s)
         return GrantRequest(
             grant_id=self._make_grant_id(),
             account_id=line.purse.account_id,

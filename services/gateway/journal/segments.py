@@ -36,11 +36,12 @@ class DiskCalls:
 
 @dataclass(slots=True)
 class Segment:
-    """One file: its number and how many sound bytes it has."""
+    """One file: its number, how many sound bytes it has, how many of them its checkpoint takes."""
 
     number: int
     path: Path
     size: int = 0
+    checkpoint: int = 0
 
 
 def lock_directory(directory: Path) -> int:
@@ -101,7 +102,7 @@ def create_segment(directory: Path, number: int, first: bytes, disk: DiskCalls) 
     finally:
         os.close(handle)
     sync_directory(directory)
-    return Segment(number, path, len(first))
+    return Segment(number, path, len(first), len(first))
 
 
 def open_for_append(segment: Segment) -> int:

@@ -203,7 +203,7 @@ class WriteAheadFile:
         if self.failed or self._total + len(data) > self._limits.total_bytes:
             raise Unavailable("this worker's journal is full or has failed", retry_after_s=1)
         try:
-            if self._segments[-1].size + len(data) > self._limits.segment_bytes:
+            if self._finished(len(data)):
                 self._rotate()
             self._write(data)
         except OSError as error:
@@ -217,6 +217,15 @@ class WriteAheadFile:
                 self._write(data)
             except OSError as again:
                 raise Unavailable("this worker's disk is full", retry_after_s=1) from again
+
+    def _finished(self, more: int) -> bool:
+        """True where the segment is long enough, and a checkpoint does not eat into the reserve."""
+        segment = self._segments[-1]
+        room = self._limits.total_bytes - self._limits.reserve_bytes
+        return (
+            segment.size - segment.checkpoint + more > self._limits.segment_bytes
+            and self._total < room
+        )
 
     def _write(self, data: bytes) -> None:
         segment = self._segments[-1]
