@@ -104,12 +104,31 @@ class _Process:
         self.exit_code = 0
 
     async def start(self, component: Component) -> None:
-        if component.start is not None:
-            await component.start()
+        if component.start is not None and not await self._completed(component.start):
+            return
         task: asyncio.Task[None] | None = None
         if component.run is not None:
             task = asyncio.create_task(self._watched(component.name, component.run))
         self._started.append((component, task))
+
+    async def _completed(self, start: Action) -> bool:
+        """Runs a start to its end; False where a signal came first and it was cancelled."""
+
+        async def run() -> None:
+            await start()
+
+        starting = asyncio.create_task(run())
+        signalled = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({starting, signalled}, return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                return False
+            await starting
+            return True
+        finally:
+            for task in (starting, signalled):
+                task.cancel()
+            await asyncio.gather(starting, signalled, return_exceptions=True)
 
     async def stop(self, grace_s: float) -> None:
         """Stops in reverse order; what has not stopped when the grace period ends is cancelled."""

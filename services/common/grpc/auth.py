@@ -77,8 +77,10 @@ def principal() -> Principal:
 @contextmanager
 def identified(caller: CallIdentity) -> Iterator[None]:
     """Sets the caller for the time of the block; for the server, and for tests of servicers."""
-    token = _identity.set(caller)
+    # Not reset by a token: a generator may be closed in another context than it was begun in.
+    before = _identity.get()
+    _identity.set(caller)
     try:
         yield
     finally:
-        _identity.reset(token)
+        _identity.set(before)

@@ -243,14 +243,16 @@ def span_from(
     maker = _State.tracer
     parent = traceparent if traceparent and parse_traceparent(traceparent) else ""
     new = maker.start(name, parent, attributes or {}, kind)
-    token = _current.set(new)
+    # Not reset by a token: a generator may be closed in another context than it was begun in.
+    before = _current.get()
+    _current.set(new)
     try:
         yield new
     except BaseException as error:
         new.fail(type(error).__name__)
         raise
     finally:
-        _current.reset(token)
+        _current.set(before)
         maker.end(new)
 
 
