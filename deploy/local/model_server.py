@@ -16,6 +16,8 @@ MODEL_ID = "smollm2-135m"
 # Four requests at once, each with the model's whole context of 2,048 tokens.
 PARALLEL_REQUESTS = 4
 CONTEXT_TOKENS = 2048
+# The most that it says where the request sets no limit.
+OUTPUT_TOKENS_USUAL = 256
 
 
 def weights_path() -> Path:
@@ -43,8 +45,10 @@ def serve(host: str, port: int, threads: int) -> None:
     params.cpuparams_batch.n_threads = threads
     params.fit_params = False
     params.warmup = False
-    # So small a model wanders off at the usual temperatures.
+    # So small a model wanders off at the usual temperatures, and repeats itself without an end.
     params.sampling.temp = 0.3
+    params.sampling.penalty_repeat = 1.1
+    params.n_predict = OUTPUT_TOKENS_USUAL
     params.offline = True
     params.ui = False
     params.cache_ram_mib = 64
