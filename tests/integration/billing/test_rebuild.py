@@ -1,0 +1,216 @@
+"""The events are the record: tables made again from them are the same, and tampering is found."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import asyncpg
+import pytest
+
+from services.billing.adapters.ledger_postgres import PostgresLedger
+from services.billing.domain.grants import CloseGrant, GrantRules, OpenGrant
+from services.billing.handlers import (
+    CreditAccount,
+    credit_account,
+    expire_grants,
+    run_grant_commands,
+)
+from services.billing.rebuild import rebuild
+from services.billing.settlement.keys import KeyCaps
+from services.billing.settlement.settle import UsageSettlement
+from services.billing.verify import verify
+from services.common.clock import FakeClock
+from services.common.errors import InternalError
+from services.common.ids import AccountId, GrantId, KeyId, WorkerId
+from services.common.topics import KEYS, USAGE
+from tests.fixtures.ledger import NOW_MS, Feed, LetterBox, key_record, usage_record
+
+RULES = GrantRules(ttl_ms=60_000, grace_ms=1_000)
+ACCOUNTS = ("acc_1", "acc_2", "acc_3")
+
+
+async def random_run(ledger: PostgresLedger, seed: int, steps: int) -> None:
+    """A random history over three accounts with two keys each."""
+    chance = random.Random(seed)
+    clock = FakeClock(NOW_MS)
+    box = LetterBox()
+    usage = Feed(USAGE, UsageSettlement(ledger, box, clock))
+    keys = Feed(KEYS, KeyCaps(ledger, box, clock))
+    grants: list[tuple[str, str, str]] = []
+
+    async def open_some(number: int) -> None:
+        asks = []
+        for part in range(chance.randint(1, 6)):
+            account, key = chance.choice(ACCOUNTS), f"key_{chance.randint(1, 2)}"
+            grants.append((f"gr_{number}_{part}", account, key))
+            asks.append(
+                OpenGrant(
+                    GrantId(grants[-1][0]),
+                    WorkerId("w1"),
+                    AccountId(account),
+                    KeyId(key),
+                    0,
+                    chance.randint(1, 300),
+                    0,
+                    chance.randint(0, 600),
+                )
+            )
+        await run_grant_commands(ledger, clock, asks, rules=RULES)
+
+    async def close_some() -> None:
+        closes = [
+            CloseGrant(GrantId(grant), WorkerId("w1"), AccountId(account), chance.randint(0, 300))
+            for grant, account, _ in chance.sample(grants, min(3, len(grants)))
+        ]
+        await run_grant_commands(ledger, clock, closes, rules=RULES)
+
+    async def settle_some(number: int) -> None:
+        records = []
+        for part in range(chance.randint(1, 8)):
+            grant, account, key = chance.choice([*grants, ("", "acc_1", "key_1")])
+            records.append(
+                usage_record(
+                    f"use_{number}_{part}",
+                    account_id=account,
+                    key_id=key,
+                    grant_id=chance.choice([grant, grant, "gr_unknown"]),
+                    tokens=chance.choice([0, chance.randint(1, 400)]),
+                    admitted_at_ms=clock.now_ms() - chance.randint(0, 40) * 86_400_000,
+                )
+            )
+        await usage.send(*records)
+
+    async def set_cap(number: int) -> None:
+        await keys.send(
+            key_record(
+                f"key_{chance.randint(1, 2)}",
+                account_id=chance.choice(ACCOUNTS),
+                cap_nanousd=chance.choice([None, 0, 5_000, 50_000]),
+                window=chance.randint(1, 5),
+                version=number + 1,
+            )
+        )
+
+    for account in ACCOUNTS:
+        await credit_account(ledger, clock, CreditAccount(AccountId(account), 50_000, "", "first"))
+        await keys.send(*(key_record(f"key_{n}", account_id=account) for n in (1, 2)))
+    for number in range(steps):
+        await clock.advance(chance.randint(1, 20))
+        match chance.choice(["open", "open", "settle", "settle", "close", "cap", "expire"]):
+            case "open":
+                await open_some(number)
+            case "settle":
+                await settle_some(number)
+            case "close":
+                await close_some()
+            case "cap":
+                await set_cap(number)
+            case _:
+                await expire_grants(ledger, clock, rules=RULES, limit=100)
+
+
+async def tamper(pool: asyncpg.Pool, *statements: str) -> None:
+    """Changes stored events behind the product's back, as somebody with the keys could."""
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("ALTER TABLE events DISABLE TRIGGER events_immutable")
+        for statement in statements:
+            assert (await connection.execute(statement)).startswith(("UPDATE 1", "DELETE 1"))
+        await connection.execute("ALTER TABLE events ENABLE TRIGGER events_immutable")
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_the_tables_made_again_from_the_events_are_the_same(
+    pool: asyncpg.Pool, ledger: PostgresLedger, seed: int
+) -> None:
+    await random_run(ledger, seed, steps=100)
+    verified = await verify(pool)
+    assert verified.is_sound, verified.findings
+    assert verified.accounts == len(ACCOUNTS)
+    rebuilt = await rebuild(pool)
+    assert rebuilt.is_equal
+    assert rebuilt.kept
+    assert rebuilt.events == verified.events > 100
+    assert (await verify(pool)).is_sound
+
+
+async def test_billing_goes_on_after_a_rebuild(pool: asyncpg.Pool, ledger: PostgresLedger) -> None:
+    await random_run(ledger, 3, steps=20)
+    await rebuild(pool, repair=True)
+    clock = FakeClock(NOW_MS)
+    again = await credit_account(
+        ledger, clock, CreditAccount(AccountId("acc_1"), 50_000, "", "first")
+    )
+    assert again.transaction.sequence == 1
+    new = await credit_account(ledger, clock, CreditAccount(AccountId("acc_1"), 1, "", "second"))
+    assert new.transaction.sequence > 1
+    assert (await verify(pool)).is_sound
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        ("UPDATE wallet SET posted_nanousd = posted_nanousd + 1", "wallet"),
+        ("UPDATE grants SET settled_nanousd = settled_nanousd + 1", "grants"),
+        ("UPDATE key_account SET spent_nanousd = spent_nanousd - 1", "keys"),
+        ("UPDATE key_day SET spent_nanousd = spent_nanousd - 1", "day"),
+        ("UPDATE ledger_total SET balance_nanousd = balance_nanousd + 1", "totals"),
+        ("DELETE FROM usage_mark", "marked"),
+    ],
+)
+async def test_a_changed_table_is_found_and_a_rebuild_repairs_it_only_when_asked(
+    pool: asyncpg.Pool, ledger: PostgresLedger, damage: str, told: str
+) -> None:
+    await random_run(ledger, 4, steps=40)
+    await pool.execute(damage)
+    findings = (await verify(pool)).findings
+    assert findings
+    assert all(told in finding.what for finding in findings)
+    if told == "marked":
+        return
+    looked = await rebuild(pool)
+    assert not looked.is_equal
+    assert not looked.kept
+    assert not (await verify(pool)).is_sound
+    assert (await rebuild(pool, repair=True)).kept
+    assert (await verify(pool)).is_sound
+
+
+async def all_positions(pool: asyncpg.Pool) -> Sequence[tuple[int, int]]:
+    rows = await pool.fetch("SELECT global_position, length(payload) FROM events ORDER BY 1")
+    return [(row[0], row[1]) for row in rows]
+
+
+async def test_a_flipped_bit_in_any_stored_event_is_found(
+    pool: asyncpg.Pool, ledger: PostgresLedger
+) -> None:
+    await random_run(ledger, 5, steps=15)
+    chance = random.Random(6)
+    for position, length in await all_positions(pool):
+        bit = chance.randrange(length * 8)
+        flip = (
+            "UPDATE events SET payload = set_bit(payload, {0}, 1 - get_bit(payload, {0}))"
+            f" WHERE global_position = {position}"
+        ).format(bit)
+        await tamper(pool, flip)
+        assert not (await verify(pool)).is_sound, f"bit {bit} of event {position}"
+        await tamper(pool, flip)
+    assert (await verify(pool)).is_sound
+
+
+async def test_a_removed_event_is_found(pool: asyncpg.Pool, ledger: PostgresLedger) -> None:
+    await random_run(ledger, 7, steps=10)
+    last = "(SELECT max(global_position) FROM events)"
+    await tamper(pool, f"DELETE FROM events WHERE global_position = {last}")
+    assert not (await verify(pool)).is_sound
+
+
+async def test_an_event_that_cannot_be_read_stops_a_rebuild_and_keeps_the_tables(
+    pool: asyncpg.Pool, ledger: PostgresLedger
+) -> None:
+    await random_run(ledger, 8, steps=10)
+    await tamper(pool, "UPDATE events SET payload = '\\x00' WHERE global_position = 3")
+    before = await pool.fetch("SELECT * FROM wallet ORDER BY account_id")
+    with pytest.raises(InternalError):
+        await rebuild(pool, repair=True)
+    assert await pool.fetch("SELECT * FROM wallet ORDER BY account_id") == before
