@@ -37,7 +37,7 @@ class AccountsService:
 
     server: GrpcServer
     ops: OpsServer
-    relay: OutboxRelay
+    publisher: Publisher
     components: tuple[Component, ...]
 
 
@@ -64,8 +64,8 @@ def bootstrap(
         session_lifetime_ms=settings.session_lifetime_s * 1_000,
     )
     server = _server(settings, context, AccountsViews(pool))
-    relay = OutboxRelay(pool, producer)
-    publisher, probe = Publisher(producer, relay), DatabaseProbe(pool, clock)
+    publisher = Publisher(producer, OutboxRelay(pool, producer))
+    probe = DatabaseProbe(pool, clock)
     checks = {
         "database": lambda: probe.answers,
         "event_log": lambda: publisher.connected_once,
@@ -86,7 +86,7 @@ def bootstrap(
         Component("publisher", run=publisher.run, stop=publisher.drain),
         Component("gRPC", server.start, server.run, stop_server),
     )
-    return AccountsService(server, ops, relay, components)
+    return AccountsService(server, ops, publisher, components)
 
 
 def _passwords(settings: AccountsSettings) -> Argon2Passwords:

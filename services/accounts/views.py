@@ -102,8 +102,9 @@ class AuditLine:
 
 
 _SESSION = """
-SELECT s.session_id, s.user_id, s.account_id, m.role, u.email, u.name, a.name AS account_name,
-s.expires_at_ms FROM session_tokens t JOIN sessions s USING (session_id) JOIN users u ON u.user_id = s.user_id
+SELECT s.session_id, s.user_id, s.account_id, m.role, u.email, u.name, s.expires_at_ms,
+    a.name AS account_name
+FROM session_tokens t JOIN sessions s USING (session_id) JOIN users u ON u.user_id = s.user_id
     JOIN members m ON m.user_id = s.user_id AND m.account_id = s.account_id
     JOIN accounts a ON a.account_id = s.account_id
 WHERE t.token_hash = $1 AND s.ended_at_ms = 0 AND s.expires_at_ms > $2
@@ -117,9 +118,9 @@ coalesce((
 _ACCOUNT = f"SELECT a.*, {_OWNER_EMAIL} AS owner_email FROM accounts a"  # noqa: S608 - constants
 _ACCOUNTS = f"""
 SELECT * FROM ({_ACCOUNT}) AS a
-WHERE account_id > $1
+WHERE ($1 = '' OR account_id < $1)
     AND (strpos(lower(name), $2) > 0 OR strpos(owner_email, $2) > 0)
-ORDER BY account_id LIMIT $3
+ORDER BY account_id DESC LIMIT $3
 """  # noqa: S608 - constants
 _MEMBERS = """
 SELECT m.user_id, u.email, u.name, m.role, m.added_at_ms FROM members m JOIN users u USING (user_id)
@@ -131,11 +132,10 @@ WHERE account_id = $1 AND user_id = $2 AND ended_at_ms = 0 AND expires_at_ms > $
 ORDER BY session_id DESC
 """
 _AUDIT = """
-SELECT event_id, type, actor, subject, occurred_at_ms, details::text AS details_json FROM
-audit_events WHERE account_id = $1 AND (occurred_at_ms, event_id) < ($2, $3)
-ORDER BY occurred_at_ms DESC, event_id DESC LIMIT $4
+SELECT position, event_id, type, actor, subject, occurred_at_ms, details::text AS details_json
+FROM audit_events WHERE account_id = $1 AND position < $2 ORDER BY position DESC LIMIT $3
 """
-_FIRST_PAGE = (2**63 - 1, "")
+_END = 2**63 - 1
 
 
 class AccountsViews:
@@ -155,7 +155,9 @@ class AccountsViews:
         return SessionHolder(**{**dict(row), "role": Role(row["role"])})
 
     async def accounts(self, page: Page, search: str) -> tuple[list[AccountRow], str]:
-        """All accounts whose name or owner's address holds `search`; for the operator alone."""
+        """All accounts whose name or owner's address holds `search`, newest first; for the operator
+        alone.
+        """
         if len(search) > SEARCH_LENGTH_MAX:
             raise InvalidArgument.of("search", f"has more than {SEARCH_LENGTH_MAX} characters")
         with translated():
@@ -211,18 +213,15 @@ class AccountsViews:
 
     async def audit(self, account_id: AccountId, page: Page) -> tuple[list[AuditLine], str]:
         """The account's trail, newest first, and the token of the next page."""
-        before_ms, before_id = _FIRST_PAGE
-        if page.token:
-            moment, _, before_id = page.after.partition(":")
-            if not (moment.isdecimal() and len(moment) < 19):
-                raise InvalidArgument.of("page.page_token", "is not from an earlier answer")
-            before_ms = int(moment)
+        before = page.after or str(_END)
+        if not before.isdecimal() or int(before) > _END:
+            raise InvalidArgument.of("page.page_token", "is not from an earlier answer")
         async with self._as_tenant(account_id) as connection:
-            found = await connection.fetch(_AUDIT, account_id, before_ms, before_id, page.limit + 1)
-        lines = [AuditLine(**dict(row)) for row in found[: page.limit]]
-        if len(found) <= page.limit:
-            return lines, ""
-        return lines, page_token(f"{lines[-1].occurred_at_ms}:{lines[-1].event_id}")
+            found = await connection.fetch(_AUDIT, account_id, int(before), page.limit + 1)
+        shown = found[: page.limit]
+        lines = [AuditLine(**{name: row[name] for name in AuditLine.__slots__}) for row in shown]
+        more = len(found) > page.limit
+        return lines, page_token(str(shown[-1]["position"])) if more else ""
 
     @asynccontextmanager
     async def _as_tenant(self, account_id: AccountId) -> AsyncIterator[Connection]:

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 import orjson
 
-from services.accounts.adapters.wire import EventIds, message_from_event
+from services.accounts.adapters.wire import message_from_event
 from services.accounts.domain.account import Account
 from services.accounts.domain.audit import Event, audit_entry
 from services.accounts.domain.key import Key
@@ -68,7 +68,6 @@ def recorded(
     *,
     evolve: Callable[[StateT | None, EventT], StateT],
     account_id: str,
-    event_ids: EventIds,
 ) -> Recorded[StateT]:
     """Folds the events over `before`. There has to be at least one."""
     assert events, "an append without events"
@@ -78,7 +77,6 @@ def recorded(
             message_from_event(event),
             account_id=account_id,
             occurred_at_ms=event.at_ms,
-            event_id=event_ids.next(event.at_ms),
         )
         records.append(record)
         audit.append(audit_row(state, event, record))

@@ -33,9 +33,6 @@ KEY_COLUMNS = (
     "key_id", "account_id", "created_by", "key_hash", "masked_key", "settings", "retiring",
     "suspended", "created_at_ms", "updated_at_ms", "version",
 )  # fmt: skip
-AUDIT_COLUMNS = (
-    "event_id", "account_id", "type", "actor", "subject", "occurred_at_ms", "details",
-)  # fmt: skip
 
 
 def upsert(table: str, columns: Sequence[str]) -> str:

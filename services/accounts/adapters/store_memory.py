@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from services.accounts.adapters.recording import AuditRow, Recorded, StateT, recorded
-from services.accounts.adapters.wire import EventIds, key_state_value
+from services.accounts.adapters.wire import key_state_value
 from services.accounts.domain import account as accounts
 from services.accounts.domain import key as keys
 from services.accounts.domain import session as sessions
@@ -56,7 +55,6 @@ class MemoryTransaction:
     def __init__(self, tables: Tables, clock: Clock) -> None:
         self._tables = tables
         self._clock = clock
-        self._event_ids = EventIds(os.urandom(10))
 
     async def lock(self, account_id: AccountId) -> None:
         """Nothing to wait for: the store runs one transaction at a time."""
@@ -77,13 +75,7 @@ class MemoryTransaction:
         self, before: Account | None, events: Sequence[AccountEvent]
     ) -> Account:
         account_id = before.account_id if before else events[0].account_id
-        done = recorded(
-            before,
-            events,
-            evolve=accounts.evolve,
-            account_id=account_id,
-            event_ids=self._event_ids,
-        )
+        done = recorded(before, events, evolve=accounts.evolve, account_id=account_id)
         self._write(
             f"account:{account_id}", done, account_id, self._tables.accounts.get(account_id)
         )
@@ -93,9 +85,7 @@ class MemoryTransaction:
     async def append_user(
         self, before: User | None, events: Sequence[UserEvent], account_id: AccountId
     ) -> User:
-        done = recorded(
-            before, events, evolve=users.evolve, account_id=account_id, event_ids=self._event_ids
-        )
+        done = recorded(before, events, evolve=users.evolve, account_id=account_id)
         user = done.after
         for other in self._tables.users.values():
             if other.email == user.email and other.user_id != user.user_id:
@@ -109,13 +99,7 @@ class MemoryTransaction:
         self, before: Session | None, events: Sequence[SessionEvent]
     ) -> Session:
         first = before or sessions.evolve(None, events[0])
-        done = recorded(
-            before,
-            events,
-            evolve=sessions.evolve,
-            account_id=first.account_id,
-            event_ids=self._event_ids,
-        )
+        done = recorded(before, events, evolve=sessions.evolve, account_id=first.account_id)
         known = self._tables.sessions.get(first.session_id)
         self._write(f"session:{first.session_id}", done, first.account_id, known)
         self._tables.sessions[first.session_id] = done.after
@@ -123,9 +107,7 @@ class MemoryTransaction:
 
     async def append_key(self, before: Key | None, events: Sequence[KeyEvent]) -> Key:
         key_id, account_id = events[0].key_id, events[0].account_id
-        done = recorded(
-            before, events, evolve=keys.evolve, account_id=account_id, event_ids=self._event_ids
-        )
+        done = recorded(before, events, evolve=keys.evolve, account_id=account_id)
         self._write(f"key:{key_id}", done, account_id, self._tables.keys.get(key_id))
         self._tables.keys[key_id] = done.after
         return done.after

@@ -4,7 +4,6 @@ transaction.
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar, cast
@@ -13,7 +12,7 @@ import asyncpg
 
 from services.accounts.adapters import rows
 from services.accounts.adapters.recording import AuditRow, Recorded, StateT, recorded
-from services.accounts.adapters.wire import EventIds, event_from_record, key_state_value
+from services.accounts.adapters.wire import event_from_record, key_state_value
 from services.accounts.domain import account as accounts
 from services.accounts.domain import key as keys
 from services.accounts.domain import session as sessions
@@ -36,7 +35,11 @@ _USER = rows.upsert("users", rows.USER_COLUMNS)
 _ACCOUNT = rows.upsert("accounts", rows.ACCOUNT_COLUMNS)
 _SESSION = rows.upsert("sessions", rows.SESSION_COLUMNS)
 _KEY = rows.upsert("api_keys", rows.KEY_COLUMNS)
-_AUDIT = rows.upsert("audit_events", rows.AUDIT_COLUMNS)
+_AUDIT = """
+INSERT INTO audit_events
+    (event_id, position, account_id, type, actor, subject, occurred_at_ms, details)
+SELECT event_id, global_position, $2, $3, $4, $5, $6, $7 FROM events WHERE event_id = $1
+"""
 _MEMBER = """
 INSERT INTO members (account_id, user_id, role, added_at_ms) VALUES ($1, $2, $3, $4)
 ON CONFLICT (account_id, user_id) DO UPDATE
@@ -99,7 +102,6 @@ class PostgresTransaction:
         self._db = transaction.connection
         self._tables = ReadTables(transaction.connection)
         self._clock = clock
-        self._event_ids = EventIds(os.urandom(10))
 
     async def lock(self, account_id: AccountId) -> None:
         await self._db.execute(_LOCK, account_id)
@@ -129,13 +131,7 @@ class PostgresTransaction:
         self, before: Account | None, events: Sequence[AccountEvent]
     ) -> Account:
         account_id = before.account_id if before else events[0].account_id
-        done = recorded(
-            before,
-            events,
-            evolve=accounts.evolve,
-            account_id=account_id,
-            event_ids=self._event_ids,
-        )
+        done = recorded(before, events, evolve=accounts.evolve, account_id=account_id)
         await self._write(f"account:{account_id}", before, done, account_id)
         await self._tables.save_account(before, done.after)
         return done.after
@@ -143,9 +139,7 @@ class PostgresTransaction:
     async def append_user(
         self, before: User | None, events: Sequence[UserEvent], account_id: AccountId
     ) -> User:
-        done = recorded(
-            before, events, evolve=users.evolve, account_id=account_id, event_ids=self._event_ids
-        )
+        done = recorded(before, events, evolve=users.evolve, account_id=account_id)
         await self._write(f"user:{done.after.user_id}", before, done, account_id)
         await self._tables.save_user(done.after)
         return done.after
@@ -154,22 +148,14 @@ class PostgresTransaction:
         self, before: Session | None, events: Sequence[SessionEvent]
     ) -> Session:
         account_id = _session_account(before, events)
-        done = recorded(
-            before,
-            events,
-            evolve=sessions.evolve,
-            account_id=account_id,
-            event_ids=self._event_ids,
-        )
+        done = recorded(before, events, evolve=sessions.evolve, account_id=account_id)
         await self._write(f"session:{done.after.session_id}", before, done, account_id)
         await self._tables.save_session(done.after)
         return done.after
 
     async def append_key(self, before: Key | None, events: Sequence[KeyEvent]) -> Key:
         account_id = events[0].account_id
-        done = recorded(
-            before, events, evolve=keys.evolve, account_id=account_id, event_ids=self._event_ids
-        )
+        done = recorded(before, events, evolve=keys.evolve, account_id=account_id)
         await self._write(f"key:{done.after.key_id}", before, done, account_id)
         await self._tables.save_key(done.after)
         return done.after

@@ -18,7 +18,6 @@ from services.accounts.domain.credential import Credential
 from services.accounts.domain.key_settings import CapWindow, KeySettings
 from services.accounts.domain.roles import Role
 from services.common.events import EventRecord, UndecodableEvent, record_of
-from services.common.ids import ulid_from_bytes
 from services.common.pb.mesh.common.v1 import common_pb2
 from services.common.pb.mesh.events.v1 import accounts_pb2 as pb
 
@@ -129,19 +128,3 @@ def key_state_value(credential: Credential, occurred_at_ms: int) -> bytes:
         occurred_at_ms=occurred_at_ms,
     )
     return record.to_bytes()
-
-
-class EventIds:
-    """Event ids that grow within one transaction, so that the audit trail keeps the order of one
-    instant.
-    """
-
-    def __init__(self, random_bytes: bytes) -> None:
-        # The top bit stays clear: there is always room to count up.
-        self._low = int.from_bytes(random_bytes, "big") >> 1
-        self._last = 0
-
-    def next(self, at_ms: int) -> str:
-        """A new id `evt_` + ULID of this time."""
-        self._last = max(self._last + 1, (at_ms << 80) | self._low)
-        return f"evt_{ulid_from_bytes(self._last.to_bytes(16, 'big'))}"

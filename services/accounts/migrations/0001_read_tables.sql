@@ -58,6 +58,7 @@ CREATE INDEX api_keys_of_account ON api_keys (account_id, key_id);
 
 CREATE TABLE audit_events (
     event_id       text   PRIMARY KEY,
+    position       bigint NOT NULL,
     account_id     text   NOT NULL,
     type           text   NOT NULL,
     actor          text   NOT NULL,
@@ -65,7 +66,8 @@ CREATE TABLE audit_events (
     occurred_at_ms bigint NOT NULL,
     details        jsonb  NOT NULL
 );
-CREATE INDEX audit_events_newest ON audit_events (account_id, occurred_at_ms DESC, event_id DESC);
+COMMENT ON COLUMN audit_events.position IS 'The global position of the event: the order of the trail.';
+CREATE INDEX audit_events_newest ON audit_events (account_id, position DESC);
 
 CREATE TABLE user_passwords (
     user_id       text PRIMARY KEY,

@@ -11,7 +11,6 @@ from services.accounts.adapters.attempts_memory import MemoryAttempts
 from services.accounts.adapters.email_address import normalised
 from services.accounts.adapters.passwords_argon2 import Argon2Passwords
 from services.accounts.adapters.secrets_system import SystemSecrets
-from services.accounts.adapters.wire import EventIds
 from services.accounts.handlers import masked
 from services.common.clock import FakeClock
 from services.common.errors import InvalidArgument, RateLimitExceeded, Unavailable
@@ -107,13 +106,6 @@ def test_a_masked_key_shows_only_its_ends() -> None:
 def test_a_session_token_is_long_and_marked_so_that_logs_redact_it() -> None:
     token = SystemSecrets(FakeClock()).session_token()
     assert re.fullmatch(r"mss_[A-Za-z0-9_-]{43}", token)
-
-
-def test_event_ids_of_one_instant_keep_their_order() -> None:
-    ids = EventIds(b"\xff" * 10)
-    made = [ids.next(1_700_000_000_000) for _ in range(100)]
-    assert made == sorted(set(made))
-    assert ids.next(1_700_000_000_001) > made[-1]
 
 
 @pytest.mark.parametrize(

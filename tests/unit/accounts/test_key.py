@@ -29,6 +29,8 @@ from tests.unit.accounts.builders import (
 
 LATER_MS = NOW_MS + 1_000
 HOUR_S = 3_600
+TOO_LONG = '{"a":"' + "x" * 16_384 + '"}'
+TOO_DEEP = '{"a":' * 17 + "1" + "}" * 17
 
 
 def issue(settings: KeySettings, *, keys_before: int = 0) -> keys.IssueKey:
@@ -75,8 +77,8 @@ def test_a_key_is_issued_with_a_lifetime_cap_window() -> None:
         ("default_params_json", KeySettings(label="k", default_params_json="{")),
         ("default_params_json", KeySettings(label="k", default_params_json='{"a": NaN}')),
         ("default_params_json", KeySettings(label="k", default_params_json="[" * 9_000)),
-        ("default_params_json", KeySettings(label="k", default_params_json='{"a":"' + "x" * 16_384)),
-        ("default_params_json", KeySettings(label="k", default_params_json='{"a":' * 17 + "1" + "}" * 17)),
+        ("default_params_json", KeySettings(label="k", default_params_json=TOO_LONG)),
+        ("default_params_json", KeySettings(label="k", default_params_json=TOO_DEEP)),
         ("expires_at_ms", KeySettings(label="k", expires_at_ms=NOW_MS)),
         ("expires_at_ms", KeySettings(label="k", expires_at_ms=-1)),
     ],
