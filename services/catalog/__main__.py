@@ -29,7 +29,8 @@ async def main() -> int:
             await catalog.seed()
             ready.add("seeds")
 
-        ops = OpsServer(settings.ops_listen, {"seeds": lambda: "seeds" in ready})
+        checks = {"seeds": lambda: "seeds" in ready, "log": lambda: producer.connected}
+        ops = OpsServer(settings.ops_listen, checks)
         return await serve(
             "catalog",
             Component("ops", start=ops.start, run=ops.run, stop=ops.stop),

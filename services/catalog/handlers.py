@@ -107,7 +107,7 @@ async def put_model(context: Context, command: PutModel | ImportModel) -> Model:
         provider = (await work.provider(command.settings.provider_id, change=False)).state
         if provider is None:
             raise InvalidArgument.of("settings.provider_id", "there is no such provider")
-        return await _change_model(work, command.model_id, provider, command)
+        return await _change_model(work, command.model_id, command, provider=provider)
 
 
 async def publish_price(context: Context, command: PublishPrice) -> Price:
@@ -118,7 +118,7 @@ async def publish_price(context: Context, command: PublishPrice) -> Price:
         if known is None:
             raise ModelNotFound(f"there is no model {model_id!r}")
         provider = (await work.provider(known.settings.provider_id, change=False)).state
-        model = await _change_model(work, model_id, provider, command)
+        model = await _change_model(work, model_id, command, provider=provider)
         return model.prices[-1]
 
 
@@ -142,7 +142,11 @@ def _is_sealed(cipher: CredentialCipher, stored: SealedCredential | None, creden
 
 
 async def _change_model(
-    work: CatalogTransaction, model_id: ModelId, provider: Provider | None, command: ModelCommand
+    work: CatalogTransaction,
+    model_id: ModelId,
+    command: ModelCommand,
+    *,
+    provider: Provider | None,
 ) -> Model:
     at = await work.model(model_id)
     events: Sequence[models.ModelEvent] = models.decide(at.state, command)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from services.catalog.adapters import rows_postgres as sql
+from services.catalog import rows as sql
 from services.catalog.adapters.translation_pb import model_event_from, provider_event_from
 from services.catalog.config import CatalogSettings
 from services.catalog.domain import model as models

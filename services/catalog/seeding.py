@@ -19,6 +19,7 @@ from services.catalog.domain.provider import Provider, PutProvider, SetCredentia
 from services.catalog.handlers import Context
 from services.catalog.ports import Loaded, ModelChange, ProviderChange, SeedSource, Snapshot
 from services.catalog.seeds import SeedModel, SeedProvider, Seeds, identified, same_figures
+from services.common.errors import InvalidArgument, NotFound
 from services.common.ids import ModelId, ProviderId
 from services.common.money import Price
 from services.common.telemetry import get_logger
@@ -66,10 +67,18 @@ async def seed_environment(context: Context, seeds: Seeds) -> None:
 
 
 async def set_credentials(context: Context, credentials: Mapping[ProviderId, str]) -> None:
-    """Stores credentials that came with the environment; a new version only where one changed."""
+    """Stores credentials that came with the environment; a new version only where one changed.
+
+    Raises InvalidArgument naming the provider whose credential cannot be one.
+    """
     for provider_id, credential in credentials.items():
-        now_ms = context.clock.now_ms()
-        await handlers.set_credential(context, SetCredential(provider_id, now_ms), credential)
+        command = SetCredential(provider_id, context.clock.now_ms())
+        try:
+            await handlers.set_credential(context, command, credential)
+        except NotFound:
+            _log.warning("a credential is of no provider of the catalog", provider=provider_id)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"of the provider {provider_id}: {error.message}") from error
 
 
 def changed_prices(state: Model, seed_model: SeedModel, *, source: str, now_ms: int) -> list[Price]:

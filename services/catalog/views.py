@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from services.catalog.adapters import rows_postgres as sql
+from services.catalog import rows as sql
 from services.catalog.domain.model import Model
 from services.catalog.domain.provider import Provider
 from services.common.errors import ModelNotFound

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from services.catalog.adapters import rows_postgres as sql
+from services.catalog import rows as sql
 from services.catalog.adapters.translation_pb import (
     event_to_pb,
     model_event_from,

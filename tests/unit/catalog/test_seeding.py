@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import pytest
+
 from services.catalog import handlers, seeding
 from services.catalog.adapters.local_model import PROVIDER_ID, local_seeds
 from services.catalog.domain.model import Model, PublishPrice, PutModel
@@ -11,7 +13,8 @@ from services.catalog.domain.provider import PutProvider
 from services.catalog.handlers import Context
 from services.catalog.seeds import SeedModel, SeedProvider, Seeds, identified
 from services.common.clock import FakeClock
-from services.common.ids import ModelId
+from services.common.errors import InvalidArgument
+from services.common.ids import ModelId, ProviderId
 from services.common.money import Price
 from tests.unit.catalog.builders import (
     CREDENTIAL,
@@ -158,3 +161,13 @@ async def test_a_credential_of_the_environment_gets_a_version_only_when_it_chang
     for credential in (CREDENTIAL, CREDENTIAL, f"{CREDENTIAL}2"):
         await seeding.set_credentials(context, {OPENAI: credential})
     assert store.contents.credentials[OPENAI].credential_version == 2
+
+
+async def test_a_credential_that_cannot_be_one_is_named_by_its_provider_alone() -> None:
+    context, store = memory_context()
+    await handlers.put_provider(context, PutProvider(OPENAI, provider_settings(), NOW_MS))
+    with pytest.raises(InvalidArgument, match="openai") as refused:
+        await seeding.set_credentials(context, {OPENAI: "two words"})
+    assert "two words" not in str(refused.value)
+    await seeding.set_credentials(context, {ProviderId("nobody"): CREDENTIAL})
+    assert store.contents.credentials == {}

@@ -1,4 +1,4 @@
-"""The read tables' SQL: rows to states and states to rows."""
+"""The read tables: rows to states and states to rows, for the store, the views and the rebuild."""
 
 from __future__ import annotations
 
