@@ -153,16 +153,26 @@ async def quiescence(stack: Stack, account: str, *, within_s: float = 90.0) -> N
     deadline = time.monotonic() + within_s
     before: object = None
     while True:
-        [balance] = await stack.admin("balances", "show", account)
-        [summary] = [await stack.admin("logs", "list", "--account", account, "--limit", "1")]
-        state = (balance["posted_usd"], balance["held_usd"], json.dumps(summary))
-        if nanousd_from_usd(balance["held_usd"]) == 0 and state == before:
+        state = await held_and_newest(stack, account)
+        if state is not None and state[0] == 0 and state == before:
             return
         if time.monotonic() > deadline:
             grants = await stack.admin("grants", "list", "--account", account)
-            raise TimeoutError(f"still held after {within_s} s: {balance} {grants}")
+            raise TimeoutError(f"not quiet after {within_s} s: {state} {grants}")
         before = state
         await asyncio.sleep(0.5)
+
+
+async def held_and_newest(stack: Stack, account: str) -> tuple[int, str, str] | None:
+    """What is held, what is posted, and the newest row of the log; None while a service is away."""
+    try:
+        [balance] = await stack.admin("balances", "show", account)
+        newest = await stack.admin("logs", "list", "--account", account, "--limit", "1")
+    except RuntimeError as error:
+        if "UNAVAILABLE" in str(error) or "away" in str(error):
+            return None
+        raise
+    return nanousd_from_usd(balance["held_usd"]), str(balance["posted_usd"]), json.dumps(newest)
 
 
 async def books(stack: Stack, account: str, *, start_nanousd: int, limit: int) -> Books:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
@@ -20,12 +21,14 @@ from services.dashboard.config import DashboardSettings
 from services.dashboard.ports import Backends
 
 CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "default-src 'none'; script-src 'self'; style-src 'self'{nonce}; img-src 'self' data:; "
     "font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
 )
+# Where the built page wants the nonce of the one style element that its component library adds.
+NONCE_PLACE = "__CSP_NONCE__"
 SECURITY_HEADERS = {
-    "content-security-policy": CONTENT_SECURITY_POLICY,
+    "content-security-policy": CONTENT_SECURITY_POLICY.format(nonce=""),
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "referrer-policy": "same-origin",
@@ -96,6 +99,15 @@ async def with_headers(
     return answer
 
 
+def page_with_nonce(index: Path) -> Response:
+    """The page, with a nonce of its own in it and in its content security policy."""
+    nonce = secrets.token_urlsafe(16)
+    policy = CONTENT_SECURITY_POLICY.format(nonce=f" 'nonce-{nonce}'")
+    html = index.read_text(encoding="utf-8").replace(NONCE_PLACE, nonce)
+    headers = {"cache-control": "no-store", "content-security-policy": policy}
+    return HTMLResponse(html, headers=headers)
+
+
 def serve_page(app: FastAPI, web_dir: Path) -> None:
     """The single page: its files as they are, every other address the page itself."""
     index = web_dir / "index.html"
@@ -108,7 +120,7 @@ def serve_page(app: FastAPI, web_dir: Path) -> None:
             raise HTTPException(404, "no such route")
         if not index.is_file():
             raise HTTPException(404, "the page is not built: run `make setup`")
-        return FileResponse(index, headers={"cache-control": "no-cache"})
+        return page_with_nonce(index)
 
 
 def make_app(settings: DashboardSettings, backends: Backends, clock: Clock) -> FastAPI:

@@ -2,15 +2,14 @@
 
 const PLACES = 6;
 
-/** Dollars with at least two and at most six places; an amount below that is shown as less than it. */
+/** Dollars with at least two places: cut after the sixth, but whole where it is less than a cent. */
 export function dollars(amount: string): string {
   const negative = amount.startsWith("-");
   const [whole = "0", fraction = ""] = amount.replace("-", "").split(".");
-  const digits = fraction.padEnd(2, "0");
-  const shown = digits.slice(0, PLACES).replace(/0+$/, "").padEnd(2, "0");
-  const sign = negative ? "−" : "";
-  if (/^0*$/.test(whole + digits.slice(0, PLACES)) && /[1-9]/.test(digits)) return `${sign}<$0.000001`;
-  return `${sign}$${Number(whole).toLocaleString("en-US")}.${shown}`;
+  const small = whole === "0" && fraction.startsWith("00");
+  const digits = small ? fraction : fraction.slice(0, PLACES);
+  const shown = digits.replace(/0+$/, "").padEnd(2, "0");
+  return `${negative ? "−" : ""}$${Number(whole).toLocaleString("en-US")}.${shown}`;
 }
 
 /** Dollars to the nano-dollar. */

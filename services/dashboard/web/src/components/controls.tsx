@@ -26,7 +26,7 @@ export function Button({ look = "quiet", ...props }: ButtonProps & { look?: keyo
   return (
     <AriaButton
       {...props}
-      className={`inline-flex items-center gap-2 rounded-lg px-3 py-1.5 font-medium transition disabled:opacity-50 ${LOOKS[look]}`}
+      className={`inline-flex items-center gap-2 rounded-lg px-3 py-1.5 font-medium disabled:opacity-50 ${LOOKS[look]}`}
     />
   );
 }
