@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.common.clock import Clock
 from services.common.errors import Conflict, NotFound, Unavailable
@@ -76,7 +76,7 @@ class MemoryGrants:
             return self._open(request)
 
     async def close(self, total: GrantTotal, *, timeout_s: float) -> int:  # noqa: ARG002 - it answers at once
-        """Takes a grant back; the same figures twice are one closing."""
+        """Takes a grant back; a second closing changes nothing."""
         self.close_calls += 1
         with self._wire():
             lent = self.lent.get(total.grant_id)
@@ -84,10 +84,9 @@ class MemoryGrants:
                 raise NotFound(f"no grant {total.grant_id}")
             if lent.request.account_id != total.account_id:
                 raise NotFound(f"no grant {total.grant_id} of {total.account_id}")
-            if lent.spent_nanousd not in (None, total.spent_nanousd):
-                raise Conflict(f"{total.grant_id} was closed with {lent.spent_nanousd}")
-            lent.spent_nanousd = total.spent_nanousd
-            return max(0, lent.grant.amount_nanousd - total.spent_nanousd)
+            if lent.spent_nanousd is None:
+                lent.spent_nanousd = max(total.spent_nanousd, lent.settled_nanousd)
+            return max(0, lent.grant.amount_nanousd - lent.spent_nanousd)
 
     def book(self, grant_id: GrantId, cost_nanousd: int) -> None:
         """Books one usage event: what settlement does on the other side."""
@@ -121,37 +120,60 @@ class MemoryGrants:
     def _open(self, request: GrantRequest) -> Grant | Refusal:
         lent = self.lent.get(request.grant_id)
         if lent is not None:
-            if lent.request != request:
+            if lent.request != replace(request, key_version=lent.request.key_version):
                 raise Conflict(f"{request.grant_id} was another request")
+            if not lent.open:
+                raise Conflict(f"{request.grant_id} has ended")
             return lent.grant
         if request.key_id in self.inactive:
             return Refusal("key_inactive", held=False, retry_after_ms=0, available_nanousd=0)
-        limit, total, granted = self._binding(request)
-        available = max(0, total - granted)
+        rooms = self._rooms(request)
+        available = min(room.available_nanousd for room in rooms)
         least = request.least_nanousd or request.needed_nanousd
         if available < least:
-            held = total >= least
-            return Refusal(limit, held, 50 if held else 0, available)
-        share = max(request.needed_nanousd, available // self._share)
-        amount = min(request.wanted_nanousd, share, available)
-        expires_at_ms = self._clock.now_ms() + self._lifetime_ms
-        grant = Grant(request.grant_id, amount, expires_at_ms)
+            return _refusal(rooms, least)
+        amount = available
+        if available >= request.needed_nanousd:
+            share = min(request.wanted_nanousd, available // self._share)
+            amount = max(request.needed_nanousd, share)
+        grant = Grant(request.grant_id, amount, self._clock.now_ms() + self._lifetime_ms)
         self.lent[request.grant_id] = LentByMemory(request, grant)
         return grant
 
-    def _binding(self, request: GrantRequest) -> tuple[BindingLimit, int, int]:
-        """The limit with the least available: its name, what is not spent, what of that is held."""
-        total = self.balances.get(request.account_id, 0)
-        granted = self.granted_nanousd(request.account_id)
+    def _rooms(self, request: GrantRequest) -> list[_Room]:
+        """What each limit leaves."""
+        rooms = []
         cap = self.caps.get(request.key_id)
-        if cap is None:
-            return "balance", total, granted
-        key_total = cap - self.key_spent.get(request.key_id, 0)
-        key_granted = sum(
-            lent.held_nanousd
-            for lent in self.lent.values()
-            if lent.request.key_id == request.key_id
-        )
-        if key_total - key_granted < total - granted:
-            return "key_cap", key_total, key_granted
-        return "balance", total, granted
+        if cap is not None:
+            left = cap - self.key_spent.get(request.key_id, 0)
+            of_key = [lent for lent in self.lent.values() if lent.request.key_id == request.key_id]
+            rooms.append(_room("key_cap", left, of_key))
+        of_account = [
+            lent for lent in self.lent.values() if lent.request.account_id == request.account_id
+        ]
+        rooms.append(_room("balance", self.balances.get(request.account_id, 0), of_account))
+        return rooms
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    limit: BindingLimit
+    available_nanousd: int
+    # Held by open grants: what may come back.
+    returning_nanousd: int
+
+
+def _room(limit: BindingLimit, left_nanousd: int, lent: list[LentByMemory]) -> _Room:
+    held = sum(each.held_nanousd for each in lent)
+    returning = sum(each.held_nanousd for each in lent if each.open)
+    return _Room(limit, left_nanousd - held, returning)
+
+
+def _refusal(rooms: list[_Room], least_nanousd: int) -> Refusal:
+    """Names the limit that binds; one whose money is gone before one whose money is only held."""
+    binding = [room for room in rooms if room.available_nanousd < least_nanousd]
+    gone = [
+        room for room in binding if room.available_nanousd + room.returning_nanousd < least_nanousd
+    ]
+    named = (gone or binding)[0]
+    return Refusal(named.limit, not gone, 0 if gone else 50, max(0, named.available_nanousd))

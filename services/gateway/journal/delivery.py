@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from services.common.clock import Clock
-from services.common.errors import AppError
+from services.common.errors import AppError, Unavailable
 from services.common.events import EventRecord
 from services.common.kafka.ports import LogProducer, Position
 from services.common.retry import Backoff
@@ -31,6 +31,7 @@ class UsageDelivery:
         self._wal = wal
         self._producer = producer
         self._clock = clock
+        self._acknowledge_s = limits.acknowledge_s
         self._backoff = Backoff(first_s=limits.backoff_first_s, max_s=limits.backoff_max_s)
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
@@ -73,14 +74,23 @@ class UsageDelivery:
         self._at = chunk.end
 
     async def _send(self, envelopes: list[bytes]) -> None:
-        """Sends all, in order, and waits for all. Raises the first error; some may have arrived."""
-        sent: list[asyncio.Future[Position]] = []
-        try:
-            for envelope in envelopes:
-                key = EventRecord.from_bytes(envelope).account_id.encode()
-                sent.append(await self._producer.enqueue(USAGE.name, key, envelope))
-        finally:
-            results = await asyncio.gather(*sent, return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
+        """Sends all, in order, and waits for all. Raises Unavailable; some may have arrived."""
+        sent: set[asyncio.Future[Position]] = set()
+        for envelope in envelopes:
+            key = EventRecord.from_bytes(envelope).account_id.encode()
+            future = await self._producer.enqueue(USAGE.name, key, envelope)
+            future.add_done_callback(_look)
+            sent.add(future)
+        done, waiting = await asyncio.wait(sent, timeout=self._acknowledge_s)
+        if waiting or any(future.cancelled() for future in done):
+            raise Unavailable(f"Kafka acknowledged {len(done)} of {len(sent)} events")
+        for future in done:
+            error = future.exception()
+            if error is not None:
+                raise error
+
+
+def _look(future: asyncio.Future[Position]) -> None:
+    """Takes note of a failure that nobody waits for any more, because another came first."""
+    if not future.cancelled():
+        future.exception()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from services.common.clock import Clock
 from services.common.errors import Unavailable
@@ -18,6 +19,9 @@ from services.gateway.journal.flusher import Flusher
 from services.gateway.journal.state import facts_of
 from services.gateway.journal.wal import WriteAheadFile
 from services.gateway.ports import AdmittedRecord, Hold
+
+# Well below what the producer takes in one message.
+EVENT_BYTES_MAX = 500_000
 
 
 class JournalGrantLog:
@@ -92,6 +96,9 @@ class FileJournal:
             occurred_at_ms=self._clock.now_ms(),
             event_id=event_id_of(UsageId(event.usage_id)),
         )
+        if len(record.payload) > EVENT_BYTES_MAX:
+            _shorten(event)
+            record = replace(record, payload=event.SerializeToString())
         self._wal.usage(facts_of(event), record.to_bytes())
 
     async def record_crashed(self) -> int:
@@ -102,6 +109,12 @@ class FileJournal:
         if skeletons:
             await self._flusher.durable()
         return len(skeletons)
+
+
+def _shorten(event: UsageRecorded) -> None:
+    """Drops what nobody is billed by, so that the log never refuses an event for its size."""
+    for name in ("tags", "attempts", "session_id", "end_user_id", "trace_id"):
+        event.ClearField(name)
 
 
 def event_id_of(usage_id: UsageId) -> EventId:

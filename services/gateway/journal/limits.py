@@ -17,6 +17,8 @@ class JournalLimits:
     segment_bytes: int = 32 * MIB
     # What delivery reads, and has on its way to Kafka, at once.
     read_bytes: int = MIB
+    # How long Kafka may take to acknowledge what was sent before it is sent again.
+    acknowledge_s: float = 30.0
     backoff_first_s: float = 0.05
     backoff_max_s: float = 5.0
     # After the disk was full: how long until it is tried again.
