@@ -14,7 +14,7 @@ from services.common.pb.mesh.usage.v1 import usage_pb2_grpc
 from services.common.retry import Backoff
 from services.common.runtime import Component
 from services.common.telemetry import get_logger
-from services.common.topics import USAGE, USAGE_DEAD
+from services.common.topics import USAGE, USAGE_DEAD, Topic
 from services.usage.adapters.clickhouse import ClickHouse
 from services.usage.adapters.migrations import migrate
 from services.usage.adapters.sink_store_clickhouse import ClickHouseSinkStore
@@ -86,10 +86,11 @@ def build(
     *,
     source: LogSource | None = None,
     producer: LogProducer | None = None,
+    topic: Topic = USAGE,
 ) -> Service:
     """The service; `source` and `producer` take the place of Kafka. Nothing is opened yet."""
     bootstrap = settings.kafka_bootstrap
-    source = source or KafkaSource(bootstrap=bootstrap, topic=USAGE.name, group=settings.sink_group)
+    source = source or KafkaSource(bootstrap=bootstrap, topic=topic.name, group=settings.sink_group)
     producer = producer or KafkaProducer(bootstrap, client_id="mesh-usage")
     clickhouse = ClickHouse(
         settings.clickhouse_dsn,
@@ -110,7 +111,7 @@ def build(
         on_rows=tails.publish,
     )
     pump = Pump(
-        topic=USAGE,
+        topic=topic,
         group=settings.sink_group,
         target=sink,
         batch_max=settings.sink_batch_max,

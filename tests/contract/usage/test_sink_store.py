@@ -1,0 +1,123 @@
+"""What every store of the sink promises: ClickHouse and its twin in memory."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.usage.adapters.clickhouse import ClickHouse
+from services.usage.adapters.sink_store_clickhouse import ClickHouseSinkStore
+from services.usage.adapters.sink_store_memory import MemorySinkStore
+from services.usage.domain.filter import RequestFilter, Scope
+from services.usage.domain.row import RequestRow
+from services.usage.ports import Bounds, SinkStore
+from services.usage.views import UsageViews
+from tests.unit.usage.builders import DAY_MS, START_MS, row
+
+TOPIC = "mesh.usage.v1"
+# Two months in one batch: two parts in the store.
+ROWS = [row(n, received_at_ms=START_MS + (n % 2) * DAY_MS + n) for n in range(10, 20)]
+BOUNDS = Bounds(TOPIC, 0, 10, 19, 10)
+
+
+class SinkStoreContract:
+    """Subclasses give the store and a way to see every row that was written."""
+
+    @pytest.fixture
+    async def store(self) -> SinkStore:
+        raise NotImplementedError
+
+    async def written(self, store: SinkStore) -> list[RequestRow]:
+        """All written rows, duplicates included, by offset."""
+        raise NotImplementedError
+
+    async def kept(self, store: SinkStore) -> list[RequestRow]:
+        """The rows that readers see, by offset."""
+        raise NotImplementedError
+
+    async def test_each_claim_has_a_higher_epoch_of_its_partition(self, store: SinkStore) -> None:
+        assert await store.epoch(TOPIC, 0) == 0
+        epochs = [await store.claim(TOPIC, 0) for _ in range(3)]
+        assert epochs == [1, 2, 3]
+        assert await store.epoch(TOPIC, 0) == 3
+        assert await store.epoch(TOPIC, 1) == 0
+        assert await store.claim("other", 0) == 1
+
+    async def test_the_newest_bounds_are_remembered_by_partition(self, store: SinkStore) -> None:
+        assert await store.last_batch(TOPIC, 0) is None
+        later = Bounds(TOPIC, 0, 20, 25, 6)
+        other = Bounds(TOPIC, 1, 0, 3, 4)
+        for bounds in (BOUNDS, other, later, later, BOUNDS):
+            await store.record(bounds, 1)
+        assert await store.last_batch(TOPIC, 0) == later
+        assert await store.last_batch(TOPIC, 1) == other
+
+    async def test_the_same_batch_again_writes_nothing(self, store: SinkStore) -> None:
+        await store.insert(BOUNDS, ROWS)
+        await store.insert(BOUNDS, ROWS)
+        assert await self.written(store) == ROWS
+
+    async def test_an_insert_that_was_cut_off_between_months_is_completed(
+        self, store: SinkStore
+    ) -> None:
+        await store.insert(BOUNDS, ROWS[::2])
+        await store.insert(BOUNDS, ROWS)
+        assert await self.written(store) == ROWS
+
+    async def test_what_is_missing_is_written_whatever_was_before(self, store: SinkStore) -> None:
+        await store.insert(BOUNDS, ROWS[:4])
+        await store.insert_missing(ROWS[4:])
+        await store.insert_missing([])
+        assert await self.written(store) == ROWS
+
+    async def test_stored_rows_are_counted_within_the_bounds_and_found_by_id(
+        self, store: SinkStore
+    ) -> None:
+        await store.insert(BOUNDS, ROWS[:6])
+        assert await store.stored_count(BOUNDS) == 6
+        assert await store.stored_count(Bounds(TOPIC, 0, 12, 13, 2)) == 2
+        assert await store.stored_count(Bounds(TOPIC, 1, 10, 19, 10)) == 0
+        assert await store.stored_ids(ROWS) == {r.usage_id for r in ROWS[:6]}
+        assert await store.stored_ids([]) == set()
+
+    async def test_of_two_rows_with_one_usage_id_the_first_of_the_log_is_seen(
+        self, store: SinkStore
+    ) -> None:
+        again = ROWS[0]._replace(log_offset=30)
+        await store.insert(Bounds(TOPIC, 0, 30, 30, 1), [again])
+        await store.insert(BOUNDS, ROWS)
+        assert await self.kept(store) == ROWS
+
+    async def test_a_batch_without_rows_is_nothing(self, store: SinkStore) -> None:
+        await store.insert(BOUNDS, [])
+        assert await self.written(store) == []
+
+
+class TestMemory(SinkStoreContract):
+    @pytest.fixture
+    async def store(self) -> SinkStore:
+        return MemorySinkStore()
+
+    async def written(self, store: SinkStore) -> list[RequestRow]:
+        assert isinstance(store, MemorySinkStore)
+        return sorted((r for part in store.parts for r in part), key=lambda r: r.log_offset)
+
+    async def kept(self, store: SinkStore) -> list[RequestRow]:
+        assert isinstance(store, MemorySinkStore)
+        return sorted(store.rows, key=lambda r: r.log_offset)
+
+
+class TestClickHouse(SinkStoreContract):
+    @pytest.fixture
+    async def store(self, clickhouse: ClickHouse) -> SinkStore:
+        self.clickhouse = clickhouse
+        return ClickHouseSinkStore(clickhouse)
+
+    async def written(self, store: SinkStore) -> list[RequestRow]:
+        offsets = await self.clickhouse.query("SELECT log_offset FROM requests ORDER BY log_offset")
+        rows = await self.kept(store)
+        assert [offset for (offset,) in offsets] == [r.log_offset for r in rows]
+        return rows
+
+    async def kept(self, store: SinkStore) -> list[RequestRow]:
+        page = await UsageViews(self.clickhouse).list_requests(Scope("acc_1"), RequestFilter())
+        return sorted(page.rows, key=lambda r: r.log_offset)
