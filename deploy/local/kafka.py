@@ -258,3 +258,10 @@ class KafkaNode:
                 return len(client.recv(8)) == 8
         except OSError:
             return False
+
+
+if __name__ == "__main__":
+    try:
+        ensure_jars()
+    except StackProblem as problem:
+        raise SystemExit(f"mesh: {problem}") from None

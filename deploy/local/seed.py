@@ -6,14 +6,23 @@ The local provider and its models are seeded by the catalogue itself, from MESH_
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from pathlib import Path
 
-from deploy.local.layout import Layout, Ports, read_env_file, write_env_file
-from deploy.local.probes import http_status
+from deploy.local.demo import (
+    DEMO_EMAIL,
+    Demo,
+    demo_of,
+    gateway_port,
+    key_works,
+    read_demo,
+    until_key_works,
+    write_demo,
+)
+from deploy.local.layout import Layout, read_env_file
 from deploy.local.problems import StackProblem
-from deploy.local.specs import service_exists
 from services.common.errors import AppError, Conflict
 from services.common.grpc.channel import GrpcChannel
 from services.common.pb.mesh.accounts.v1 import (
@@ -27,68 +36,29 @@ from services.common.pb.mesh.common.v1 import common_pb2
 from services.common.pb.mesh.events.v1 import accounts_pb2 as accounts_events_pb2
 from services.common.security.tokens import Principal, TokenSigner
 
-DEMO_EMAIL = "demo@mesh.local"
 DEMO_CREDIT_NANOUSD = 5_000_000_000
-MODEL_FREE = "local/smollm2-135m:free"
-MODEL_PRICED = "local/smollm2-135m"
-NEEDED = ("accounts", "billing", "catalog", "gateway")
-
 CALL_TIMEOUT_S = 15.0
-# A new key is known to every gateway worker within a second; this allows for a slow machine.
-KEY_WAIT_S = 20.0
-KEY_POLL_S = 0.05
-KEY_OK_IN_A_ROW = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Demo:
-    """What a newcomer needs to make the first request."""
-
-    base_url: str
-    api_key: str
-    dashboard_url: str
-    email: str
-    password: str
-
-    def variables(self) -> dict[str, str]:
-        """As they stand in `demo.env`."""
-        return {
-            "MESH_BASE_URL": self.base_url,
-            "MESH_API_KEY": self.api_key,
-            "MESH_DASHBOARD_URL": self.dashboard_url,
-            "MESH_DEMO_EMAIL": self.email,
-            "MESH_DEMO_PASSWORD": self.password,
-        }
-
-
-async def seed(layout: Layout, ports: Ports, variables: Mapping[str, str]) -> Demo | None:
+async def seed(layout: Layout, variables: Mapping[str, str]) -> Demo:
     """Make the demo account, its credit and its key, or find them; writes `demo.env`.
 
-    Returns None where services are left out that it needs.
-
-    Raises:
-        StackProblem: a service refuses.
+    `variables` are the stack's addresses and secrets. Raises StackProblem if a service refuses.
     """
-    if not all(service_exists(name) for name in NEEDED):
-        return None
+    port = gateway_port(variables)
     try:
         async with _channels(variables) as (accounts, billing):
             account_id = await _account(accounts, variables["MESH_DEMO_PASSWORD"])
             await _credit(billing, account_id)
-            key = read_env_file(layout.demo).get("MESH_API_KEY", "")
-            if not key or not await _key_works(ports, key):
+            known = read_demo(layout)
+            key = known.api_key if known is not None else ""
+            if not key or not await key_works(port, key):
                 key = await _new_key(accounts, account_id)
-                await _until_key_works(ports, key)
+                await until_key_works(port, key)
     except AppError as error:
         raise StackProblem(f"The demo account cannot be made: {error.message}") from error
-    demo = Demo(
-        base_url=f"http://127.0.0.1:{ports.gateway}",
-        api_key=key,
-        dashboard_url=f"http://127.0.0.1:{ports.dashboard}",
-        email=DEMO_EMAIL,
-        password=variables["MESH_DEMO_PASSWORD"],
-    )
-    write_env_file(layout.demo, "The demo account of this data directory.", demo.variables())
+    demo = demo_of(variables, key)
+    write_demo(layout, demo)
     return demo
 
 
@@ -159,19 +129,18 @@ async def _new_key(channel: GrpcChannel, account_id: str) -> str:
     return answer.plain_key
 
 
-async def _key_works(ports: Ports, key: str) -> bool:
-    status = await http_status(ports.gateway, "/v1/models", f"Authorization: Bearer {key}\r\n")
-    return status == 200
+def main() -> None:
+    """`python -m deploy.local.seed [DATA_DIR]`: on the stack that runs in that data directory."""
+    layout = Layout(Path(sys.argv[1] if len(sys.argv) > 1 else ".mesh").resolve())
+    if not layout.ready.exists():
+        sys.exit(f"mesh: no stack is running in {layout.data_dir}: start one with `make run`.")
+    variables = read_env_file(layout.stack) | read_env_file(layout.secrets)
+    try:
+        demo = asyncio.run(seed(layout, variables))
+    except StackProblem as problem:
+        sys.exit(f"mesh: {problem}")
+    print(f"the demo account is {demo.email}; its key is in {layout.demo}")
 
 
-async def _until_key_works(ports: Ports, key: str) -> None:
-    """Wait until every worker knows the key: connections are spread over them at random."""
-    in_a_row = 0
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + KEY_WAIT_S
-    while in_a_row < KEY_OK_IN_A_ROW:
-        in_a_row = in_a_row + 1 if await _key_works(ports, key) else 0
-        if loop.time() > deadline:
-            raise StackProblem("The gateway does not take the demo key: see the log gateway-0.log.")
-        if in_a_row == 0:
-            await asyncio.sleep(KEY_POLL_S)
+if __name__ == "__main__":
+    main()

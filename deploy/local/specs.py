@@ -109,7 +109,12 @@ Variables = Callable[[], Mapping[str, str]]
 
 
 def service_spec(
-    service: str, ops_port: int, *, environment: Variables, name: str | None = None
+    service: str,
+    ops_port: int,
+    *,
+    environment: Variables,
+    after: tuple[str, ...] = STORES,
+    name: str | None = None,
 ) -> ChildSpec:
     """A service of ours: `python -m services.<service>`, ready when its /readyz says so."""
     return ChildSpec(
@@ -118,19 +123,22 @@ def service_spec(
         ready=http_ok(ops_port, "/readyz"),
         environment=environment,
         cwd=ROOT,
-        after=STORES,
+        after=after,
         stop_order=_STOP_ORDER[service],
         stop_grace_s=_GATEWAY_GRACE_S if service == "gateway" else _SERVICE_GRACE_S,
     )
 
 
 def service_specs(
-    ports: Ports, layout: Layout, *, workers: int, variables: Variables
+    ports: Ports, layout: Layout, *, workers: int, variables: Variables, topics_are_made: bool
 ) -> tuple[list[ChildSpec], list[str]]:
     """The services that exist, and the names of those that do not.
 
     `variables` is asked at each start, because the fallback log's address is known late.
     """
+
+    # These load for seconds before they need the log, so that they may load while it starts.
+    early = ("postgres",) if topics_are_made else STORES
 
     def environment() -> Mapping[str, str]:
         return child_environment(variables())
@@ -148,8 +156,9 @@ def service_specs(
                 own = partial(worker_environment, index)
                 port = ports.gateway_ops + index
                 name = f"gateway-{index}"
-                specs.append(service_spec(service, port, environment=own, name=name))
+                specs.append(service_spec(service, port, environment=own, after=early, name=name))
         else:
             port = getattr(ports, f"{service}_ops")
-            specs.append(service_spec(service, port, environment=environment))
+            after = early if service == "dashboard" else STORES
+            specs.append(service_spec(service, port, environment=environment, after=after))
     return specs, missing

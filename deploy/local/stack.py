@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deploy.local.checks import require_disk, require_modules, require_ports
+from deploy.local.demo import Demo, found_again
 from deploy.local.environment import ensure_secrets, stack_variables
 from deploy.local.java import find_java
 from deploy.local.kafka import KafkaNode, ensure_jars
@@ -20,7 +21,6 @@ from deploy.local.layout import Layout, Ports, write_env_file, write_private
 from deploy.local.logs import Console
 from deploy.local.postgres import PostgresNode, private_socket_dir
 from deploy.local.problems import StackProblem
-from deploy.local.seed import Demo, seed
 from deploy.local.session import Session, remove_socket_dir
 from deploy.local.specs import (
     DATABASES,
@@ -31,7 +31,7 @@ from deploy.local.specs import (
     service_specs,
 )
 from deploy.local.supervisor import ChildSpec, Supervisor
-from services.common.kafka.admin import create_topics
+from services.common.topics import TOPICS
 
 KafkaMode = Literal["auto", "node", "memory"]
 # A topic's leader is chosen a moment after the broker answers.
@@ -90,6 +90,7 @@ class Stack:
             self.layout,
             workers=self.options.gateway_workers,
             variables=lambda: variables() | self._secrets,
+            topics_are_made=self._topics_are_made(),
         )
         for name in self.missing:
             self.console.warn(f"{name} is left out: the package services.{name} cannot be run")
@@ -102,9 +103,7 @@ class Stack:
         await self.supervisor.start()
         self._write_stack_env()
         if self.options.seed:
-            self.demo = await seed(
-                self.layout, self.options.ports, self.variables() | self._secrets
-            )
+            self.demo = await self._demo()
         self._ready = True
         self._on_change()
 
@@ -180,7 +179,37 @@ class Stack:
             self.console.warn(FALLBACK_WARNING.format(reason=str(problem)))
             return None
 
+    async def _demo(self) -> Demo | None:
+        """The demo account, or None where services are left out that it needs."""
+        if {"accounts", "billing", "catalog", "gateway"} & set(self.missing):
+            return None
+        variables = self.variables() | self._secrets
+        known = await found_again(self.layout, variables)
+        if known is not None:
+            return known
+        # Imported late: a later start needs no gRPC, and half a second less.
+        from deploy.local.seed import seed
+
+        return await seed(self.layout, variables)
+
     async def _create_topics(self) -> None:
+        """Make the topics, once for each table of topics: the broker keeps them."""
+        if not self._topics_are_made():
+            await self._create_missing_topics()
+            write_private(self._topics_stamp, repr(TOPICS))
+
+    @property
+    def _topics_stamp(self) -> Path:
+        return self.layout.state / "topics"
+
+    def _topics_are_made(self) -> bool:
+        stamp = self._topics_stamp
+        return not self.layout.memory_only and stamp.exists() and stamp.read_text() == repr(TOPICS)
+
+    async def _create_missing_topics(self) -> None:
+        # Imported late for the same reason.
+        from services.common.kafka.admin import create_topics
+
         for attempt in range(1, TOPICS_ATTEMPTS + 1):
             try:
                 await create_topics(f"127.0.0.1:{self.options.ports.kafka}")

@@ -22,7 +22,7 @@ BACKOFF_MAX_S = 10.0
 STEADY_AFTER_S = 20.0
 # Ends before the first readiness after which the whole start has failed.
 START_ATTEMPTS_MAX = 4
-READY_POLL_S = 0.05
+READY_POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)

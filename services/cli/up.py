@@ -12,13 +12,15 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from deploy.local.demo import MODEL_PRICED
 from deploy.local.layout import Ports
 from deploy.local.logs import Console
 from deploy.local.problems import StackProblem
-from deploy.local.seed import MODEL_PRICED
 from deploy.local.stack import KafkaMode, Stack, StackOptions
 
 _USUAL = Ports()
+# A terminal that is closed sends two signals at once; a second one later is meant.
+IMPATIENCE_AFTER_S = 0.5
 
 
 @Parameter(name="*")
@@ -116,13 +118,18 @@ async def _start_or_stop(stack: Stack, asked: asyncio.Event) -> None:
 
 
 def _on_signals(stack: Stack, asked: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    asked_at = loop.time()
+
     def stop() -> None:
-        if asked.is_set() and stack.supervisor is not None:
+        nonlocal asked_at
+        if not asked.is_set():
+            asked_at = loop.time()
+            asked.set()
+        elif stack.supervisor is not None and loop.time() - asked_at > IMPATIENCE_AFTER_S:
             # The second Ctrl-C: the user does not want to wait.
             stack.supervisor.kill_all()
-        asked.set()
 
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop)
 

@@ -1,0 +1,90 @@
+# The way in: `make help` lists what there is. Each step of the set-up has a stamp, so that a second run costs nothing.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON := .venv/bin/python
+MESH_DATA_DIR ?= .mesh
+KAFKA_VERSION := $(shell sed -n 's:.*<kafka\.version>\(.*\)</kafka\.version>.*:\1:p' deploy/local/kafka/pom.xml)
+JARS := .mesh/cache/kafka-$(KAFKA_VERSION)/.complete
+WEB := services/dashboard/web
+WEB_SOURCES := $(shell [ -d $(WEB) ] && find $(WEB) -type f -not -path '*/node_modules/*' -not -path '*/dist/*')
+PAGE := $(if $(wildcard $(WEB)/package.json),$(WEB)/dist/index.html)
+
+.PHONY: help setup system python jars page run test test-fast check protos seed clean
+
+help: ## this list
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | grep -vE '^($(subst $() ,|,$(strip $(ABSENT) -))):' | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+setup: system python jars page ## everything that running and testing needs: packages, Kafka's jars, the panel's page
+
+system:
+	@scripts/setup_system.sh
+
+python:
+	@scripts/setup_python.sh
+
+jars: | python
+	@if [ ! -e $(JARS) ] && command -v mvn >/dev/null; then $(PYTHON) -m deploy.local.kafka; fi
+
+page: | system
+	@if command -v npm >/dev/null; then $(MAKE) $(PAGE); fi
+
+$(WEB)/node_modules/.installed: $(WEB)/package.json $(WEB)/package-lock.json
+	@echo "mesh: installing the page's packages"
+	@cd $(WEB) && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+$(WEB)/dist/index.html: $(WEB)/node_modules/.installed $(WEB_SOURCES)
+	@echo "mesh: building the control panel's page"
+	@cd $(WEB) && npm run --silent build
+	@touch $@
+
+run: setup ## start the whole stack on this machine; ARGS="--fresh" starts empty
+	@exec $(PYTHON) -m services.cli up --data-dir $(MESH_DATA_DIR) $(ARGS)
+
+seed: python ## make the demo account again on the stack that is running
+	@$(PYTHON) -m deploy.local.seed $(MESH_DATA_DIR)
+
+test: setup ## every test, on real engines
+	@$(PYTHON) -m pytest -q $(ARGS)
+
+test-fast: python ## unit and contract tests
+	@$(PYTHON) -m pytest -q tests/unit tests/contract $(ARGS)
+
+check: python ## format, lint, types, layers, sizes, contracts, generated files, containers
+	@scripts/check.sh
+
+protos: python ## generate the code of the contracts
+	@scripts/protos.sh
+
+# These are offered once there is something for them to run; until then they are no targets.
+ABSENT :=
+ifneq ($(wildcard tests/bench/*.py),)
+.PHONY: bench
+bench: setup ## measure; one JSON line a figure, with its baseline
+	@for file in tests/bench/*.py; do name=$${file##*/}; \
+	  case $$name in _*) ;; *) $(PYTHON) -m tests.bench.$${name%.py} $(ARGS) ;; esac; done
+else
+ABSENT += bench
+endif
+ifneq ($(wildcard tests/sim/test_*.py),)
+.PHONY: sim
+sim: python ## the deterministic simulator
+	@$(PYTHON) -m pytest -q tests/sim $(ARGS)
+else
+ABSENT += sim
+endif
+ifneq ($(wildcard tests/chaos/test_*.py),)
+.PHONY: chaos
+chaos: setup ## kill -9 of real processes
+	@$(PYTHON) -m pytest -q tests/chaos $(ARGS)
+else
+ABSENT += chaos
+endif
+
+clean: ## remove what was built; accounts, logs and fetched jars stay (see `mesh up --fresh`)
+	@rm -rf $(WEB)/dist $(WEB)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find services deploy tests scripts -name __pycache__ -not -path '*/node_modules/*' -prune -exec rm -rf {} +
+	@echo "mesh: cleaned; .venv and .mesh are kept"
