@@ -138,6 +138,8 @@ async def compose(settings: GatewaySettings) -> Gateway:
         producer=producer,
         worker_id=worker_id,
         clock=clock,
+        budget_limits=settings.budget,
+        journal_limits=settings.journal,
     )
     session = open_session(settings.pool)
     worker = Worker(settings, state, money)

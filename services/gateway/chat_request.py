@@ -176,8 +176,7 @@ def chat_request_from_body(
             rule(faults, ("body", name), value)
     prompt = check_messages(faults, body.get("messages"))
     _check_together(faults, body)
-    models = _models(body, default_model) if not faults.found else ()
-    if not models and not body.get("template"):
+    if not (default_model or any(body.get(name) for name in ("model", "models", "template"))):
         faults.add(("body", "model"), "missing", "Field required: no model in request or key")
     faults.raise_if_any()
     _refuse_what_is_missing(body)
@@ -192,7 +191,7 @@ def chat_request_from_body(
     _spell_reasoning(upstream, body.get("reasoning"))
     upstream["messages"] = clean_messages(body["messages"])
     return ChatRequest(
-        models=models,
+        models=_models(body, default_model),
         stream=bool(body.get("stream", False)),
         upstream=upstream,
         prompt=prompt,

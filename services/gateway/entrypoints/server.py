@@ -137,6 +137,12 @@ class PublicServer:
             accepting.cancel()
             await self._task
 
+    @property
+    def accepting(self) -> bool:
+        """True while new connections are taken."""
+        listening = self._server.servers if self._server.started else []
+        return any(server.is_serving() for server in listening)
+
     async def run(self) -> None:
         """Returns when the server has ended."""
         assert self._task is not None

@@ -8,6 +8,7 @@ that piece is one chunk.
 from __future__ import annotations
 
 import asyncio
+import io
 import time
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +24,7 @@ from services.gateway.providers.port import AttemptFailed, FailureStage, Upstrea
 from services.gateway.providers.sse import EventTooLong, SseDecoder
 
 _ERROR_BYTES_MAX = 64 * 1024
+_INLINE_BODY_BYTES_MAX = 512 * 1024
 _WHOLE_BYTES_MAX = 64 * 1024 * 1024
 _MESSAGE_FIELDS = frozenset({"role", "content", "name", "tool_call_id", "tool_calls"})
 
@@ -113,7 +115,7 @@ class OpenAiCompatible:
         for again in (True, False):
             try:
                 return await self._session.post(
-                    url, data=body, headers=headers, timeout=timeout, allow_redirects=False
+                    url, data=_upload(body), headers=headers, timeout=timeout, allow_redirects=False
                 )
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
                 refused = isinstance(error, aiohttp.ClientConnectorError)
@@ -206,7 +208,9 @@ class OpenAiStream:
             except AttemptFailed as failure:
                 if not chunks:
                     raise
-                self._failure = failure
+                self._failure = AttemptFailed(
+                    failure.error, stage="upstream_stream", http_status=failure.http_status
+                )
             if chunks:
                 return chunks
         return None
@@ -289,6 +293,11 @@ def _message(message: dict[str, Any]) -> dict[str, Any]:  # Any: JSON
         ]
         message = {**message, "tool_calls": plain}
     return message
+
+
+def _upload(body: bytes) -> bytes | io.BytesIO:
+    """Long bodies are sent piece by piece, so that the loop gets its turns."""
+    return body if len(body) <= _INLINE_BODY_BYTES_MAX else io.BytesIO(body)
 
 
 def _failed(error: UpstreamError) -> AttemptFailed:

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import openai
 import pytest
-from meshapi import (
-    AsyncMeshAPI,
-    ChatCompletionParams,
-    ChatMessage,
-    MeshAPIConfig,
-    MeshAPIError,
-)
+from meshapi import AsyncMeshAPI, ChatCompletionParams, ChatMessage, MeshAPIError
+from openai.types.chat import ChatCompletionMessageParam
 
 from services.common.pb.mesh.events.v1 import usage_pb2
 from tests.fixtures.gateway import GatewayHarness, scripted_model
@@ -26,9 +21,7 @@ def _openai(gateway: GatewayHarness, key: str | None = None) -> openai.AsyncOpen
 
 
 def _mesh(gateway: GatewayHarness, key: str | None = None) -> AsyncMeshAPI:
-    return AsyncMeshAPI(
-        MeshAPIConfig(base_url=gateway.url, token=key or gateway.key, max_retries=0)
-    )
+    return AsyncMeshAPI(base_url=gateway.url, token=key or gateway.key, max_retries=0)
 
 
 def _params(model: str) -> ChatCompletionParams:
@@ -65,33 +58,38 @@ async def test_the_openai_sdk_gets_a_stream_that_ends_in_usage(gateway: GatewayH
     assert {chunk.model for chunk in chunks} == {"vendor/ok"}
 
 
-@pytest.mark.parametrize("stream", [True, False])
-async def test_the_openai_sdk_gets_tool_calls(gateway: GatewayHarness, stream: bool) -> None:
-    call = ""
+async def test_the_openai_sdk_gets_tool_calls_in_a_whole_answer(gateway: GatewayHarness) -> None:
     async with _openai(gateway) as client:
-        arguments = {
-            "model": "vendor/tools",
-            "messages": [{"role": "user", "content": "How warm is it?"}],
-            "tools": [{"type": "function", "function": {"name": "weather"}}],
-            "tool_choice": "auto",
-        }
-        if stream:
-            answer = await client.chat.completions.create(**arguments, stream=True)
-            async for chunk in answer:
-                for choice in chunk.choices:
-                    for piece in choice.delta.tool_calls or ():
-                        assert piece.index == 0
-                        assert piece.function is not None
-                        call += piece.function.arguments or ""
-        else:
-            whole = await client.chat.completions.create(**arguments)
-            assert whole.choices[0].finish_reason == "tool_calls"
-            found = whole.choices[0].message.tool_calls
-            assert found is not None
-            assert found[0].type == "function"
-            assert (found[0].id, found[0].function.name) == ("call_1", "weather")
-            call = found[0].function.arguments
-    assert call == '{"city": "Paris"}'
+        answer = await client.chat.completions.create(
+            model="vendor/tools",
+            messages=[{"role": "user", "content": "How warm is it?"}],
+            tools=[{"type": "function", "function": {"name": "weather"}}],
+            tool_choice="auto",
+        )
+    assert answer.choices[0].finish_reason == "tool_calls"
+    calls = answer.choices[0].message.tool_calls
+    assert calls is not None
+    assert calls[0].type == "function"
+    assert (calls[0].id, calls[0].function.name) == ("call_1", "weather")
+    assert calls[0].function.arguments == '{"city": "Paris"}'
+
+
+async def test_the_openai_sdk_gets_tool_calls_piece_by_piece(gateway: GatewayHarness) -> None:
+    arguments = ""
+    async with _openai(gateway) as client:
+        stream = await client.chat.completions.create(
+            model="vendor/tools",
+            messages=[{"role": "user", "content": "How warm is it?"}],
+            tools=[{"type": "function", "function": {"name": "weather"}}],
+            stream=True,
+        )
+        async for chunk in stream:
+            for choice in chunk.choices:
+                for piece in choice.delta.tool_calls or ():
+                    assert piece.index == 0
+                    assert piece.function is not None
+                    arguments += piece.function.arguments or ""
+    assert arguments == '{"city": "Paris"}'
 
 
 async def test_the_mesh_sdk_gets_a_whole_answer(gateway: GatewayHarness) -> None:
@@ -129,21 +127,27 @@ async def test_a_bad_key_is_told_as_such_to_both_sdks(gateway: GatewayHarness) -
 
 
 async def test_a_stream_that_breaks_off_raises_in_both_sdks(gateway: GatewayHarness) -> None:
-    words = []
-    with pytest.raises(MeshAPIError) as broken:
+    words: list[str] = []
+
+    async def read_mesh() -> None:
         async for chunk in _mesh(gateway).chat.completions.stream(_params("vendor/close")):
-            words += [choice.delta.content or "" for choice in chunk.choices]
-    assert broken.value.error_code == "upstream_error"
-    assert "".join(words) == "".join(WORDS[:3])
-    async with _openai(gateway) as client:
-        with pytest.raises(openai.APIError):
+            words.extend(choice.delta.content or "" for choice in chunk.choices)
+
+    async def read_openai() -> None:
+        async with _openai(gateway) as client:
+            messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": QUESTION}]
             stream = await client.chat.completions.create(
-                model="vendor/frame",
-                messages=[{"role": "user", "content": QUESTION}],
-                stream=True,
+                model="vendor/frame", messages=messages, stream=True
             )
             async for _ in stream:
                 pass
+
+    with pytest.raises(MeshAPIError) as broken:
+        await read_mesh()
+    assert broken.value.error_code == "upstream_error"
+    assert "".join(words) == "".join(WORDS[:3])
+    with pytest.raises(openai.APIError):
+        await read_openai()
     event = await gateway.event(2)
     assert event.outcome == usage_pb2.REQUEST_OUTCOME_UPSTREAM_ERROR
 
