@@ -9,6 +9,7 @@ by event id or version.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 
 import asyncpg
@@ -20,6 +21,7 @@ from services.common.retry import Backoff
 from services.common.telemetry import get_logger, metrics
 
 NOTIFY_CHANNEL = "mesh_outbox"
+STOP_GRACE_S = 5.0
 _LOCK_ID = 0x6D657368_00000002
 _SELECT = "SELECT position, topic, key, value, traceparent FROM outbox ORDER BY position LIMIT $1"
 
@@ -63,9 +65,6 @@ class OutboxRelay:
                 pause_s = backoff.next_s()
                 _log.warning("outbox relay paused", error=str(error), pause_s=round(pause_s, 3))
                 await asyncio.sleep(pause_s)
-            finally:
-                self.active.clear()
-                metrics.OUTBOX_ACTIVE.set(0)
 
     async def drain(self) -> None:
         """Waits until the outbox is empty; for tests and for a stop that leaves nothing behind."""
@@ -89,33 +88,36 @@ class OutboxRelay:
                 else:
                     await self._idle()
         finally:
-            connection.remove_termination_listener(self._woken)
-            if not connection.is_closed():
+            self.active.clear()
+            metrics.OUTBOX_ACTIVE.set(0)
+            # A connection that was lost is no longer the pool's: it takes no calls and needs none.
+            with contextlib.suppress(asyncpg.InterfaceError):
+                connection.remove_termination_listener(self._woken)
                 await connection.remove_listener(NOTIFY_CHANNEL, self._woken)
 
     async def _publish(
         self, connection: asyncpg.Connection, rows: Sequence[asyncpg.Record]
     ) -> None:
         sends: list[asyncio.Future[Position]] = []
-        done: list[int] = []
-        try:
-            for row in rows:
-                sends.append(await self._enqueue(row))
-        finally:
-            # There is no time limit: the producer itself tries until the log takes the messages,
-            # and sending them once more beside that could bring an older one after a newer.
-            try:
-                for row, sent in zip(rows, sends, strict=False):
-                    await sent
-                    done.append(row["position"])
-            finally:
-                # Only what is acknowledged up to the first failure goes: the rest is sent again in
-                # order.
-                _abandon(sends[len(done) :])
-                if done and not connection.is_closed():
-                    await connection.execute("DELETE FROM outbox WHERE position = ANY($1)", done)
+        failure: Exception | None = None
         for row in rows:
+            try:
+                sends.append(await self._enqueue(row))
+            except (Unavailable, LogError) as error:
+                failure = error
+                break
+        try:
+            await _settled(sends)
+        finally:
+            done = _acknowledged(rows, sends)
+            if done:
+                await connection.execute("DELETE FROM outbox WHERE position = ANY($1)", done)
+        for row in rows[: len(done)]:
             metrics.OUTBOX_PUBLISHED.labels(row["topic"]).inc()
+        if failure is not None:
+            raise failure
+        if len(done) < len(rows):
+            await sends[len(done)]
 
     async def _enqueue(self, row: asyncpg.Record) -> asyncio.Future[Position]:
         headers = [("traceparent", row["traceparent"].encode())] if row["traceparent"] else []
@@ -134,8 +136,37 @@ class OutboxRelay:
         self._wake.set()
 
 
-def _abandon(sends: Sequence[asyncio.Future[Position]]) -> None:
-    for sent in sends:
+async def _settled(sends: Sequence[asyncio.Future[Position]]) -> None:
+    """Waits for every acknowledgement or refusal.
+
+    There is no time limit: the producer itself tries until the log takes the messages, and sending
+    them once more beside that could bring an older one after a newer. Only a stop does not wait
+    longer than its grace.
+    """
+    if not sends:
+        return
+    try:
+        await asyncio.wait(sends)
+    except asyncio.CancelledError:
+        await asyncio.wait(sends, timeout=STOP_GRACE_S)
+        raise
+    finally:
+        for sent in sends:
+            if not sent.done():
+                sent.cancel()
+
+
+def _acknowledged(
+    rows: Sequence[asyncpg.Record], sends: Sequence[asyncio.Future[Position]]
+) -> list[int]:
+    """The positions up to the first that failed: it and the rest are sent again, in order."""
+    done: list[int] = []
+    for row, sent in zip(rows, sends, strict=False):
+        if not sent.done() or sent.cancelled() or sent.exception() is not None:
+            break
+        done.append(row["position"])
+    for sent in sends[len(done) :]:
+        # Asked for, so that nobody is told of an exception that was never looked at.
         if sent.done() and not sent.cancelled():
             sent.exception()
-        sent.cancel()
+    return done

@@ -53,6 +53,24 @@ class FlakyProducer(MemoryProducer):
         return await super().enqueue(topic, key, value, headers)
 
 
+class SlowProducer(MemoryProducer):
+    """A producer that acknowledges only when told to."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        super().__init__(log)
+        self.waiting: list[asyncio.Future[Position]] = []
+
+    async def enqueue(
+        self, topic: str, key: bytes, value: bytes | None, headers: Headers = ()
+    ) -> asyncio.Future[Position]:
+        self.waiting.append(asyncio.get_running_loop().create_future())
+        return self.waiting[-1]
+
+    def acknowledge(self) -> None:
+        for offset, future in enumerate(self.waiting):
+            future.set_result(Position("t", 0, offset))
+
+
 async def test_what_was_committed_reaches_kafka_in_order_and_leaves_the_outbox(
     pool: asyncpg.Pool, kafka_bootstrap: str, make_topic: MakeTopic
 ) -> None:
@@ -164,3 +182,19 @@ async def test_a_log_that_is_away_keeps_messages_in_the_outbox(pool: asyncpg.Poo
         log.available = True
         await asyncio.wait_for(relay.drain(), 30)
     assert [m.value for m in log.messages(topic.name)] == [b"1", b"2"]
+
+
+async def test_a_stop_waits_for_what_is_on_its_way(pool: asyncpg.Pool) -> None:
+    log, topic = MemoryLog(()), new_topic()
+    log.create(topic.name, 1)
+    producer = SlowProducer(log)
+    await producer.start()
+    await publish(pool, topic, b"1", b"2")
+    relay = asyncio.create_task(OutboxRelay(pool, producer).run())
+    await eventually(lambda: len(producer.waiting) == 2)
+    relay.cancel()
+    await asyncio.sleep(0)
+    producer.acknowledge()
+    with pytest.raises(asyncio.CancelledError):
+        await relay
+    assert await pool.fetchval("SELECT count(*) FROM outbox") == 0
