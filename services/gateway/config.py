@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.common.config import CommonSettings, HostPort
+from services.gateway.budget.limits import BudgetLimits
+from services.gateway.journal.limits import MIB, JournalLimits
 from services.gateway.metering import EstimateRules
 from services.gateway.providers.openai_compatible import PoolLimits
 from services.gateway.providers.port import UpstreamLimits
@@ -57,6 +59,16 @@ class GatewaySettings(CommonSettings):
 
     read_timeout_s: Seconds = 5.0
 
+    # All segments of the write-ahead file together; the reserve is for requests already let in.
+    wal_bytes_max: int = Field(1024 * MIB, ge=4 * MIB)
+    wal_reserve_bytes: int = Field(32 * MIB, ge=0)
+    wal_segment_bytes: int = Field(32 * MIB, ge=MIB)
+    # How long a request waits for money before it is refused.
+    place_deadline_s: Seconds = 2.0
+    # A grant that nobody holds from for this long goes back; how many seconds of spend one is for.
+    grant_idle_s: Seconds = 5.0
+    grant_horizon_s: Seconds = 3.0
+
     @property
     def upstream(self) -> UpstreamLimits:
         return UpstreamLimits(
@@ -65,6 +77,28 @@ class GatewaySettings(CommonSettings):
             idle_s=self.upstream_idle_s,
             total_s=self.upstream_total_s,
         )
+
+    @property
+    def journal(self) -> JournalLimits:
+        return JournalLimits(
+            total_bytes=self.wal_bytes_max,
+            reserve_bytes=self.wal_reserve_bytes,
+            segment_bytes=self.wal_segment_bytes,
+        )
+
+    @property
+    def budget(self) -> BudgetLimits:
+        return BudgetLimits(
+            place_deadline_s=self.place_deadline_s,
+            idle_s=self.grant_idle_s,
+            horizon_s=self.grant_horizon_s,
+        )
+
+    @model_validator(mode="after")
+    def _journal_fits(self) -> Self:
+        if self.wal_bytes_max < self.wal_reserve_bytes + 2 * self.wal_segment_bytes:
+            raise ValueError("wal_bytes_max must hold the reserve and two segments")
+        return self
 
     @property
     def pool(self) -> PoolLimits:

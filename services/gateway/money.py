@@ -16,6 +16,7 @@ from services.common.clock import Clock
 from services.common.ids import WorkerId
 from services.common.kafka.ports import LogProducer
 from services.common.telemetry import get_logger
+from services.gateway import money_metrics
 from services.gateway.budget.limits import BudgetLimits
 from services.gateway.budget.ports import Grants
 from services.gateway.budget.service import PurseBudget
@@ -56,6 +57,7 @@ class Money:
         self.journal = FileJournal(
             wal, self.flusher, settle=self.budget.settle, worker_id=worker_id, clock=clock
         )
+        self._watch()
 
     @classmethod
     def open(
@@ -120,6 +122,13 @@ class Money:
         """Lets the journal go, after `run` has ended; removes it where nothing is open."""
         await self.flusher.close()
         self.wal.close(remove=drained)
+
+    def _watch(self) -> None:
+        money_metrics.JOURNAL_BYTES.set_function(lambda: self.wal.bytes_total)
+        money_metrics.JOURNAL_OPEN.set_function(lambda: len(self.wal.state.admitted))
+        money_metrics.GRANTS_OPEN.set_function(lambda: len(self.budget.grants))
+        money_metrics.GRANTS_RETURNING.set_function(lambda: self.budget.closer.pending)
+        money_metrics.HOLDS.set_function(lambda: self.budget.holds)
 
     def checks(self) -> Mapping[str, Callable[[], bool]]:
         """For /readyz."""

@@ -46,7 +46,7 @@ def _say(figure: str, micros: float, baseline: str, baseline_micros: float) -> N
 
 
 async def _best(make: Callable[[int], T], work: Callable[[T], Awaitable[None]]) -> float:
-    """Processor microseconds a round, of the best of a few takes; what `make` takes is not in it."""
+    """Processor microseconds a round, of the best of a few takes, without what `make` takes."""
     best = float("inf")
     for take in range(TAKES):
         things = [make(take * ROUNDS + number) for number in range(ROUNDS)]

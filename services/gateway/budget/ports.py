@@ -75,7 +75,7 @@ class GrantLog(Protocol):
         """Written before billing is asked, so that no answer can be lost. Raises Unavailable."""
 
     async def sync(self) -> None:
-        """Returns when all that was written is on disk. Raises Unavailable."""
+        """Returns when all that was written is on disk."""
 
     def grant_closed(self, grant_id: GrantId) -> None:
         """The grant is resolved, or was refused. Never raises: unwritten, it is closed again."""

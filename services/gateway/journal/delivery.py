@@ -18,6 +18,7 @@ from services.common.topics import USAGE
 from services.gateway.journal.flusher import Flusher
 from services.gateway.journal.limits import JournalLimits
 from services.gateway.journal.wal import WriteAheadFile
+from services.gateway.money_metrics import EVENTS_DELIVERED, EVENTS_RETRIED
 
 _log = get_logger(__name__)
 
@@ -63,12 +64,14 @@ class UsageDelivery:
             try:
                 await self._send(chunk.envelopes)
             except AppError as error:
+                EVENTS_RETRIED.inc()
                 pause_s = self._backoff.next_s()
                 _log.warning("usage_not_delivered", error=error.message, retry_in_s=pause_s)
                 await self._clock.sleep(pause_s)
                 return
             self._backoff.reset()
             self.delivered_events += len(chunk.envelopes)
+            EVENTS_DELIVERED.inc(len(chunk.envelopes))
         if chunk.envelopes or chunk.end.segment > self._wal.delivered.segment:
             self._wal.mark_delivered(chunk.end)
         self._at = chunk.end

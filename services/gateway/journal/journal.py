@@ -18,6 +18,7 @@ from services.gateway.budget.ports import GrantTotal
 from services.gateway.journal.flusher import Flusher
 from services.gateway.journal.state import facts_of
 from services.gateway.journal.wal import WriteAheadFile
+from services.gateway.money_metrics import JOURNAL_FAILURES
 from services.gateway.ports import AdmittedRecord, Hold
 
 # Well below what the producer takes in one message.
@@ -65,11 +66,15 @@ class FileJournal:
         self._settle = settle
         self._worker_id = worker_id
         self._clock = clock
+        # Requests whose events could not be written: they end as crashed once the disk is back.
+        self._owed: set[UsageId] = set()
 
     def admitted(self, record: AdmittedRecord) -> None:
         """See `ports.UsageJournal.admitted`."""
         event = crashed_event(record, self._worker_id)
         self._wal.admitted(record.usage_id, event.SerializeToString())
+        if self._owed:
+            self._write_owed()
 
     async def record(self, event: UsageRecorded, hold: Hold | None) -> None:
         """See `ports.UsageJournal.record`. Between the write and the settling nothing may wait."""
@@ -81,6 +86,8 @@ class FileJournal:
         try:
             self.write(event)
         except Unavailable:
+            JOURNAL_FAILURES.inc()
+            self._owed.add(UsageId(event.usage_id))
             if hold is not None:
                 self._settle(hold, 0)
             raise
@@ -109,6 +116,16 @@ class FileJournal:
         if skeletons:
             await self._flusher.durable()
         return len(skeletons)
+
+    def _write_owed(self) -> None:
+        for usage_id in list(self._owed):
+            skeleton = self._wal.state.admitted.get(usage_id)
+            if skeleton is not None:
+                try:
+                    self.write(UsageRecorded.FromString(skeleton))
+                except Unavailable:
+                    return
+            self._owed.discard(usage_id)
 
 
 def _shorten(event: UsageRecorded) -> None:

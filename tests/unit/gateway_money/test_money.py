@@ -14,7 +14,11 @@ from services.common.errors import Unavailable
 from services.common.events import EventRecord
 from services.common.ids import WorkerId
 from services.common.kafka.memory import MemoryLog, MemoryProducer
-from services.common.pb.mesh.events.v1.usage_pb2 import REQUEST_OUTCOME_CRASHED, UsageRecorded
+from services.common.pb.mesh.events.v1.usage_pb2 import (
+    REQUEST_OUTCOME_CRASHED,
+    REQUEST_OUTCOME_SUCCESS,
+    UsageRecorded,
+)
 from services.common.topics import USAGE
 from services.gateway.adapters.grants_memory import MemoryGrants
 from services.gateway.journal.limits import JournalLimits
@@ -223,11 +227,45 @@ async def test_an_event_that_cannot_be_written_bills_nothing(world: World) -> No
         with pytest.raises(Unavailable):
             money.journal.admitted(admitted(2))
         money.wal._disk = written
+        await asyncio.sleep(0)
     async with world.running() as money:
         assert await money.drain(timeout_s=5)
     (found,) = world.events()
     assert (found.outcome, found.cost_nanousd) == (REQUEST_OUTCOME_CRASHED, 0)
     assert [lent.spent_nanousd for lent in world.billing.lent.values()] == [0]
+
+
+async def test_an_event_that_could_not_be_written_follows_when_the_disk_is_back(
+    world: World,
+) -> None:
+    async with world.running() as money:
+        money.journal.admitted(admitted(1))
+        written = money.wal._disk
+        money.wal._disk = DiskCalls(write=_no_disk)
+        with pytest.raises(Unavailable):
+            await money.journal.record(event(1), None)
+        money.wal._disk = written
+        money.wal._tried_s = float("-inf")
+        await _request(money, 2)
+        assert await money.drain(timeout_s=5)
+        assert money.wal.state.admitted == {}
+    outcomes = {found.usage_id: found.outcome for found in world.events()}
+    assert outcomes == {"use_1": REQUEST_OUTCOME_CRASHED, "use_2": REQUEST_OUTCOME_SUCCESS}
+
+
+async def test_after_a_failed_flush_what_was_written_is_delivered_and_nothing_more_let_in(
+    world: World,
+) -> None:
+    async with world.running() as money:
+        hold = await money.budget.place(wants(1, 100))
+        money.journal.admitted(admitted(1, hold))
+        money.wal._disk = DiskCalls(sync=_no_flush)
+        await money.journal.record(event(1, 30), hold)
+        await money.delivery.wait_idle()
+        assert not money.checks()["journal"]()
+        with pytest.raises(Unavailable):
+            money.journal.admitted(admitted(2))
+    assert [found.cost_nanousd for found in world.events()] == [30]
 
 
 async def test_cancelling_the_wait_for_the_disk_undoes_nothing(world: World) -> None:
@@ -270,3 +308,7 @@ async def test_a_drain_that_takes_too_long_says_so_and_loses_nothing(world: Worl
 
 def _no_disk(_handle: int, _data: bytes) -> int:
     raise OSError("no space left")
+
+
+def _no_flush(_handle: int) -> None:
+    raise OSError("input/output error")
