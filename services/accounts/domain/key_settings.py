@@ -1,7 +1,7 @@
 """What may be set on an API key: bounds, defaults and partial change.
 
-A limit that is absent or 0 is no limit. A cap counts over the key's lifetime unless another window
-is named.
+A limit that is absent is no limit; one of 0 allows nothing. A cap counts over the key's lifetime
+unless another window is named.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _check_model(field: str, model_id: str) -> None:
 
 
 def _limit(field: str, value: int | None, maximum: int) -> int | None:
-    if value is None or value == 0:
+    if value is None:
         return None
     if value < 0:
         raise InvalidArgument.of(field, "is negative")

@@ -100,9 +100,9 @@ def test_the_greatest_limits_are_allowed() -> None:
     assert key_of(decide(None, issue(settings))).settings == settings
 
 
-def test_a_limit_of_zero_is_no_limit() -> None:
+def test_a_limit_of_zero_is_kept_and_is_not_no_limit() -> None:
     zero = KeySettings(label="k", spend_cap_nanousd=0, rpm_limit=0, rpd_limit=0, tpm_limit=0)
-    assert key_of(decide(None, issue(zero))).settings == KeySettings(label="k")
+    assert key_of(decide(None, issue(zero))).settings == zero
 
 
 def test_settings_are_kept_in_one_form() -> None:

@@ -289,7 +289,7 @@ Global___SessionEnded: _TypeAlias = SessionEnded  # noqa: Y015
 
 @_typing.final
 class KeySettings(_message.Message):
-    """What may be set on an API key. Absent or 0 means no limit of that kind."""
+    """What may be set on an API key. An absent limit is none; a limit of 0 allows nothing of that kind."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
