@@ -12,10 +12,10 @@ from services.accounts.adapters.passwords_argon2 import Argon2Passwords
 from services.accounts.adapters.secrets_system import SystemSecrets
 from services.accounts.adapters.store_postgres import PostgresAccountsStore
 from services.accounts.config import AccountsSettings
+from services.accounts.context import Context
 from services.accounts.entrypoints.accounts_grpc import AccountsServicer
 from services.accounts.entrypoints.keys_grpc import KeysServicer
 from services.accounts.entrypoints.policies import POLICIES
-from services.accounts.handlers import Context
 from services.accounts.views import AccountsViews
 from services.common.clock import Clock, SystemClock
 from services.common.grpc import GrpcServer, TokenVerifier
@@ -45,6 +45,7 @@ def bootstrap(
     settings: AccountsSettings,
     pool: asyncpg.Pool,
     producer: LogProducer,
+    *,
     clock: Clock | None = None,
 ) -> AccountsService:
     """The service on a pool whose database is migrated. Starts nothing."""

@@ -4,12 +4,11 @@ is at the foot.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, cast
 
 from services.accounts import commands as c
+from services.accounts.context import Context
 from services.accounts.domain import account as accounts
 from services.accounts.domain import key as keys
 from services.accounts.domain import session as sessions
@@ -18,16 +17,10 @@ from services.accounts.domain.account import Account, authorise
 from services.accounts.domain.credential import credentials, retired
 from services.accounts.domain.key import Key
 from services.accounts.domain.roles import Actor, Role
+from services.accounts.domain.secret import masked, sha256_hex
 from services.accounts.domain.session import EndReason, Session
 from services.accounts.domain.user import User, check_password
-from services.accounts.ports import (
-    AccountsStore,
-    AccountsTransaction,
-    Attempts,
-    Passwords,
-    Secrets,
-)
-from services.common.clock import Clock
+from services.accounts.ports import AccountsTransaction
 from services.common.errors import (
     ConcurrencyConflict,
     Conflict,
@@ -41,28 +34,6 @@ from services.common.ids import AccountId, KeyId, SessionId, UserId
 # The same words for an unknown address and a wrong password.
 WRONG_CREDENTIALS = "The e-mail address or the password is wrong."
 TRIES_MAX = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What every handler works with."""
-
-    store: AccountsStore
-    passwords: Passwords
-    attempts: Attempts
-    secrets: Secrets
-    clock: Clock
-    session_lifetime_ms: int
-
-
-def sha256_hex(secret: str) -> str:
-    """How secrets of full entropy are stored: they need no salt and no slow hash."""
-    return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def masked(plain_key: str) -> str:
-    """What stays visible of a key, for people to tell keys apart."""
-    return f"{plain_key[:8]}...{plain_key[-4:]}"
 
 
 async def sign_up(ctx: Context, command: c.SignUp) -> c.StartedSession:
@@ -81,7 +52,9 @@ async def sign_up(ctx: Context, command: c.SignUp) -> c.StartedSession:
         name = command.account_name.strip() or user.name
         opened = accounts.OpenAccount(account_id, name, user_id, now_ms)
         account = await tx.append_account(None, accounts.decide(None, opened))
-        return await _start_session(ctx, tx, user, account, command.user_agent)
+        return await _start_session(
+            ctx, tx, user=user, account=account, user_agent=command.user_agent
+        )
 
 
 async def log_in(ctx: Context, command: c.LogIn) -> c.StartedSession:
@@ -106,7 +79,9 @@ async def log_in(ctx: Context, command: c.LogIn) -> c.StartedSession:
             await tx.set_password_hash(user_id, newer_hash)
         await tx.forget_expired_tokens(user_id, ctx.clock.now_ms())
         user = await _user(tx, user_id)
-        return await _start_session(ctx, tx, user, account, command.user_agent)
+        return await _start_session(
+            ctx, tx, user=user, account=account, user_agent=command.user_agent
+        )
 
 
 async def _account_to_enter(tx: AccountsTransaction, user_id: UserId) -> Account:
@@ -120,7 +95,7 @@ async def _account_to_enter(tx: AccountsTransaction, user_id: UserId) -> Account
 
 
 async def _start_session(
-    ctx: Context, tx: AccountsTransaction, user: User, account: Account, user_agent: str
+    ctx: Context, tx: AccountsTransaction, *, user: User, account: Account, user_agent: str
 ) -> c.StartedSession:
     token = ctx.secrets.session_token()
     start = sessions.StartSession(
@@ -140,7 +115,7 @@ async def _start_session(
 async def log_out(ctx: Context, command: c.LogOut) -> None:
     async with ctx.store.transaction() as tx:
         session = await tx.session_of_token(sha256_hex(command.session_token))
-        await _end(ctx, tx, session, "log_out")
+        await _end(ctx, tx, session, reason="log_out")
 
 
 async def revoke_session(ctx: Context, command: c.RevokeSession) -> None:
@@ -150,11 +125,11 @@ async def revoke_session(ctx: Context, command: c.RevokeSession) -> None:
             raise NotFound("There is no such session.")
         if session.account_id != command.account_id:
             raise NotFound("There is no such session.")
-        await _end(ctx, tx, session, "revoked")
+        await _end(ctx, tx, session, reason="revoked")
 
 
 async def _end(
-    ctx: Context, tx: AccountsTransaction, session: Session | None, reason: EndReason
+    ctx: Context, tx: AccountsTransaction, session: Session | None, *, reason: EndReason
 ) -> None:
     events = sessions.decide(session, sessions.EndSession(reason, ctx.clock.now_ms()))
     if events:
@@ -181,7 +156,7 @@ async def change_password(ctx: Context, command: c.ChangePassword) -> None:
         kept = await tx.session_of_token(sha256_hex(command.session_token))
         for session in await tx.sessions_of_user(command.user_id):
             if kept is None or session.session_id != kept.session_id:
-                await _end(ctx, tx, session, "password_changed")
+                await _end(ctx, tx, session, reason="password_changed")
 
 
 async def _user(tx: AccountsTransaction, user_id: UserId) -> User:
@@ -239,13 +214,19 @@ async def add_member(ctx: Context, command: c.AddMember) -> c.MemberView:
             raise ConcurrencyConflict("The person's user has gone.")
         else:
             signed_up = users.SignUpUser(user_id, command.email, command.name, now_ms)
-            user = await _sign_up_member(tx, signed_up, new_hash, command.account_id)
+            user = await _sign_up_member(
+                tx, signed_up, password_hash=new_hash, account_id=command.account_id
+            )
         account = await tx.append_account(account, events)
         return c.MemberView(account.members[user_id], user)
 
 
 async def _sign_up_member(
-    tx: AccountsTransaction, signed_up: users.SignUpUser, password_hash: str, account_id: AccountId
+    tx: AccountsTransaction,
+    signed_up: users.SignUpUser,
+    *,
+    password_hash: str,
+    account_id: AccountId,
 ) -> User:
     try:
         user = await tx.append_user(None, users.decide(None, signed_up), account_id)
@@ -290,7 +271,7 @@ async def remove_member(ctx: Context, command: c.RemoveMember) -> None:
         await tx.append_account(account, accounts.decide(account, remove))
         for session in await tx.sessions_of_user(command.user_id):
             if session.account_id == command.account_id:
-                await _end(ctx, tx, session, "member_removed")
+                await _end(ctx, tx, session, reason="member_removed")
 
 
 async def create_key(ctx: Context, command: c.CreateKey) -> c.IssuedKey:
@@ -307,7 +288,7 @@ async def create_key(ctx: Context, command: c.CreateKey) -> c.IssuedKey:
             by=command.actor.name,
             at_ms=ctx.clock.now_ms(),
         )
-        return c.IssuedKey(await _apply(tx, account, None, issue), plain_key)
+        return c.IssuedKey(await _apply(tx, issue, account=account, before=None), plain_key)
 
 
 async def update_key(ctx: Context, command: c.UpdateKey) -> Key:
@@ -346,7 +327,7 @@ async def _write_key(
         # Another tenant's key looks like one that never was.
         if key is None or key.account_id != command.account_id:
             raise NotFound("There is no such key.")
-        return await _apply(tx, account, key, decision)
+        return await _apply(tx, decision, account=account, before=key)
 
 
 async def _account_to_write(
@@ -358,7 +339,7 @@ async def _account_to_write(
 
 
 async def _apply(
-    tx: AccountsTransaction, account: Account, before: Key | None, decision: keys.KeyCommand
+    tx: AccountsTransaction, decision: keys.KeyCommand, *, account: Account, before: Key | None
 ) -> Key:
     events = keys.decide(before, decision)
     if not events:

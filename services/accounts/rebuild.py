@@ -1,20 +1,23 @@
 """Drops the read tables, folds every event again and says whether the result is the same.
 
 The tables of secrets (password and token hashes) are no fold of events and stay as they are.
+Commands wait meanwhile: `python -m services.accounts.rebuild`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import sys
 from dataclasses import dataclass
 from typing import assert_never
 
 import asyncpg
 
 from services.accounts.adapters.recording import AuditRow, audit_row
-from services.accounts.adapters.rows import Connection
 from services.accounts.adapters.store_postgres import ReadTables
 from services.accounts.adapters.wire import event_from_record
+from services.accounts.config import AccountsSettings
 from services.accounts.domain import account as accounts
 from services.accounts.domain import key as keys
 from services.accounts.domain import session as sessions
@@ -24,7 +27,9 @@ from services.accounts.domain.audit import Aggregate, Event
 from services.accounts.domain.key import Key
 from services.accounts.domain.session import Session
 from services.accounts.domain.user import User
-from services.common.postgres import EventStore, translated
+from services.accounts.rows import Connection
+from services.common.config import load_settings
+from services.common.postgres import EventStore, migrate, open_pool, translated
 
 READ_TABLES = ("accounts", "api_keys", "audit_events", "members", "sessions", "users")
 AUDIT_BATCH = 1_000
@@ -36,22 +41,20 @@ FROM {table} AS t
 
 
 @dataclass(frozen=True, slots=True)
-class Rebuilt:
-    """What a rebuild came to: hashes of the read tables before and after, and how many events there
-    were.
-    """
+class RebuildReport:
+    """Hashes of the read tables before and after, hexadecimal, and how many events were folded."""
 
-    before: str
-    after: str
     events: int
+    hash_before: str
+    hash_after: str
 
     @property
-    def is_equal(self) -> bool:
-        """True where the tables are what the events say."""
-        return self.before == self.after
+    def equal(self) -> bool:
+        """True where the tables were what the events say."""
+        return self.hash_before == self.hash_after
 
 
-async def rebuild(pool: asyncpg.Pool) -> Rebuilt:
+async def rebuild(pool: asyncpg.Pool) -> RebuildReport:
     """Rebuilds in one transaction; commands and reads wait meanwhile. All states are held in memory
     once.
     """
@@ -65,7 +68,7 @@ async def rebuild(pool: asyncpg.Pool) -> Rebuilt:
             before = await read_tables_hash(connection)
             await connection.execute(f"TRUNCATE {', '.join(READ_TABLES)}")
             events = await _fold(EventStore(pool), ReadTables(connection))
-            return Rebuilt(before, await read_tables_hash(connection), events)
+            return RebuildReport(events, before, await read_tables_hash(connection))
 
 
 async def read_tables_hash(connection: Connection) -> str:
@@ -133,3 +136,21 @@ async def _save(tables: ReadTables, state: Aggregate) -> None:
             await tables.save_user(state)
         case _:
             assert_never(state)
+
+
+async def main() -> int:
+    """Exits 1 where the tables differed from the events."""
+    settings = load_settings(AccountsSettings)
+    pool = await open_pool(settings.dsn.get_secret_value(), size_max=2)
+    try:
+        await migrate(pool, "services.accounts")
+        report = await rebuild(pool)
+    finally:
+        await pool.close()
+    verdict = "equal" if report.equal else "DIFFERENT"
+    print(f"accounts: {report.events} events folded, {verdict}: {report.hash_after}")
+    return 0 if report.equal else 1
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))

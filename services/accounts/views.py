@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from services.accounts.adapters.rows import Connection, key_from_row, session_from_row
 from services.accounts.domain.key import Key
 from services.accounts.domain.roles import Role
 from services.accounts.domain.session import Session
+from services.accounts.rows import Connection, key_from_row, session_from_row
 from services.common.errors import InvalidArgument, NotFound, Unauthorized
 from services.common.ids import AccountId, KeyId, SessionId, UserId
 from services.common.postgres import translated

@@ -77,7 +77,10 @@ class MemoryTransaction:
         account_id = before.account_id if before else events[0].account_id
         done = recorded(before, events, evolve=accounts.evolve, account_id=account_id)
         self._write(
-            f"account:{account_id}", done, account_id, self._tables.accounts.get(account_id)
+            f"account:{account_id}",
+            done,
+            account_id=account_id,
+            known=self._tables.accounts.get(account_id),
         )
         self._tables.accounts[account_id] = done.after
         return done.after
@@ -91,7 +94,7 @@ class MemoryTransaction:
             if other.email == user.email and other.user_id != user.user_id:
                 raise Conflict("The e-mail address has a user already.")
         known = self._tables.users.get(user.user_id)
-        self._write(f"user:{user.user_id}", done, account_id, known)
+        self._write(f"user:{user.user_id}", done, account_id=account_id, known=known)
         self._tables.users[user.user_id] = user
         return user
 
@@ -101,14 +104,16 @@ class MemoryTransaction:
         first = before or sessions.evolve(None, events[0])
         done = recorded(before, events, evolve=sessions.evolve, account_id=first.account_id)
         known = self._tables.sessions.get(first.session_id)
-        self._write(f"session:{first.session_id}", done, first.account_id, known)
+        self._write(f"session:{first.session_id}", done, account_id=first.account_id, known=known)
         self._tables.sessions[first.session_id] = done.after
         return done.after
 
     async def append_key(self, before: Key | None, events: Sequence[KeyEvent]) -> Key:
         key_id, account_id = events[0].key_id, events[0].account_id
         done = recorded(before, events, evolve=keys.evolve, account_id=account_id)
-        self._write(f"key:{key_id}", done, account_id, self._tables.keys.get(key_id))
+        self._write(
+            f"key:{key_id}", done, account_id=account_id, known=self._tables.keys.get(key_id)
+        )
         self._tables.keys[key_id] = done.after
         return done.after
 
@@ -116,6 +121,7 @@ class MemoryTransaction:
         self,
         stream_id: str,
         done: Recorded[StateT],
+        *,
         account_id: AccountId,
         known: Account | User | Session | Key | None,
     ) -> None:

@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 
 import asyncpg
 
-from services.accounts.adapters import rows
+from services.accounts import rows
 from services.accounts.adapters.recording import AuditRow, Recorded, StateT, recorded
 from services.accounts.adapters.wire import event_from_record, key_state_value
 from services.accounts.domain import account as accounts
@@ -132,7 +132,7 @@ class PostgresTransaction:
     ) -> Account:
         account_id = before.account_id if before else events[0].account_id
         done = recorded(before, events, evolve=accounts.evolve, account_id=account_id)
-        await self._write(f"account:{account_id}", before, done, account_id)
+        await self._write(f"account:{account_id}", done, account_id=account_id)
         await self._tables.save_account(before, done.after)
         return done.after
 
@@ -140,7 +140,7 @@ class PostgresTransaction:
         self, before: User | None, events: Sequence[UserEvent], account_id: AccountId
     ) -> User:
         done = recorded(before, events, evolve=users.evolve, account_id=account_id)
-        await self._write(f"user:{done.after.user_id}", before, done, account_id)
+        await self._write(f"user:{done.after.user_id}", done, account_id=account_id)
         await self._tables.save_user(done.after)
         return done.after
 
@@ -149,25 +149,25 @@ class PostgresTransaction:
     ) -> Session:
         account_id = _session_account(before, events)
         done = recorded(before, events, evolve=sessions.evolve, account_id=account_id)
-        await self._write(f"session:{done.after.session_id}", before, done, account_id)
+        await self._write(f"session:{done.after.session_id}", done, account_id=account_id)
         await self._tables.save_session(done.after)
         return done.after
 
     async def append_key(self, before: Key | None, events: Sequence[KeyEvent]) -> Key:
         account_id = events[0].account_id
         done = recorded(before, events, evolve=keys.evolve, account_id=account_id)
-        await self._write(f"key:{done.after.key_id}", before, done, account_id)
+        await self._write(f"key:{done.after.key_id}", done, account_id=account_id)
         await self._tables.save_key(done.after)
         return done.after
 
     async def _write(
         self,
         stream_id: str,
-        before: StateT | None,
         done: Recorded[StateT],
+        *,
         account_id: AccountId,
     ) -> None:
-        expected_version = before.version if before else 0
+        expected_version = done.after.version - len(done.records)
         placed = await self._tx.append(stream_id, expected_version, done.records)
         await self._tx.publish_many([(ACCOUNTS, account_id, r.to_bytes()) for r in placed])
         await self._tables.add_audit(done.audit)

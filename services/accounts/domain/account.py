@@ -178,8 +178,8 @@ def decide(account: Account | None, command: AccountCommand) -> list[AccountEven
     if account is None:
         raise NotFound("There is no such account.")
     match command:
-        case SuspendAccount(actor, reason, at_ms):
-            return _suspend(account, actor, reason, at_ms)
+        case SuspendAccount():
+            return _suspend(account, command)
         case ResumeAccount(actor, at_ms):
             _operator_only(actor)
             return [AccountResumed(account.account_id, at_ms)] if account.suspended else []
@@ -211,11 +211,13 @@ def _operator_only(actor: Actor) -> None:
         raise Forbidden("Only the operator may do this.")
 
 
-def _suspend(account: Account, actor: Actor, reason: str, at_ms: int) -> list[AccountEvent]:
-    _operator_only(actor)
-    if len(reason) > REASON_LENGTH_MAX:
+def _suspend(account: Account, command: SuspendAccount) -> list[AccountEvent]:
+    _operator_only(command.actor)
+    if len(command.reason) > REASON_LENGTH_MAX:
         raise InvalidArgument.of("reason", f"has more than {REASON_LENGTH_MAX} characters")
-    return [] if account.suspended else [AccountSuspended(account.account_id, reason, at_ms)]
+    if account.suspended:
+        return []
+    return [AccountSuspended(account.account_id, command.reason, command.at_ms)]
 
 
 def _add(account: Account, command: AddMember) -> list[AccountEvent]:

@@ -10,8 +10,10 @@ import grpc
 
 from services.accounts import commands as c
 from services.accounts.adapters.email_address import normalised
+from services.accounts.context import Context
+from services.accounts.domain.secret import sha256_hex
 from services.accounts.entrypoints import translate as t
-from services.accounts.handlers import Context, handle, sha256_hex
+from services.accounts.handlers import handle
 from services.accounts.views import AccountsViews
 from services.common.ids import SessionId, UserId
 from services.common.pb.mesh.accounts.v1 import accounts_pb2 as pb

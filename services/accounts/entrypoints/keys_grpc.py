@@ -9,8 +9,9 @@ from typing import Any
 import grpc
 
 from services.accounts import commands as c
+from services.accounts.context import Context
 from services.accounts.entrypoints import translate as t
-from services.accounts.handlers import Context, handle
+from services.accounts.handlers import handle
 from services.accounts.views import AccountsViews
 from services.common.ids import KeyId
 from services.common.pb.mesh.accounts.v1 import keys_pb2 as pb

@@ -115,7 +115,7 @@ async def service(postgres_dsn: Callable[[str], str]) -> AsyncIterator[Service]:
     pool = await open_pool(settings.dsn.get_secret_value(), size_max=10)
     await migrate(pool, "services.accounts")
     log, clock = MemoryLog(), FakeClock()
-    parts = bootstrap(settings, pool, MemoryProducer(log), clock)
+    parts = bootstrap(settings, pool, MemoryProducer(log), clock=clock)
     await parts.server.start()
     address = f"127.0.0.1:{parts.server.port}"
     channel = GrpcChannel(address, TokenSigner(DEVELOPMENT_SECRET, "dashboard"))

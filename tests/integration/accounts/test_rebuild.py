@@ -28,7 +28,7 @@ async def test_a_rebuild_gives_the_same_tables_and_the_service_goes_on(service: 
     await busy_account(service)
     ada = await service.sign_up()
     done = await rebuild(service.pool)
-    assert done.is_equal
+    assert done.equal
     assert done.events == await service.pool.fetchval("SELECT count(*) FROM events")
     # Secrets outlive it: the session and the password are still good.
     request = accounts_pb2.ResolveSessionRequest(session_token=ada.token)
@@ -40,11 +40,11 @@ async def test_a_rebuild_gives_the_same_tables_and_the_service_goes_on(service: 
 async def test_a_rebuild_reveals_and_mends_what_is_no_fold_of_events(service: Service) -> None:
     ada = await service.sign_up()
     key_id = (await service.create_key(ada)).key.key_id
-    healthy = (await rebuild(service.pool)).after
+    healthy = (await rebuild(service.pool)).hash_after
     await service.pool.execute("UPDATE api_keys SET suspended = true WHERE key_id = $1", key_id)
     damaged = await rebuild(service.pool)
-    assert not damaged.is_equal
-    assert damaged.after == healthy
+    assert not damaged.equal
+    assert damaged.hash_after == healthy
     key = await service.call(
         service.keys.GetKey, keys_pb2.GetKeyRequest(key_id=key_id), ada.principal
     )

@@ -11,7 +11,7 @@ from services.accounts.adapters.attempts_memory import MemoryAttempts
 from services.accounts.adapters.email_address import normalised
 from services.accounts.adapters.passwords_argon2 import Argon2Passwords
 from services.accounts.adapters.secrets_system import SystemSecrets
-from services.accounts.handlers import masked
+from services.accounts.domain.secret import masked
 from services.common.clock import FakeClock
 from services.common.errors import InvalidArgument, RateLimitExceeded, Unavailable
 from services.common.ids import is_ulid

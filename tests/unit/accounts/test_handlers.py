@@ -13,9 +13,11 @@ from services.accounts.adapters.attempts_memory import MemoryAttempts
 from services.accounts.adapters.passwords_argon2 import Argon2Passwords
 from services.accounts.adapters.secrets_system import SystemSecrets
 from services.accounts.adapters.store_memory import MemoryAccountsStore
+from services.accounts.context import Context
 from services.accounts.domain.key_settings import KeySettings
 from services.accounts.domain.roles import Actor, Role
-from services.accounts.handlers import HANDLERS, WRONG_CREDENTIALS, Context, handle, sha256_hex
+from services.accounts.domain.secret import sha256_hex
+from services.accounts.handlers import HANDLERS, WRONG_CREDENTIALS, handle
 from services.common.clock import FakeClock
 from services.common.errors import (
     AppError,
