@@ -28,6 +28,14 @@ def weights_path() -> Path:
     return next(Path(spec.origin).parent.glob("*.gguf"))
 
 
+def default_threads() -> int:
+    """Half of the cores: its threads spin while they wait for each other.
+
+    Measured on two busy cores: 30 tokens a second with one thread, 1 to 3 with two.
+    """
+    return max(1, min(4, (os.cpu_count() or 1) // 2))
+
+
 def serve(host: str, port: int, threads: int) -> None:
     """Serve the model on `host`:`port` until SIGTERM or SIGINT."""
     # Imported here, because it loads 100 MB of native code that `weights_path` does not need.
@@ -64,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8300)
-    parser.add_argument("--threads", type=int, default=max(1, min(4, os.cpu_count() or 1)))
+    parser.add_argument("--threads", type=int, default=default_threads())
     arguments = parser.parse_args()
     serve(arguments.host, arguments.port, arguments.threads)
 
