@@ -1,18 +1,25 @@
 """The operator's HTTP server of a process: /healthz (alive), /readyz (may get work), /metrics
 (Prometheus).
+
+`python -m services.common.ops URL` asks such a server from outside, for the health checks of
+containers: it exits 0 on 200 and 1 on anything else.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 
+import aiohttp
 from aiohttp import web
 
 from services.common.config import HostPort
 from services.common.telemetry import get_logger, metrics
 
 _log = get_logger(__name__)
+
+PROBE_TIMEOUT_S = 2.0
 
 Check = Callable[[], bool]
 
@@ -83,3 +90,30 @@ def _passes(name: str, check: Check) -> bool:
     except Exception as error:  # noqa: BLE001 - the edge: a broken check fails
         _log.error("readiness check raised", check=name, error=repr(error))
         return False
+
+
+async def probe(url: str) -> str:
+    """What is wrong with the answer to a GET of `url`, in one line; empty where it is a 200."""
+    timeout = aiohttp.ClientTimeout(total=PROBE_TIMEOUT_S)
+    try:
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            async with session.get(url, allow_redirects=False) as answer:
+                body = await answer.text(errors="replace")
+                return "" if answer.status == 200 else f"{url}: {answer.status} {body}"
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        return f"{url}: {str(error) or type(error).__name__}"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit code of the probe; 2 where the command line is not one URL."""
+    if len(arguments) != 1:
+        print("usage: python -m services.common.ops URL", file=sys.stderr)
+        return 2
+    problem = asyncio.run(probe(arguments[0]))
+    if problem:
+        print(problem, file=sys.stderr)
+    return 1 if problem else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from services.common.errors import Unavailable
 from services.common.topics import TOPICS, Topic
 
 REPLICAS_MAX = 3
+KNOWN_TIMEOUT_S = 30.0
 
 
 def config_of(topic: Topic, replicas: int) -> dict[str, str]:
@@ -31,8 +33,9 @@ def config_of(topic: Topic, replicas: int) -> dict[str, str]:
 
 
 async def create_topics(bootstrap: str, topics: Sequence[Topic] = TOPICS) -> None:
-    """Creates what does not exist yet, on up to three replicas as there are brokers. Raises
-    Unavailable.
+    """Creates what does not exist yet, on up to three replicas as there are brokers.
+
+    Returns once the broker knows them all. Raises Unavailable.
     """
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="mesh-admin")
     try:
@@ -49,14 +52,28 @@ async def create_topics(bootstrap: str, topics: Sequence[Topic] = TOPICS) -> Non
                 for topic in topics
             ]
         )
-    except (KafkaError, OSError) as error:
+        for name, code, *_ in answer.topic_errors:
+            kind = for_code(code)
+            if code != 0 and kind is not TopicAlreadyExistsError:
+                raise Unavailable(f"Kafka does not create {name}: {kind.__name__}")
+        async with asyncio.timeout(KNOWN_TIMEOUT_S):
+            while len(await _partitions(admin, topics)) < len(topics):  # noqa: ASYNC110 - the broker knows
+                await asyncio.sleep(0.02)
+    except (KafkaError, OSError, TimeoutError) as error:
         raise Unavailable(f"Kafka creates no topics: {error}") from error
     finally:
         await admin.close()
-    for name, code, *_ in answer.topic_errors:
-        kind = for_code(code)
-        if code != 0 and kind is not TopicAlreadyExistsError:
-            raise Unavailable(f"Kafka does not create {name}: {kind.__name__}")
+
+
+async def _partitions(admin: Any, topics: Sequence[Topic]) -> dict[str, int]:
+    """The number of partitions of each topic that the broker knows, all of them with a leader."""
+    # Any: aiokafka has no type information.
+    return {
+        entry["topic"]: len(entry["partitions"])
+        for entry in await admin.describe_topics([topic.name for topic in topics])
+        if not entry["error_code"]
+        and all(partition["leader"] >= 0 for partition in entry["partitions"])
+    }
 
 
 async def check_topics(bootstrap: str, topics: Sequence[Topic] = TOPICS) -> list[str]:
@@ -64,12 +81,7 @@ async def check_topics(bootstrap: str, topics: Sequence[Topic] = TOPICS) -> list
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="mesh-admin")
     try:
         await admin.start()
-        described = await admin.describe_topics([topic.name for topic in topics])
-        partitions = {
-            entry["topic"]: len(entry["partitions"])
-            for entry in described
-            if not entry["error_code"]
-        }
+        partitions = await _partitions(admin, topics)
         known = [topic for topic in topics if topic.name in partitions]
         configs = await _configs(admin, known) if known else {}
     except (KafkaError, OSError) as error:

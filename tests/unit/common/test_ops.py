@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import aiohttp
 import pytest
 
-from services.common.ops import OpsServer
+from services.common.ops import OpsServer, main
 
 
 async def get(server: OpsServer, path: str) -> tuple[int, str]:
@@ -57,3 +59,28 @@ async def test_a_taken_address_is_an_error() -> None:
         await second.start()
     await second.stop()
     await server.stop()
+
+
+async def test_the_probe_of_containers_exits_0_only_on_a_200(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    state = {"kafka": True}
+    server = OpsServer("127.0.0.1:0", {"kafka": lambda: state["kafka"]})
+    await server.start()
+    url = f"http://127.0.0.1:{server.port}/readyz"
+    assert await asyncio.to_thread(main, [url]) == 0
+    assert capsys.readouterr().err == ""
+    state["kafka"] = False
+    assert await asyncio.to_thread(main, [url]) == 1
+    assert '"not_ready": ["kafka"]' in capsys.readouterr().err
+    await server.stop()
+    assert await asyncio.to_thread(main, [url]) == 1
+    assert capsys.readouterr().err.startswith(f"{url}: ")
+
+
+@pytest.mark.parametrize("arguments", [[], ["not a url"], ["http://127.0.0.1:1/", "x"]])
+def test_the_probe_of_containers_says_what_is_wrong_with_its_arguments(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) in (1, 2)
+    assert capsys.readouterr().err.count("\n") == 1
