@@ -8,7 +8,9 @@ volume.
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -19,6 +21,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 COMPOSE = Path("docker-compose.yml")
+BIN = str(Path(sys.executable).parent)
 DOCKERFILE = Path("deploy/docker/Dockerfile")
 STORES = {
     "kafka": "/var/lib/kafka/data",
@@ -31,7 +34,12 @@ Document = dict[str, Any]
 
 def tool(*command: str) -> Iterator[str]:
     """The output of a linter, if it is not content."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - fixed commands
+    # Beside this interpreter, wherever the virtual environment was not activated.
+    found = shutil.which(command[0], path=os.pathsep.join([BIN, os.environ.get("PATH", "")]))
+    assert found is not None, f"{command[0]} is not installed: run `make setup`"
+    done = subprocess.run(  # noqa: S603 - fixed commands
+        [found, *command[1:]], capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         yield (done.stdout + done.stderr).strip()
 

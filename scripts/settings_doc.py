@@ -1,8 +1,15 @@
-"""Writes .env.example from the settings classes; `--check` fails when the file is not current."""
+"""Writes .env.example from the settings classes; `--check` fails when the file is not current.
+
+What a variable means is its field's description, or else the comment directly above the field in
+the source of its class. A field that is excluded from dumps is no setting for operators.
+"""
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,40 +21,82 @@ from services.cli.check_config import SERVICES, settings_class
 from services.common.config import variable_of
 
 PAGE = Path(".env.example")
+COMPOSE = Path("docker-compose.yml")
 HEAD = """# Every setting and its default, made by `python -m scripts.settings_doc`.
-# A line that starts with `#` is optional; the others have no default. `mesh check-config` says what
-# is wrong with an environment.
-# What `docker compose` needs besides: the passwords of the stores.
-MESH_POSTGRES_PASSWORD=
-MESH_CLICKHOUSE_PASSWORD=
+# A line that starts with `#` is optional; the others have no default, or none that production
+# takes. `mesh check-config` says what is wrong with an environment.
 """
+# `${NAME}`, `${NAME:-default}` and `${NAME:?what to do}` of the compose file.
+INTERPOLATION = re.compile(r"\$\{(MESH_[A-Z0-9_]+)(?:(:-|:\?)([^}]*))?\}")
+
+
+def compose_variables(text: str) -> dict[str, tuple[str, str]]:
+    """What the compose file takes from `.env`: by name how (`:-`, `:?` or nothing), and the text
+    that follows.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for name, how, rest in INTERPOLATION.findall(text):
+        if how or name not in found:
+            found[name] = (how, rest)
+    return found
 
 
 def default_text(default: object) -> str:
-    if isinstance(default, SecretStr):
+    """A default as one would write it into the file; secrets are never written out."""
+    if isinstance(default, SecretStr) or default is None or default is PydanticUndefined:
         return ""
-    return "" if default is None else str(default)
+    return str(default).lower() if isinstance(default, bool) else str(default)
 
 
-def lines_of(cls: type[BaseSettings], seen: set[str]) -> Iterator[str]:
+def comment_above(cls: type[BaseSettings], name: str) -> str:
+    """The comment lines directly above a field, as one; empty where there are none."""
+    owner = next(base for base in cls.__mro__ if name in vars(base).get("__annotations__", {}))
+    lines = inspect.getsourcelines(owner)[0]
+    at = next(n for n, line in enumerate(lines) if re.match(rf"\s+{name}\s*:", line))
+    first = at
+    while lines[first - 1].lstrip().startswith("#"):
+        first -= 1
+    return " ".join(line.strip().lstrip("# ") for line in lines[first:at])
+
+
+def lines_of(cls: type[BaseSettings], seen: set[str], asked_for: set[str]) -> Iterator[str]:
     """One commented line of meaning and one of setting for every field not written before."""
+    said = ""
     for name, field in cls.model_fields.items():
         variable = variable_of(cls, name).upper()
-        if variable in seen:
+        if variable in seen or field.exclude:
             continue
         seen.add(variable)
-        if field.description:
-            yield f"# {field.description}"
-        required = field.is_required() or field.default is PydanticUndefined
-        yield f"{variable}=" if required else f"# {variable}={default_text(field.default)}"
+        meaning = field.description or comment_above(cls, name)
+        if meaning and meaning != said:
+            yield from textwrap.wrap(meaning, 100, initial_indent="# ", subsequent_indent="# ")
+        said = meaning
+        if field.is_required() or variable in asked_for:
+            yield f"{variable}="
+        else:
+            yield f"# {variable}={default_text(field.default)}"
+
+
+def compose_lines(variables: dict[str, tuple[str, str]], seen: set[str]) -> Iterator[str]:
+    """What the compose file takes and no service reads under that name."""
+    for name, (how, rest) in variables.items():
+        if name not in seen:
+            yield f"# {name}={rest}" if how == ":-" else f"{name}="
 
 
 def page() -> str:
+    """The whole file."""
     seen: set[str] = set()
+    variables = compose_variables(COMPOSE.read_text(encoding="utf-8"))
+    asked_for = {name for name, (how, _) in variables.items() if how == ":?"}
     parts = [HEAD]
     for service in SERVICES:
-        lines = list(lines_of(settings_class(service), seen))
-        parts.append(f"\n# --- {service} ---\n" + "\n".join(lines) + "\n")
+        lines = "\n".join(lines_of(settings_class(service), seen, asked_for))
+        parts.append(f"\n# --- {service} ---\n{lines}\n")
+    lines = "\n".join(compose_lines(variables, seen))
+    parts.append(
+        f"\n# --- docker compose: passwords of its stores, ports of this machine ---\n{lines}\n"
+    )
     return "".join(parts)
 
 
