@@ -36,7 +36,7 @@ _log = get_logger(__name__)
 class Service:
     """The parts of a running usage service, and the components that the runtime starts in order."""
 
-    clickhouse: StoreKeeper
+    store: StoreKeeper
     pump: Pump
     tails: TailHub
     server: GrpcServer
@@ -81,6 +81,16 @@ class StoreKeeper:
             self.is_there = True
 
 
+def store_of(settings: UsageSettings) -> ClickHouse:
+    """The store that the settings name; not opened yet."""
+    return ClickHouse(
+        settings.clickhouse_dsn.get_secret_value(),
+        database=settings.clickhouse_database,
+        readers=settings.readers,
+        read_timeout_s=settings.read_timeout_s,
+    )
+
+
 def build(
     settings: UsageSettings,
     *,
@@ -92,12 +102,7 @@ def build(
     bootstrap = settings.kafka_bootstrap
     source = source or KafkaSource(bootstrap=bootstrap, topic=topic.name, group=settings.sink_group)
     producer = producer or KafkaProducer(bootstrap, client_id="mesh-usage")
-    clickhouse = ClickHouse(
-        settings.clickhouse_dsn,
-        database=settings.clickhouse_database,
-        readers=settings.readers,
-        read_timeout_s=settings.read_timeout_s,
-    )
+    clickhouse = store_of(settings)
     store = StoreKeeper(clickhouse)
     tails = TailHub(subscribers_max=settings.tails_max, queue_max=settings.tail_queue_max)
     letters = DeadLetters(

@@ -2,43 +2,62 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.common.config import CommonSettings, HostPort
 
 
 class UsageSettings(CommonSettings):
-    """`clickhouse_dsn` is `chdb:///path` (in this process) or `clickhouse://user:pw@host:port/db`."""
+    """What the usage service reads."""
 
     model_config = SettingsConfigDict(
         env_prefix="MESH_USAGE_", frozen=True, extra="ignore", validate_by_name=True,
         validate_by_alias=True, validate_default=True,
     )  # fmt: skip
 
-    clickhouse_dsn: str
-    # Where the address names no database.
-    clickhouse_database: str = Field("mesh", pattern=r"^[a-z][a-z0-9_]*$")
-    grpc_listen: HostPort = HostPort("127.0.0.1:8203")
-    ops_listen: HostPort = HostPort("127.0.0.1:8213")
-
-    # A batch is inserted when it is full or this old. Each insert is a part of the table for the
-    # store to merge; a request is in the log about this long after its event.
-    sink_batch_max: int = Field(10_000, ge=1, le=100_000)
-    sink_linger_ms: int = Field(200, ge=0, le=5_000)
-    sink_group: str = Field("mesh-usage-log", min_length=1)
-    # More undecodable messages within an hour stop the sink.
-    dead_letters_max: int = Field(100, ge=1)
-
-    readers: int = Field(2, ge=1, le=64)
-    read_timeout_s: int = Field(10, ge=1, le=300)
-    tails_max: int = Field(64, ge=1)
-    tail_queue_max: int = Field(1_000, ge=1)
-    shutdown_grace_s: float = Field(10.0, gt=0)
+    clickhouse_dsn: SecretStr = Field(
+        description="chdb:///path (in this process) or clickhouse://user:password@host:port/db."
+    )
+    clickhouse_database: str = Field(
+        default="mesh",
+        pattern=r"^[a-z][a-z0-9_]*$",
+        description="The database where the address names none.",
+    )
+    grpc_listen: HostPort = Field(default=HostPort("127.0.0.1:8203"), description="gRPC address.")
+    ops_listen: HostPort = Field(
+        default=HostPort("127.0.0.1:8213"), description="Health, readiness and metrics."
+    )
+    sink_batch_max: int = Field(
+        default=10_000, ge=1, le=100_000, description="Requests in one insert at most."
+    )
+    sink_linger_ms: int = Field(
+        default=200,
+        ge=0,
+        le=5_000,
+        description="Milliseconds that a batch waits to be filled; about what the log lags behind.",
+    )
+    sink_group: str = Field(
+        default="mesh-usage-log", min_length=1, description="Consumer group of the sink."
+    )
+    dead_letters_max: int = Field(
+        default=100, ge=1, description="More undecodable messages within an hour stop the sink."
+    )
+    readers: int = Field(default=2, ge=1, le=64, description="Queries at the same time.")
+    read_timeout_s: int = Field(
+        default=10, ge=1, le=300, description="Seconds after which a query is cut off."
+    )
+    tails_max: int = Field(default=64, ge=1, description="Tails at the same time.")
+    tail_queue_max: int = Field(
+        default=1_000, ge=1, description="Requests that a tail may lag behind before it is ended."
+    )
+    shutdown_grace_s: float = Field(
+        default=10.0, gt=0, description="Seconds that calls under way get at the end."
+    )
 
     @field_validator("clickhouse_dsn")
     @classmethod
-    def _known_scheme(cls, value: str) -> str:
-        if not value.startswith(("chdb:///", "clickhouse://")):
+    def _known_scheme(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith(("chdb:///", "clickhouse://")):
             raise ValueError("is neither chdb:///path nor clickhouse://user:password@host:port/db")
         return value

@@ -41,7 +41,7 @@ class ClickHouse:
         self._embedded = dsn.startswith("chdb:")
         path = "" if self._embedded else urlsplit(dsn).path.strip("/")
         self._database = path or database
-        self._read_settings = {"max_execution_time": read_timeout_s, "readonly": 0}
+        self._read_settings = {"max_execution_time": read_timeout_s, "readonly": 2}
         self._writer = ThreadPoolExecutor(1, "clickhouse-write")
         self._readers = ThreadPoolExecutor(readers, "clickhouse-read")
         self._local = threading.local()
