@@ -23,7 +23,11 @@ def stack() -> Iterator[Stack]:
     found = Stack(
         folder / "data",
         free_ports_from(),
-        extra_env={"MESH_TRACE_EXPORTER": "file", "MESH_TRACE_FILE": str(trace_file)},
+        extra_env={
+            "MESH_TRACE_EXPORTER": "file",
+            "MESH_TRACE_FILE": str(trace_file),
+            "MESH_GATEWAY_STALE_MAX_S": "8",
+        },
     )
     found.start()
     yield found

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 REPOSITORY = Path(__file__).parents[2]
 READY_TIMEOUT_S = 150.0
 STOP_TIMEOUT_S = 60.0
@@ -124,11 +126,18 @@ class Stack:
         return pid
 
     def pause(self, name: str) -> None:
-        """Stops a process without ending it: it is there and does not answer."""
-        os.kill(self.pids()[name], signal.SIGSTOP)
+        """Stops a process and its children without ending them: there, and not answering."""
+        for process in self._family(name):
+            process.suspend()
 
     def resume(self, name: str) -> None:
-        os.kill(self.pids()[name], signal.SIGCONT)
+        """Undoes `pause`."""
+        for process in self._family(name):
+            process.resume()
+
+    def _family(self, name: str) -> list[psutil.Process]:
+        first = psutil.Process(self.pids()[name])
+        return [first, *first.children(recursive=True)]
 
     async def admin(self, *arguments: str, timeout_s: float = 30.0) -> list[dict[str, Any]]:
         """What `mesh admin ... --json` prints. Raises RuntimeError with its words."""
