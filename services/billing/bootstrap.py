@@ -99,7 +99,8 @@ async def compose(settings: BillingSettings) -> Billing:
     producer = KafkaProducer(settings.kafka_bootstrap, client_id="billing")
     relay = OutboxRelay(pool, producer)
     desk = grant_desk(store, clock, settings)
-    usage_pump, keys_pump = _pumps(store, producer, clock, settings=settings)
+    batches = PostgresLedger(pool, unit_timeout_s=settings.batch_timeout_s)
+    usage_pump, keys_pump = _pumps(batches, producer, clock, settings=settings)
     watch = StoreWatch(pool, clock)
     sweeper = ExpirySweeper(
         store,

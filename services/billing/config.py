@@ -23,7 +23,10 @@ class BillingSettings(CommonSettings):
     )
     pool_size: int = Field(16, ge=4, le=200, description="Connections to PostgreSQL at most.")
     unit_timeout_s: float = Field(
-        4.0, gt=0, le=60, description="Seconds that one transaction may last."
+        4.0, gt=0, le=60, description="Seconds that the transaction of a call may last."
+    )
+    batch_timeout_s: float = Field(
+        30.0, gt=0, le=600, description="Seconds that the transaction of one batch may last."
     )
     grant_ttl_s: float = Field(120.0, ge=1, le=86_400, description="Seconds that a grant lives.")
     grant_grace_s: float = Field(

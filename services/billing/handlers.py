@@ -96,7 +96,7 @@ async def run_grant_commands(
     async with store.unit() as unit:
         book = Book(wallets=await unit.wallets({command.account_id for command in commands}))
         now_ms = clock.now_ms()
-        spent = await _load_for(unit, book, commands, now_ms)
+        spent = await _load_for(unit, book, commands, now_ms=now_ms)
         answers: list[GrantAnswer] = []
         for command in commands:
             try:
@@ -129,7 +129,7 @@ async def expire_grants(store: LedgerStore, clock: Clock, *, rules: GrantRules, 
 
 
 async def _load_for(
-    unit: LedgerUnit, book: Book, commands: Sequence[GrantCommand], now_ms: int
+    unit: LedgerUnit, book: Book, commands: Sequence[GrantCommand], *, now_ms: int
 ) -> dict[KeyRef, int]:
     book.grants = await unit.grants({command.grant_id for command in commands})
     refs = {(grant.account_id, grant.key_id) for grant in book.grants.values()}

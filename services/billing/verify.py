@@ -112,7 +112,7 @@ async def _verify(connection: sql.Connection, verified: Verified, account_id: st
     current: _Account | None = None
     async for stored in stored_events(connection, account_id):
         if current is None or stored.account_id != current.account_id:
-            await _finish(connection, verified, current, wallets)
+            await _finish(connection, verified, current, wallets=wallets)
             current = _Account(stored.account_id)
         verified.events += 1
         if current.finding:
@@ -122,7 +122,7 @@ async def _verify(connection: sql.Connection, verified: Verified, account_id: st
             continue
         verified.transactions += isinstance(stored.event, TransactionPosted)
         current.take(stored)
-    await _finish(connection, verified, current, wallets)
+    await _finish(connection, verified, current, wallets=wallets)
     verified.findings += [Finding(one, "it has a wallet and no events") for one in wallets]
 
 
@@ -130,6 +130,7 @@ async def _finish(
     connection: sql.Connection,
     verified: Verified,
     account: _Account | None,
+    *,
     wallets: dict[AccountId, asyncpg.Record],
 ) -> None:
     if account is None:

@@ -1,11 +1,16 @@
-"""What billing is asked for, straight from the read tables and the events."""
+"""What billing is asked for, straight from the read tables and the events.
+
+What is read for an account is read in a role whose row policies show that account's rows alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy
 
 from services.billing.domain.caps import first_day
 from services.billing.domain.events import CapWindow
@@ -41,6 +46,9 @@ FROM grants
 WHERE status = ANY($1::text[]) AND ($2 = '' OR account_id = $2) AND grant_id > $3
 ORDER BY grant_id LIMIT $4
 """
+_AS_TENANT = """
+SELECT set_config('role', 'mesh_billing_tenant', true), set_config('mesh.account_id', $1, true)
+"""
 VERSION_MAX = 2**63 - 1
 
 
@@ -72,8 +80,8 @@ class GrantRow:
 
 async def balance(pool: asyncpg.Pool, account_id: AccountId) -> Wallet:
     """The wallet; an empty one for an account that never had money. Raises Unavailable."""
-    with translated():
-        row = await pool.fetchrow(_BALANCE, account_id)
+    async with _as_tenant(pool, account_id) as connection:
+        row = await connection.fetchrow(_BALANCE, account_id)
     return Wallet(account_id) if row is None else Wallet(account_id, **dict(row))
 
 
@@ -81,8 +89,8 @@ async def transactions(
     pool: asyncpg.Pool, account_id: AccountId, *, before_version: int, limit: int
 ) -> list[EventRecord]:
     """Transactions before this version of the stream, newest first. Raises Unavailable."""
-    with translated():
-        rows = await pool.fetch(_TRANSACTIONS, account_id, before_version, limit)
+    async with _as_tenant(pool, account_id) as connection:
+        rows = await connection.fetch(_TRANSACTIONS, account_id, before_version, limit)
     return [EventRecord.from_bytes(row["payload"]) for row in rows]
 
 
@@ -90,14 +98,14 @@ async def key_spend(
     pool: asyncpg.Pool, account_id: AccountId, key_ids: Sequence[KeyId], *, now_ms: int
 ) -> list[KeySpend]:
     """What keys spent in their windows; all keys where none is named. Raises Unavailable."""
-    with translated():
-        keys = await pool.fetch(_KEYS, account_id, list(key_ids))
+    async with _as_tenant(pool, account_id) as connection:
+        keys = await connection.fetch(_KEYS, account_id, list(key_ids))
         windowed = {
             row["key_id"]: first_day(CapWindow(row["cap_window"]), now_ms)
             for row in keys
             if row["cap_window"] != CapWindow.LIFETIME
         }
-        days = await pool.fetch(_DAYS, account_id, list(windowed), list(windowed.values()))
+        days = await connection.fetch(_DAYS, account_id, list(windowed), list(windowed.values()))
     in_window = {row["key_id"]: row["spent"] for row in days}
     return [
         KeySpend(
@@ -126,3 +134,14 @@ async def unresolved_count(pool: asyncpg.Pool) -> int:
     with translated():
         count: int = await pool.fetchval("SELECT count(*) FROM grants WHERE status = 'unresolved'")
     return count
+
+
+@asynccontextmanager
+async def _as_tenant(
+    pool: asyncpg.Pool, account_id: AccountId
+) -> AsyncIterator[PoolConnectionProxy]:
+    """A read-only transaction that sees the rows of this account alone."""
+    with translated():
+        async with pool.acquire() as connection, connection.transaction(readonly=True):
+            await connection.execute(_AS_TENANT, account_id)
+            yield connection

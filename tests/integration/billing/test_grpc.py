@@ -312,3 +312,18 @@ async def test_a_call_while_the_store_is_stuck_is_unavailable_and_heals(
     error: AppError = caught.value
     assert error.retryable
     assert (await world.gateway.open("gr_1", 10)).grant.amount_nanousd == 10
+
+
+async def test_row_policies_hide_other_accounts_even_from_a_wrong_query(
+    world: World, pool: asyncpg.Pool
+) -> None:
+    await world.cli.credit(5_000)
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(
+            "SELECT set_config('role', 'mesh_billing_tenant', true),"
+            " set_config('mesh.account_id', 'acc_2', true)"
+        )
+        for table in ("wallet", "key_account", "key_day", "events"):
+            assert await connection.fetch(f"SELECT * FROM {table}") == []
+        await connection.execute("SELECT set_config('mesh.account_id', 'acc_1', true)")
+        assert len(await connection.fetch("SELECT * FROM wallet")) == 1

@@ -30,84 +30,88 @@ RULES = GrantRules(ttl_ms=60_000, grace_ms=1_000)
 ACCOUNTS = ("acc_1", "acc_2", "acc_3")
 
 
-async def random_run(ledger: PostgresLedger, seed: int, steps: int) -> None:
+class RandomRun:
     """A random history over three accounts with two keys each."""
-    chance = random.Random(seed)
-    clock = FakeClock(NOW_MS)
-    box = LetterBox()
-    usage = Feed(USAGE, UsageSettlement(ledger, box, clock))
-    keys = Feed(KEYS, KeyCaps(ledger, box, clock))
-    grants: list[tuple[str, str, str]] = []
 
-    async def open_some(number: int) -> None:
+    def __init__(self, ledger: PostgresLedger, seed: int) -> None:
+        self.ledger = ledger
+        self.chance = random.Random(seed)
+        self.clock = FakeClock(NOW_MS)
+        box = LetterBox()
+        self.usage = Feed(USAGE, UsageSettlement(ledger, box, self.clock))
+        self.keys = Feed(KEYS, KeyCaps(ledger, box, self.clock))
+        self.grants: list[tuple[str, str, str]] = []
+
+    async def run(self, steps: int) -> None:
+        for account in ACCOUNTS:
+            command = CreditAccount(AccountId(account), 50_000, "", "first")
+            await credit_account(self.ledger, self.clock, command)
+            await self.keys.send(*(key_record(f"key_{n}", account_id=account) for n in (1, 2)))
+        for number in range(steps):
+            await self.clock.advance(self.chance.randint(1, 20))
+            await self.step(number)
+
+    async def step(self, number: int) -> None:
+        match self.chance.choice(["open", "open", "settle", "settle", "close", "cap", "expire"]):
+            case "open":
+                await self.open_some(number)
+            case "settle":
+                await self.settle_some(number)
+            case "close":
+                await self.close_some()
+            case "cap":
+                await self.set_cap(number)
+            case _:
+                await expire_grants(self.ledger, self.clock, rules=RULES, limit=100)
+
+    async def open_some(self, number: int) -> None:
         asks = []
-        for part in range(chance.randint(1, 6)):
-            account, key = chance.choice(ACCOUNTS), f"key_{chance.randint(1, 2)}"
-            grants.append((f"gr_{number}_{part}", account, key))
-            asks.append(
-                OpenGrant(
-                    GrantId(grants[-1][0]),
-                    WorkerId("w1"),
-                    AccountId(account),
-                    KeyId(key),
-                    0,
-                    chance.randint(1, 300),
-                    0,
-                    chance.randint(0, 600),
-                )
-            )
-        await run_grant_commands(ledger, clock, asks, rules=RULES)
+        for part in range(self.chance.randint(1, 6)):
+            account, key = self.chance.choice(ACCOUNTS), f"key_{self.chance.randint(1, 2)}"
+            self.grants.append((f"gr_{number}_{part}", account, key))
+            ids = (GrantId(self.grants[-1][0]), WorkerId("w1"), AccountId(account), KeyId(key))
+            needed, wanted = self.chance.randint(1, 300), self.chance.randint(0, 600)
+            asks.append(OpenGrant(*ids, 0, needed, 0, wanted))
+        await run_grant_commands(self.ledger, self.clock, asks, rules=RULES)
 
-    async def close_some() -> None:
+    async def close_some(self) -> None:
         closes = [
-            CloseGrant(GrantId(grant), WorkerId("w1"), AccountId(account), chance.randint(0, 300))
-            for grant, account, _ in chance.sample(grants, min(3, len(grants)))
+            CloseGrant(
+                GrantId(grant), WorkerId("w1"), AccountId(account), self.chance.randint(0, 300)
+            )
+            for grant, account, _ in self.chance.sample(self.grants, min(3, len(self.grants)))
         ]
-        await run_grant_commands(ledger, clock, closes, rules=RULES)
+        await run_grant_commands(self.ledger, self.clock, closes, rules=RULES)
 
-    async def settle_some(number: int) -> None:
+    async def settle_some(self, number: int) -> None:
         records = []
-        for part in range(chance.randint(1, 8)):
-            grant, account, key = chance.choice([*grants, ("", "acc_1", "key_1")])
+        for part in range(self.chance.randint(1, 8)):
+            grant, account, key = self.chance.choice([*self.grants, ("", "acc_1", "key_1")])
             records.append(
                 usage_record(
                     f"use_{number}_{part}",
                     account_id=account,
                     key_id=key,
-                    grant_id=chance.choice([grant, grant, "gr_unknown"]),
-                    tokens=chance.choice([0, chance.randint(1, 400)]),
-                    admitted_at_ms=clock.now_ms() - chance.randint(0, 40) * 86_400_000,
+                    grant_id=self.chance.choice([grant, grant, "gr_unknown"]),
+                    tokens=self.chance.choice([0, self.chance.randint(1, 400)]),
+                    admitted_at_ms=self.clock.now_ms() - self.chance.randint(0, 40) * 86_400_000,
                 )
             )
-        await usage.send(*records)
+        await self.usage.send(*records)
 
-    async def set_cap(number: int) -> None:
-        await keys.send(
-            key_record(
-                f"key_{chance.randint(1, 2)}",
-                account_id=chance.choice(ACCOUNTS),
-                cap_nanousd=chance.choice([None, 0, 5_000, 50_000]),
-                window=chance.randint(1, 5),
-                version=number + 1,
-            )
+    async def set_cap(self, number: int) -> None:
+        state = key_record(
+            f"key_{self.chance.randint(1, 2)}",
+            account_id=self.chance.choice(ACCOUNTS),
+            cap_nanousd=self.chance.choice([None, 0, 5_000, 50_000]),
+            window=self.chance.randint(1, 5),
+            version=number + 1,
         )
+        await self.keys.send(state)
 
-    for account in ACCOUNTS:
-        await credit_account(ledger, clock, CreditAccount(AccountId(account), 50_000, "", "first"))
-        await keys.send(*(key_record(f"key_{n}", account_id=account) for n in (1, 2)))
-    for number in range(steps):
-        await clock.advance(chance.randint(1, 20))
-        match chance.choice(["open", "open", "settle", "settle", "close", "cap", "expire"]):
-            case "open":
-                await open_some(number)
-            case "settle":
-                await settle_some(number)
-            case "close":
-                await close_some()
-            case "cap":
-                await set_cap(number)
-            case _:
-                await expire_grants(ledger, clock, rules=RULES, limit=100)
+
+async def random_run(ledger: PostgresLedger, seed: int, steps: int) -> None:
+    await RandomRun(ledger, seed).run(steps)
 
 
 async def tamper(pool: asyncpg.Pool, *statements: str) -> None:
