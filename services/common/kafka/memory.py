@@ -7,6 +7,7 @@ be compacted and old messages removed. Faults are switched on by attributes: `Me
 from __future__ import annotations
 
 import asyncio
+import bisect
 import contextlib
 import zlib
 from collections.abc import Mapping, Sequence
@@ -35,7 +36,8 @@ class MemoryPartition:
 
     def read(self, offset: int, messages_max: int) -> list[LogMessage]:
         """Up to so many messages from `offset` on."""
-        return [message for message in self.messages if message.offset >= offset][:messages_max]
+        first = bisect.bisect_left(self.messages, offset, key=lambda message: message.offset)
+        return self.messages[first : first + messages_max]
 
 
 class MemoryLog:

@@ -42,6 +42,7 @@ class _Owned:
 
     worker: asyncio.Task[None] | None = None
     next_offset: int | None = None
+    end: int = 0
     committed: int | None = None
 
 
@@ -99,12 +100,7 @@ class Pump:
 
     def lag(self) -> int:
         """Messages of our partitions that are not applied yet, as far as is known."""
-        total = 0
-        for partition, owned in self._owned.items():
-            end = self._source.end(partition)
-            if end is not None and owned.next_offset is not None:
-                total += max(0, end - owned.next_offset)
-        return total
+        return sum(self._lag_of(partition, owned) for partition, owned in self._owned.items())
 
     async def revoked(self, partitions: frozenset[int]) -> None:
         """Called by the source: stops the workers of these partitions and waits for them."""
@@ -161,7 +157,7 @@ class Pump:
                 self._failure.set_exception(error)
 
     async def _carry(self, partition: int, owned: _Owned) -> None:
-        claim = await self._claim(partition)
+        claim, owned.end = await self._claim(partition)
         owned.next_offset = claim.next_offset
         await self._source.seek(partition, claim.next_offset)
         if all(other.next_offset is not None for other in self._owned.values()):
@@ -182,7 +178,8 @@ class Pump:
             self._measure(partition, owned)
             metrics.PUMP_APPLIED.labels(self._topic, self._group).inc(len(messages))
 
-    async def _claim(self, partition: int) -> Claim:
+    async def _claim(self, partition: int) -> tuple[Claim, int]:
+        """The partition's claim, and the end of the log when it was made."""
         backoff = Backoff(first_s=_RETRY_FIRST_S, max_s=_RETRY_MAX_S)
         while True:
             try:
@@ -195,7 +192,7 @@ class Pump:
                 raise OffsetOutOfRange(
                     self._topic, partition, stored=claim.next_offset, start=start, end=end
                 )
-            return claim
+            return claim, end
 
     async def _fetch(self, partition: int) -> list[LogMessage]:
         """One batch: what is there, and what comes within the linger time."""
@@ -247,7 +244,13 @@ class Pump:
                     self._owned[partition].committed = offset
 
     def _measure(self, partition: int, owned: _Owned) -> None:
+        gauge = metrics.PUMP_LAG.labels(self._topic, self._group, str(partition))
+        gauge.set(self._lag_of(partition, owned))
+
+    def _lag_of(self, partition: int, owned: _Owned) -> int:
+        if owned.next_offset is None:
+            return 0
         end = self._source.end(partition)
-        if end is not None and owned.next_offset is not None:
-            gauge = metrics.PUMP_LAG.labels(self._topic, self._group, str(partition))
-            gauge.set(max(0, end - owned.next_offset))
+        if end is not None:
+            owned.end = max(owned.end, end)
+        return max(0, owned.end - owned.next_offset)

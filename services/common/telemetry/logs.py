@@ -22,6 +22,9 @@ _SECRETS = re.compile(
     r"|(?<=[Bb]earer )[^\s\"',]+"
 )
 _DEPTH_MAX = 6
+NOISY = ("aiokafka", "grpc")
+REPEAT_EVERY_S = 10.0
+_REMEMBERED_MAX = 1000
 
 # structlog's own type for the dictionary of an event; values are whatever was logged.
 EventDict = MutableMapping[str, Any]
@@ -116,10 +119,34 @@ def configure_logging(service: str, settings: LogSettings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
-    # These two report every reconnect attempt of a broker outage at error level; ours reports the
-    # outage itself.
-    for noisy in ("aiokafka", "grpc"):
+    handler.addFilter(RepeatFilter())
+    for noisy in NOISY:
         logging.getLogger(noisy).setLevel(max(root.level, logging.WARNING))
+
+
+class RepeatFilter(logging.Filter):
+    """Lets the same message of a noisy library through once in a while.
+
+    They report every attempt to reconnect, several a second, for as long as an outage lasts.
+    """
+
+    def __init__(self, every_s: float = REPEAT_EVERY_S) -> None:
+        super().__init__()
+        self._every_s = every_s
+        self._last_s: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """False where this message was let through less than the interval ago."""
+        if not record.name.startswith(NOISY):
+            return True
+        key = (record.name, str(record.msg))
+        last_s = self._last_s.get(key)
+        if last_s is not None and record.created - last_s < self._every_s:
+            return False
+        if len(self._last_s) >= _REMEMBERED_MAX:
+            self._last_s.clear()
+        self._last_s[key] = record.created
+        return True
 
 
 def get_logger(name: str = "mesh") -> Logger:

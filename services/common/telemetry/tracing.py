@@ -24,6 +24,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 AttributeValue = str | int | float | bool
 SpanKind = Literal["internal", "server", "client", "producer", "consumer"]
 
+OTLP_PATH = "/v1/traces"
+
 _random = random.SystemRandom()
 _fast = random.Random(_random.getrandbits(64))  # noqa: S311 - ids of traces are no secrets
 _propagator = TraceContextTextMapPropagator()
@@ -183,7 +185,10 @@ def configure_tracing(service: str, settings: TraceSettings) -> None:
         case "otlp":
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-            _State.tracer = OtelTracer(service, OTLPSpanExporter(endpoint=settings.otlp_endpoint))
+            endpoint = settings.otlp_endpoint.rstrip("/")
+            if not endpoint.endswith(OTLP_PATH):
+                endpoint += OTLP_PATH
+            _State.tracer = OtelTracer(service, OTLPSpanExporter(endpoint=endpoint))
         case _:
             _State.tracer = LightTracer()
 

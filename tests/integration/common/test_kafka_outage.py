@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,7 +13,13 @@ import pytest
 from deploy.local.kafka import KafkaNode
 from services.common.errors import Unavailable
 from services.common.ids import ulid
-from services.common.kafka import KafkaProducer, Pump, TableReader, create_topics
+from services.common.kafka import (
+    KafkaProducer,
+    OffsetOutOfRange,
+    Pump,
+    TableReader,
+    create_topics,
+)
 from services.common.topics import Topic
 from tests.contract.common.logs import MemoryTarget
 from tests.fixtures.engines import new_topic, unused_port
@@ -110,3 +117,41 @@ async def test_a_reader_and_a_pump_that_are_there_first_wait_for_the_broker(
             await producer.stop()
     finally:
         broker.kill()
+
+
+async def test_a_broker_with_an_empty_disk_is_written_to_and_its_tables_are_read_anew(
+    node: KafkaNode, tmp_path: Path
+) -> None:
+    topic = await created(node, new_topic(cleanup="compact"))
+    producer = KafkaProducer(node.bootstrap)
+    await producer.start()
+    for number in range(5):
+        await producer.send(topic.name, b"old", b"%d" % number)
+    table: dict[str, bytes | None] = {}
+    reader = TableReader(bootstrap=node.bootstrap, topic=topic, on_message=table.__setitem__)
+    target = MemoryTarget()
+    pump = Pump(bootstrap=node.bootstrap, topic=topic, group=ulid(), target=target)
+    pumping = asyncio.create_task(pump.run())
+    async with running(reader.run):
+        await eventually(lambda: table == {"old": b"4"} and len(target.applied) == 5)
+        node.kill()
+        await asyncio.to_thread(shutil.rmtree, tmp_path / "data")
+        await asyncio.to_thread(node.start)
+        await created(node, topic)
+        await written(producer, topic)
+        await eventually(lambda: table.get("new") == b"1")
+    await producer.stop()
+    # For money it is no small matter that the log is another one.
+    with pytest.raises(OffsetOutOfRange):
+        await asyncio.wait_for(pumping, 60)
+
+
+async def written(producer: KafkaProducer, topic: Topic) -> None:
+    """Writes one message, as often as it takes."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await producer.send(topic.name, b"new", b"1")
+                return
+            except Unavailable:
+                await asyncio.sleep(0.1)

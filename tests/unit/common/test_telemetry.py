@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import orjson
 import pytest
 import structlog
+from aiohttp import web
 
 from services.common.telemetry import (
     configure_logging,
@@ -22,7 +24,7 @@ from services.common.telemetry import (
     span,
     span_from,
 )
-from services.common.telemetry.logs import MASK, redact
+from services.common.telemetry.logs import MASK, RepeatFilter, redact
 from services.common.telemetry.tracing import parse_traceparent
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -154,3 +156,41 @@ def test_the_file_exporter_writes_one_span_a_line(tmp_path: Path) -> None:
     assert rows["step"]["status"] == "error"
     assert (rows["other"]["status"], rows["other"]["kind"]) == ("unset", "client")
     assert rows["other"]["span_id"] in traceparent
+
+
+def test_a_noisy_library_says_the_same_only_once_in_a_while() -> None:
+    repeats = RepeatFilter(every_s=10)
+
+    def passes(name: str, message: str, at_s: float) -> bool:
+        record = logging.LogRecord(name, logging.ERROR, "", 0, message, None, None)
+        record.created = at_s
+        return repeats.filter(record)
+
+    assert passes("aiokafka.client", "away", 0)
+    assert not passes("aiokafka.client", "away", 9)
+    assert passes("aiokafka.client", "another", 9)
+    assert passes("aiokafka.client", "away", 11)
+    assert passes("services.billing", "away", 0)
+    assert passes("services.billing", "away", 0)
+
+
+async def test_spans_are_sent_to_a_collector_over_http() -> None:
+    received: list[tuple[str, bytes]] = []
+
+    async def collect(request: web.Request) -> web.Response:
+        received.append((request.path, await request.read()))
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post("/{path:.*}", collect)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    endpoint = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    configure_tracing("gateway", Settings(trace_exporter="otlp", otlp_endpoint=endpoint))
+    with span("sent to the collector"):
+        pass
+    await asyncio.to_thread(shutdown_tracing)
+    await runner.cleanup()
+    ((path, _),) = received
+    assert path == "/v1/traces"
