@@ -81,6 +81,7 @@ class TableReader:
                 await consumer.stop()
 
     async def _places(self, consumer: Any) -> list[TopicPartition]:  # Any: aiokafka is untyped
+        # The consumer itself tells the partitions of a topic only after subscribing to it.
         cluster = await consumer._client.fetch_all_metadata()
         partitions = cluster.partitions_for_topic(self._topic)
         if not partitions:
