@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -55,6 +56,26 @@ class StackOptions:
     kafka: KafkaMode = "auto"
     seed: bool = True
     quiet: bool = False
+
+
+def jars_or_fallback(
+    mode: KafkaMode, console: Console, environment: Mapping[str, str] = os.environ
+) -> Path | None:
+    """The broker's jars, or None (after a warning) where the memory-only fallback has to do.
+
+    Raises StackProblem where the broker was asked for (`node`) and cannot run.
+    """
+    if mode == "memory":
+        console.warn(FALLBACK_WARNING.format(reason="it was asked for (--kafka memory)."))
+        return None
+    try:
+        find_java(environment)
+        return ensure_jars(say=console.say)
+    except StackProblem as problem:
+        if mode == "node":
+            raise
+        console.warn(FALLBACK_WARNING.format(reason=str(problem)))
+        return None
 
 
 class Stack:
@@ -151,7 +172,7 @@ class Stack:
         require_ports(self.options.ports.listeners(self.options.gateway_workers))
 
     def _store_specs(self) -> list[ChildSpec]:
-        jars = self._jars()
+        jars = jars_or_fallback(self.options.kafka, self.console)
         self.layout = Layout(self.layout.data_dir, memory_only=jars is None)
         if self.options.fresh or jars is None:
             self.layout.wipe(everything=self.options.fresh)
@@ -164,20 +185,6 @@ class Stack:
         ports = self.options.ports
         kafka = KafkaNode(self.layout.state / "kafka", ports.kafka, ports.kafka_controller, jars)
         return [kafka_spec(kafka, prepare=self._create_topics), postgres_spec(postgres)]
-
-    def _jars(self) -> Path | None:
-        """The broker's jars, or None where the memory-only fallback has to do."""
-        if self.options.kafka == "memory":
-            self.console.warn(FALLBACK_WARNING.format(reason="it was asked for (--kafka memory)."))
-            return None
-        try:
-            find_java()
-            return ensure_jars(say=self.console.say)
-        except StackProblem as problem:
-            if self.options.kafka == "node":
-                raise
-            self.console.warn(FALLBACK_WARNING.format(reason=str(problem)))
-            return None
 
     async def _demo(self) -> Demo | None:
         """The demo account, or None where services are left out that it needs."""
