@@ -101,6 +101,11 @@ class ChunkNormaliser:
         return choice
 
     def _uniform_delta(self, index: int, delta: dict[str, Any]) -> None:  # Any: JSON
+        if len(delta) == 1 and index in self._started and type(delta.get("content")) is str:
+            # Nearly every chunk is this one.
+            if delta["content"]:
+                self.tally.texts.append(delta["content"])
+            return
         if index not in self._started:
             self._started.add(index)
             delta["role"] = "assistant"

@@ -1,0 +1,180 @@
+"""CPU time of the gateway for each request, beside a bare aiohttp reverse proxy in the same run.
+
+`python -m tests.bench.gateway_overhead [requests]` prints one JSON line a figure. Provider, proxy
+and gateway are processes of their own; what is counted is the user and system time of the one that
+is measured. The gateway does all its work: key, validation, exact prompt tokens, hold, write-ahead
+file with fsync, usage event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import aiohttp
+import orjson
+import uvloop
+from aiohttp import web
+
+from tests.fixtures.gateway import running_gateway
+
+CHUNKS = 32
+CONCURRENCY = 16
+WARM_UP = 200
+QUESTION = [{"role": "user", "content": "Say a few words about the weather. " * 20}]
+
+
+def _sse() -> bytes:
+    def frame(body: dict[str, object]) -> bytes:
+        head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+        return b"data: " + orjson.dumps({**head, **body}) + b"\n\n"
+
+    words = [
+        frame({"choices": [{"index": 0, "delta": {"content": " word"}, "finish_reason": None}]})
+        for _ in range(CHUNKS)
+    ]
+    stop = frame({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    usage = {"prompt_tokens": 170, "completion_tokens": CHUNKS, "total_tokens": 170 + CHUNKS}
+    last = frame({"choices": [], "usage": usage})
+    return b"".join(words) + stop + last + b"data: [DONE]\n\n"
+
+
+async def _serve(app: web.Application, pipe: Connection) -> None:
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    pipe.send(f"http://127.0.0.1:{runner.addresses[0][1]}")
+    await asyncio.Event().wait()
+
+
+async def provider(pipe: Connection, _: str) -> None:
+    """Answers every request with the same stream, in writes of four chunks."""
+    body = _sse()
+    frames = body.split(b"\n\n")[:-1]
+    pieces = [b"".join(f + b"\n\n" for f in frames[i : i + 4]) for i in range(0, len(frames), 4)]
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        await request.read()
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for piece in pieces:
+            await response.write(piece)
+        return response
+
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", answer)
+    await _serve(app, pipe)
+
+
+async def proxy(pipe: Connection, upstream: str) -> None:
+    """The baseline: bytes through, nothing looked at."""
+    session = aiohttp.ClientSession()
+
+    async def forward(request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        async with session.post(
+            f"{upstream}/v1/chat/completions",
+            data=body,
+            headers={"Content-Type": "application/json"},
+        ) as answer:
+            response = web.StreamResponse(headers={"Content-Type": answer.content_type})
+            await response.prepare(request)
+            async for piece in answer.content.iter_any():
+                await response.write(piece)
+            return response
+
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", forward)
+    await _serve(app, pipe)
+
+
+async def gateway(pipe: Connection, upstream: str) -> None:
+    """A whole worker; only billing and Kafka are in memory."""
+    with tempfile.TemporaryDirectory() as directory:
+        async with running_gateway(Path(directory), provider_url=f"{upstream}/v1") as worker:
+            pipe.send(f"{worker.url} {worker.key}")
+            await asyncio.Event().wait()
+
+
+def _child(name: str, pipe: Connection, upstream: str) -> None:
+    uvloop.run({"provider": provider, "proxy": proxy, "gateway": gateway}[name](pipe, upstream))
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A started role and what it said of itself."""
+
+    handle: multiprocessing.process.BaseProcess
+    said: str
+
+    def cpu_s(self) -> float:
+        """User and system time so far."""
+        pid = self.handle.pid
+        assert pid is not None
+        fields = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _start(name: str, upstream: str = "") -> Process:
+    spawn = multiprocessing.get_context("spawn")
+    ours, theirs = spawn.Pipe()
+    handle = spawn.Process(target=_child, args=(name, theirs, upstream), daemon=True)
+    handle.start()
+    return Process(handle, str(ours.recv()))
+
+
+async def _load(url: str, key: str, count: int, *, stream: bool) -> None:
+    body = orjson.dumps({"model": "vendor/ok", "messages": QUESTION, "stream": stream})
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    left = iter(range(count))
+    async with aiohttp.ClientSession(headers=headers) as session:
+
+        async def caller() -> None:
+            for _ in left:
+                async with session.post(f"{url}/v1/chat/completions", data=body) as answer:
+                    assert answer.status == 200, await answer.text()
+                    await answer.read()
+
+        await asyncio.gather(*(caller() for _ in range(CONCURRENCY)))
+
+
+async def _measure(process: Process, url: str, key: str, *, count: int, stream: bool) -> float:
+    """Microseconds of CPU for each request."""
+    await _load(url, key, WARM_UP, stream=stream)
+    before_s, started_s = process.cpu_s(), time.monotonic()
+    await _load(url, key, count, stream=stream)
+    spent_s = process.cpu_s() - before_s
+    print(f"# {count / (time.monotonic() - started_s):.0f} requests/s", file=sys.stderr)
+    return spent_s / count * 1e6
+
+
+async def main(count: int) -> None:
+    """Prints the figures: first the baseline, then the gateway, for streams and whole answers."""
+    upstream = _start("provider")
+    bare, worker = _start("proxy", upstream.said), _start("gateway", upstream.said)
+    url, _, key = worker.said.partition(" ")
+    baseline = await _measure(bare, bare.said, "", count=count, stream=True)
+    for stream in (True, False):
+        spent = await _measure(worker, url, key, count=count, stream=stream)
+        figure = {
+            "figure": f"gateway CPU time per {'streamed' if stream else 'whole'} request",
+            "unit": "us",
+            "value": round(spent),
+            "baseline": round(baseline),
+            "baseline_is": "aiohttp reverse proxy, same stream",
+            "ratio": round(spent / baseline, 2),
+            "chunks": CHUNKS,
+            "requests": count,
+        }
+        print(orjson.dumps(figure).decode())
+
+
+if __name__ == "__main__":
+    uvloop.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 3_000))
