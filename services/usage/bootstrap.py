@@ -91,6 +91,12 @@ def store_of(settings: UsageSettings) -> ClickHouse:
     )
 
 
+def letters_of(settings: UsageSettings, producer: LogProducer) -> DeadLetters:
+    """Where undecodable events go."""
+    limit = settings.dead_letters_max
+    return DeadLetters(producer, consumer="usage", topic=USAGE_DEAD, limit=limit)
+
+
 def build(
     settings: UsageSettings,
     *,
@@ -105,13 +111,10 @@ def build(
     clickhouse = store_of(settings)
     store = StoreKeeper(clickhouse)
     tails = TailHub(subscribers_max=settings.tails_max, queue_max=settings.tail_queue_max)
-    letters = DeadLetters(
-        producer, consumer="usage", topic=USAGE_DEAD, limit=settings.dead_letters_max
-    )
     sink = RequestLogSink(
         ClickHouseSinkStore(clickhouse),
         decode=row_from_message,
-        dead_letters=letters,
+        dead_letters=letters_of(settings, producer),
         log_bounds=source.bounds,
         on_rows=tails.publish,
     )
@@ -139,17 +142,6 @@ def build(
         await store.opened.wait()
         await pump.run()
 
-    async def keep_producer() -> None:
-        # Only dead letters need it; the log of good messages goes on without.
-        while True:
-            try:
-                await producer.start()
-            except Unavailable as error:
-                _log.warning("no dead letters can be written", error=error.message)
-            else:
-                break
-        await asyncio.Event().wait()
-
     async def stop_server() -> None:
         ops.drain()
         tails.close()
@@ -158,8 +150,22 @@ def build(
     components = (
         Component("ops", ops.start, ops.run, ops.stop),
         Component("store", run=store.run, stop=clickhouse.close),
-        Component("dead letters", run=keep_producer, stop=producer.stop),
+        Component("dead letters", run=lambda: _keep_connected(producer), stop=producer.stop),
         Component("sink", run=pump_when_open),
         Component("grpc", server.start, server.run, stop_server),
     )
     return Service(store, pump, tails, server, ops, components)
+
+
+async def _keep_connected(producer: LogProducer) -> None:
+    """Connects the producer, however long it takes: only dead letters need it, and the log of good
+    events goes on without.
+    """
+    while True:
+        try:
+            await producer.start()
+        except Unavailable as error:
+            _log.warning("no dead letters can be written", error=error.message)
+        else:
+            break
+    await asyncio.Event().wait()

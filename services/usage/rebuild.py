@@ -14,16 +14,16 @@ from dataclasses import asdict, dataclass
 
 from services.common.config import load_settings
 from services.common.ids import new_id
-from services.common.kafka import Batch, Claim, DeadLetters, KafkaProducer, LogSource, Pump
+from services.common.kafka import Batch, Claim, KafkaProducer, LogSource, Pump
 from services.common.kafka.source import KafkaSource
 from services.common.runtime import run
 from services.common.telemetry import configure_logging
-from services.common.topics import USAGE, USAGE_DEAD, Topic
+from services.common.topics import USAGE, Topic
 from services.usage.adapters.clickhouse import ClickHouse
 from services.usage.adapters.migrations import migrate
 from services.usage.adapters.sink_store_clickhouse import ClickHouseSinkStore
 from services.usage.adapters.usage_event import row_from_message
-from services.usage.bootstrap import store_of
+from services.usage.bootstrap import letters_of, store_of
 from services.usage.config import UsageSettings
 from services.usage.domain.row import COLUMNS
 from services.usage.sink.target import DeadLetterQueue, RequestLogSink
@@ -79,9 +79,13 @@ class _UntilNow:
 
 
 async def rebuild(
-    clickhouse: ClickHouse, source: LogSource, dead_letters: DeadLetterQueue, topic: Topic = USAGE
+    clickhouse: ClickHouse,
+    source: LogSource,
+    dead_letters: DeadLetterQueue,
+    *,
+    topic: Topic = USAGE,
 ) -> RebuildReport:
-    """Rebuilds the log of an opened store. Raises what the pump raises, and replaces nothing then."""
+    """Rebuilds the log of an opened store. Raises what the pump raises, having replaced nothing."""
     await migrate(clickhouse)
     for table in _TABLES:
         await clickhouse.command(f"DROP TABLE IF EXISTS {table}{_SUFFIX} SYNC")
@@ -151,12 +155,9 @@ async def main() -> int:
     source = KafkaSource(
         bootstrap=settings.kafka_bootstrap, topic=USAGE.name, group=new_id("mesh-usage-rebuild")
     )
-    letters = DeadLetters(
-        producer, consumer="usage", topic=USAGE_DEAD, limit=settings.dead_letters_max
-    )
     try:
         await clickhouse.open()
-        report = await rebuild(clickhouse, source, letters)
+        report = await rebuild(clickhouse, source, letters_of(settings, producer))
     finally:
         await producer.stop()
         await clickhouse.close()

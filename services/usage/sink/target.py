@@ -15,6 +15,7 @@ What makes it so, in the order of the work:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -23,6 +24,9 @@ from services.common.events import UndecodableEvent
 from services.common.kafka import Batch, Claim, GapDetected, LogMessage, StaleEpoch
 from services.usage.domain.row import RequestRow
 from services.usage.ports import Bounds, SinkStore
+
+# So many messages are decoded before queries get a turn: about ten milliseconds of work.
+_DECODED_AT_ONCE = 250
 
 Decode = Callable[[LogMessage], RequestRow]
 # The first offset that a partition still has, and the one after its last.
@@ -146,7 +150,9 @@ class RequestLogSink:
     async def _rows(self, messages: Sequence[LogMessage]) -> list[RequestRow]:
         """The rows of the messages; what cannot be decoded goes to the dead letters instead."""
         rows = []
-        for message in messages:
+        for number, message in enumerate(messages, 1):
+            if number % _DECODED_AT_ONCE == 0:
+                await asyncio.sleep(0)
             try:
                 rows.append(self._decode(message))
             except UndecodableEvent as error:

@@ -4,6 +4,8 @@ batches.
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -200,6 +202,16 @@ async def test_an_event_that_was_produced_twice_stays_the_first() -> None:
     reader = Reader([message(0, value), message(1), message(2, value)], MemorySinkStore())
     await reader.read([2])
     assert reader.stored_offsets() == [0, 1]
+
+
+async def test_queries_get_their_turn_while_a_large_batch_is_decoded() -> None:
+    reader = Reader([message(offset) for offset in range(2_000)], MemorySinkStore())
+    reading = asyncio.create_task(reader.read([2_000]))
+    turns = 0
+    while not reading.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns >= 2_000 // 250
 
 
 async def test_a_gap_stops_the_sink_before_it_writes() -> None:
