@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+# Not used here: loaded before any test, because its plugin would otherwise load it at the very
+# end of a run, where the interpreter (3.11) can fail in the middle of a compilation.
+import hypothesis
 import pytest
 
 from tests.fixtures.engines import kafka_bootstrap, make_topic, postgres_dsn
 
-__all__ = ["kafka_bootstrap", "make_topic", "postgres_dsn"]
+__all__ = ["hypothesis", "kafka_bootstrap", "make_topic", "postgres_dsn"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -227,7 +227,8 @@ class KafkaNode:
     def _format(self, base: list[str], settings: Path) -> None:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         answer = subprocess.run(
-            [*base, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(settings)],
+            [*base, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}",
+             "-c", str(settings)],
             capture_output=True, timeout=60, check=False,
         )  # fmt: skip
         if answer.returncode != 0:

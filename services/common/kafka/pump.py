@@ -24,6 +24,7 @@ from services.common.kafka.ports import (
     StaleEpoch,
 )
 from services.common.kafka.source import KafkaSource
+from services.common.kafka.traces import consumer_spans
 from services.common.retry import Backoff
 from services.common.telemetry import get_logger, metrics
 from services.common.topics import Topic
@@ -173,7 +174,8 @@ class Pump:
                     self._topic, partition, stored=owned.next_offset, start=start, end=end
                 )
             batch = Batch(self._topic, partition, claim.epoch, tuple(messages))
-            await self._apply(batch)
+            with consumer_spans(batch, self._group):
+                await self._apply(batch)
             owned.next_offset = batch.last_offset + 1
             self._measure(partition, owned)
             metrics.PUMP_APPLIED.labels(self._topic, self._group).inc(len(messages))

@@ -209,6 +209,11 @@ def tracer() -> Tracer:
     return _State.tracer
 
 
+def is_exporting() -> bool:
+    """True where spans go somewhere, so that work done only for them is worth it."""
+    return isinstance(_State.tracer, OtelTracer)
+
+
 def current_traceparent() -> str:
     """The W3C trace context of the current span, "" outside of one."""
     active = _current.get()

@@ -37,82 +37,82 @@ class AccountsServiceStub:
             channel: A grpc.Channel.
         """
         self.SignUp = channel.unary_unary(
-                '/services.common.pb.mesh.accounts.v1.AccountsService/SignUp',
+                '/mesh.accounts.v1.AccountsService/SignUp',
                 request_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.SignUpRequest.SerializeToString,
                 response_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.SessionResponse.FromString,
                 _registered_method=True)
         self.LogIn = channel.unary_unary(
-                '/services.common.pb.mesh.accounts.v1.AccountsService/LogIn',
+                '/mesh.accounts.v1.AccountsService/LogIn',
                 request_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.LogInRequest.SerializeToString,
                 response_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.SessionResponse.FromString,
                 _registered_method=True)
         self.ResolveSession = channel.unary_unary(
-                '/services.common.pb.mesh.accounts.v1.AccountsService/ResolveSession',
+                '/mesh.accounts.v1.AccountsService/ResolveSession',
                 request_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.ResolveSessionRequest.SerializeToString,
                 response_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.ResolveSessionResponse.FromString,
                 _registered_method=True)
         self.LogOut = channel.unary_unary(
-                '/services.common.pb.mesh.accounts.v1.AccountsService/LogOut',
+                '/mesh.accounts.v1.AccountsService/LogOut',
                 request_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.LogOutRequest.SerializeToString,
                 response_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.LogOutResponse.FromString,
                 _registered_method=True)
         self.ListSessions = channel.unary_unary(
-                '/services.common.pb.mesh.accounts.v1.AccountsService/ListSessions',
+                '/mesh.accounts.v1.AccountsService/ListSessions',
                 request_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.ListSessionsRequest.SerializeToString,
                 response_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.ListSessionsResponse.FromString,
                 _registered_method=True)
         self.RevokeSession = channel.unary_unary(
-                '/services.common.pb.mesh.accounts.v1.AccountsService/RevokeSession',
+                '/mesh.accounts.v1.AccountsService/RevokeSession',
                 request_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.RevokeSessionRequest.SerializeToString,
                 response_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.RevokeSessionResponse.FromString,
                 _registered_method=True)
         self.ChangePassword = channel.unary_unary(
-                '/services.common.pb.mesh.accounts.v1.AccountsService/ChangePassword',
+                '/mesh.accounts.v1.AccountsService/ChangePassword',
                 request_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.ChangePasswordRequest.SerializeToString,
                 response_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.ChangePasswordResponse.FromString,
                 _registered_method=True)
         self.GetAccount = channel.unary_unary(
-                '/services.common.pb.mesh.accounts.v1.AccountsService/GetAccount',
+                '/mesh.accounts.v1.AccountsService/GetAccount',
                 request_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.GetAccountRequest.SerializeToString,
                 response_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.Account.FromString,
                 _registered_method=True)
         self.ListAccounts = channel.unary_unary(
-                '/services.common.pb.mesh.accounts.v1.AccountsService/ListAccounts',
+                '/mesh.accounts.v1.AccountsService/ListAccounts',
                 request_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.ListAccountsRequest.SerializeToString,
                 response_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.ListAccountsResponse.FromString,
                 _registered_method=True)
         self.SuspendAccount = channel.unary_unary(
-                '/services.common.pb.mesh.accounts.v1.AccountsService/SuspendAccount',
+                '/mesh.accounts.v1.AccountsService/SuspendAccount',
                 request_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.SuspendAccountRequest.SerializeToString,
                 response_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.Account.FromString,
                 _registered_method=True)
         self.ResumeAccount = channel.unary_unary(
-                '/services.common.pb.mesh.accounts.v1.AccountsService/ResumeAccount',
+                '/mesh.accounts.v1.AccountsService/ResumeAccount',
                 request_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.ResumeAccountRequest.SerializeToString,
                 response_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.Account.FromString,
                 _registered_method=True)
         self.ListMembers = channel.unary_unary(
-                '/services.common.pb.mesh.accounts.v1.AccountsService/ListMembers',
+                '/mesh.accounts.v1.AccountsService/ListMembers',
                 request_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.ListMembersRequest.SerializeToString,
                 response_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.ListMembersResponse.FromString,
                 _registered_method=True)
         self.AddMember = channel.unary_unary(
-                '/services.common.pb.mesh.accounts.v1.AccountsService/AddMember',
+                '/mesh.accounts.v1.AccountsService/AddMember',
                 request_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.AddMemberRequest.SerializeToString,
                 response_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.Member.FromString,
                 _registered_method=True)
         self.ChangeMemberRole = channel.unary_unary(
-                '/services.common.pb.mesh.accounts.v1.AccountsService/ChangeMemberRole',
+                '/mesh.accounts.v1.AccountsService/ChangeMemberRole',
                 request_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.ChangeMemberRoleRequest.SerializeToString,
                 response_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.Member.FromString,
                 _registered_method=True)
         self.RemoveMember = channel.unary_unary(
-                '/services.common.pb.mesh.accounts.v1.AccountsService/RemoveMember',
+                '/mesh.accounts.v1.AccountsService/RemoveMember',
                 request_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.RemoveMemberRequest.SerializeToString,
                 response_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.RemoveMemberResponse.FromString,
                 _registered_method=True)
         self.ListAuditEvents = channel.unary_unary(
-                '/services.common.pb.mesh.accounts.v1.AccountsService/ListAuditEvents',
+                '/mesh.accounts.v1.AccountsService/ListAuditEvents',
                 request_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.ListAuditEventsRequest.SerializeToString,
                 response_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.ListAuditEventsResponse.FromString,
                 _registered_method=True)
@@ -313,9 +313,9 @@ def add_AccountsServiceServicer_to_server(servicer, server):
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'services.common.pb.mesh.accounts.v1.AccountsService', rpc_method_handlers)
+            'mesh.accounts.v1.AccountsService', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('services.common.pb.mesh.accounts.v1.AccountsService', rpc_method_handlers)
+    server.add_registered_method_handlers('mesh.accounts.v1.AccountsService', rpc_method_handlers)
 
 
  # This class is part of an EXPERIMENTAL API.
@@ -338,7 +338,7 @@ class AccountsService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.accounts.v1.AccountsService/SignUp',
+            '/mesh.accounts.v1.AccountsService/SignUp',
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.SignUpRequest.SerializeToString,
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.SessionResponse.FromString,
             options,
@@ -365,7 +365,7 @@ class AccountsService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.accounts.v1.AccountsService/LogIn',
+            '/mesh.accounts.v1.AccountsService/LogIn',
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.LogInRequest.SerializeToString,
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.SessionResponse.FromString,
             options,
@@ -392,7 +392,7 @@ class AccountsService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.accounts.v1.AccountsService/ResolveSession',
+            '/mesh.accounts.v1.AccountsService/ResolveSession',
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.ResolveSessionRequest.SerializeToString,
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.ResolveSessionResponse.FromString,
             options,
@@ -419,7 +419,7 @@ class AccountsService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.accounts.v1.AccountsService/LogOut',
+            '/mesh.accounts.v1.AccountsService/LogOut',
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.LogOutRequest.SerializeToString,
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.LogOutResponse.FromString,
             options,
@@ -446,7 +446,7 @@ class AccountsService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.accounts.v1.AccountsService/ListSessions',
+            '/mesh.accounts.v1.AccountsService/ListSessions',
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.ListSessionsRequest.SerializeToString,
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.ListSessionsResponse.FromString,
             options,
@@ -473,7 +473,7 @@ class AccountsService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.accounts.v1.AccountsService/RevokeSession',
+            '/mesh.accounts.v1.AccountsService/RevokeSession',
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.RevokeSessionRequest.SerializeToString,
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.RevokeSessionResponse.FromString,
             options,
@@ -500,7 +500,7 @@ class AccountsService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.accounts.v1.AccountsService/ChangePassword',
+            '/mesh.accounts.v1.AccountsService/ChangePassword',
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.ChangePasswordRequest.SerializeToString,
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.ChangePasswordResponse.FromString,
             options,
@@ -527,7 +527,7 @@ class AccountsService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.accounts.v1.AccountsService/GetAccount',
+            '/mesh.accounts.v1.AccountsService/GetAccount',
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.GetAccountRequest.SerializeToString,
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.Account.FromString,
             options,
@@ -554,7 +554,7 @@ class AccountsService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.accounts.v1.AccountsService/ListAccounts',
+            '/mesh.accounts.v1.AccountsService/ListAccounts',
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.ListAccountsRequest.SerializeToString,
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.ListAccountsResponse.FromString,
             options,
@@ -581,7 +581,7 @@ class AccountsService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.accounts.v1.AccountsService/SuspendAccount',
+            '/mesh.accounts.v1.AccountsService/SuspendAccount',
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.SuspendAccountRequest.SerializeToString,
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.Account.FromString,
             options,
@@ -608,7 +608,7 @@ class AccountsService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.accounts.v1.AccountsService/ResumeAccount',
+            '/mesh.accounts.v1.AccountsService/ResumeAccount',
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.ResumeAccountRequest.SerializeToString,
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.Account.FromString,
             options,
@@ -635,7 +635,7 @@ class AccountsService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.accounts.v1.AccountsService/ListMembers',
+            '/mesh.accounts.v1.AccountsService/ListMembers',
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.ListMembersRequest.SerializeToString,
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.ListMembersResponse.FromString,
             options,
@@ -662,7 +662,7 @@ class AccountsService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.accounts.v1.AccountsService/AddMember',
+            '/mesh.accounts.v1.AccountsService/AddMember',
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.AddMemberRequest.SerializeToString,
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.Member.FromString,
             options,
@@ -689,7 +689,7 @@ class AccountsService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.accounts.v1.AccountsService/ChangeMemberRole',
+            '/mesh.accounts.v1.AccountsService/ChangeMemberRole',
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.ChangeMemberRoleRequest.SerializeToString,
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.Member.FromString,
             options,
@@ -716,7 +716,7 @@ class AccountsService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.accounts.v1.AccountsService/RemoveMember',
+            '/mesh.accounts.v1.AccountsService/RemoveMember',
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.RemoveMemberRequest.SerializeToString,
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.RemoveMemberResponse.FromString,
             options,
@@ -743,7 +743,7 @@ class AccountsService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.accounts.v1.AccountsService/ListAuditEvents',
+            '/mesh.accounts.v1.AccountsService/ListAuditEvents',
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.ListAuditEventsRequest.SerializeToString,
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.ListAuditEventsResponse.FromString,
             options,

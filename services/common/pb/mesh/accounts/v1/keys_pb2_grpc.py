@@ -36,37 +36,37 @@ class KeysServiceStub:
             channel: A grpc.Channel.
         """
         self.CreateKey = channel.unary_unary(
-                '/services.common.pb.mesh.accounts.v1.KeysService/CreateKey',
+                '/mesh.accounts.v1.KeysService/CreateKey',
                 request_serializer=mesh_dot_accounts_dot_v1_dot_keys__pb2.CreateKeyRequest.SerializeToString,
                 response_deserializer=mesh_dot_accounts_dot_v1_dot_keys__pb2.CreateKeyResponse.FromString,
                 _registered_method=True)
         self.GetKey = channel.unary_unary(
-                '/services.common.pb.mesh.accounts.v1.KeysService/GetKey',
+                '/mesh.accounts.v1.KeysService/GetKey',
                 request_serializer=mesh_dot_accounts_dot_v1_dot_keys__pb2.GetKeyRequest.SerializeToString,
                 response_deserializer=mesh_dot_accounts_dot_v1_dot_keys__pb2.Key.FromString,
                 _registered_method=True)
         self.ListKeys = channel.unary_unary(
-                '/services.common.pb.mesh.accounts.v1.KeysService/ListKeys',
+                '/mesh.accounts.v1.KeysService/ListKeys',
                 request_serializer=mesh_dot_accounts_dot_v1_dot_keys__pb2.ListKeysRequest.SerializeToString,
                 response_deserializer=mesh_dot_accounts_dot_v1_dot_keys__pb2.ListKeysResponse.FromString,
                 _registered_method=True)
         self.UpdateKey = channel.unary_unary(
-                '/services.common.pb.mesh.accounts.v1.KeysService/UpdateKey',
+                '/mesh.accounts.v1.KeysService/UpdateKey',
                 request_serializer=mesh_dot_accounts_dot_v1_dot_keys__pb2.UpdateKeyRequest.SerializeToString,
                 response_deserializer=mesh_dot_accounts_dot_v1_dot_keys__pb2.Key.FromString,
                 _registered_method=True)
         self.SuspendKey = channel.unary_unary(
-                '/services.common.pb.mesh.accounts.v1.KeysService/SuspendKey',
+                '/mesh.accounts.v1.KeysService/SuspendKey',
                 request_serializer=mesh_dot_accounts_dot_v1_dot_keys__pb2.SuspendKeyRequest.SerializeToString,
                 response_deserializer=mesh_dot_accounts_dot_v1_dot_keys__pb2.Key.FromString,
                 _registered_method=True)
         self.ResumeKey = channel.unary_unary(
-                '/services.common.pb.mesh.accounts.v1.KeysService/ResumeKey',
+                '/mesh.accounts.v1.KeysService/ResumeKey',
                 request_serializer=mesh_dot_accounts_dot_v1_dot_keys__pb2.ResumeKeyRequest.SerializeToString,
                 response_deserializer=mesh_dot_accounts_dot_v1_dot_keys__pb2.Key.FromString,
                 _registered_method=True)
         self.RotateKey = channel.unary_unary(
-                '/services.common.pb.mesh.accounts.v1.KeysService/RotateKey',
+                '/mesh.accounts.v1.KeysService/RotateKey',
                 request_serializer=mesh_dot_accounts_dot_v1_dot_keys__pb2.RotateKeyRequest.SerializeToString,
                 response_deserializer=mesh_dot_accounts_dot_v1_dot_keys__pb2.RotateKeyResponse.FromString,
                 _registered_method=True)
@@ -159,9 +159,9 @@ def add_KeysServiceServicer_to_server(servicer, server):
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'services.common.pb.mesh.accounts.v1.KeysService', rpc_method_handlers)
+            'mesh.accounts.v1.KeysService', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('services.common.pb.mesh.accounts.v1.KeysService', rpc_method_handlers)
+    server.add_registered_method_handlers('mesh.accounts.v1.KeysService', rpc_method_handlers)
 
 
  # This class is part of an EXPERIMENTAL API.
@@ -183,7 +183,7 @@ class KeysService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.accounts.v1.KeysService/CreateKey',
+            '/mesh.accounts.v1.KeysService/CreateKey',
             mesh_dot_accounts_dot_v1_dot_keys__pb2.CreateKeyRequest.SerializeToString,
             mesh_dot_accounts_dot_v1_dot_keys__pb2.CreateKeyResponse.FromString,
             options,
@@ -210,7 +210,7 @@ class KeysService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.accounts.v1.KeysService/GetKey',
+            '/mesh.accounts.v1.KeysService/GetKey',
             mesh_dot_accounts_dot_v1_dot_keys__pb2.GetKeyRequest.SerializeToString,
             mesh_dot_accounts_dot_v1_dot_keys__pb2.Key.FromString,
             options,
@@ -237,7 +237,7 @@ class KeysService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.accounts.v1.KeysService/ListKeys',
+            '/mesh.accounts.v1.KeysService/ListKeys',
             mesh_dot_accounts_dot_v1_dot_keys__pb2.ListKeysRequest.SerializeToString,
             mesh_dot_accounts_dot_v1_dot_keys__pb2.ListKeysResponse.FromString,
             options,
@@ -264,7 +264,7 @@ class KeysService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.accounts.v1.KeysService/UpdateKey',
+            '/mesh.accounts.v1.KeysService/UpdateKey',
             mesh_dot_accounts_dot_v1_dot_keys__pb2.UpdateKeyRequest.SerializeToString,
             mesh_dot_accounts_dot_v1_dot_keys__pb2.Key.FromString,
             options,
@@ -291,7 +291,7 @@ class KeysService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.accounts.v1.KeysService/SuspendKey',
+            '/mesh.accounts.v1.KeysService/SuspendKey',
             mesh_dot_accounts_dot_v1_dot_keys__pb2.SuspendKeyRequest.SerializeToString,
             mesh_dot_accounts_dot_v1_dot_keys__pb2.Key.FromString,
             options,
@@ -318,7 +318,7 @@ class KeysService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.accounts.v1.KeysService/ResumeKey',
+            '/mesh.accounts.v1.KeysService/ResumeKey',
             mesh_dot_accounts_dot_v1_dot_keys__pb2.ResumeKeyRequest.SerializeToString,
             mesh_dot_accounts_dot_v1_dot_keys__pb2.Key.FromString,
             options,
@@ -345,7 +345,7 @@ class KeysService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.accounts.v1.KeysService/RotateKey',
+            '/mesh.accounts.v1.KeysService/RotateKey',
             mesh_dot_accounts_dot_v1_dot_keys__pb2.RotateKeyRequest.SerializeToString,
             mesh_dot_accounts_dot_v1_dot_keys__pb2.RotateKeyResponse.FromString,
             options,

@@ -36,27 +36,27 @@ class BillingServiceStub:
             channel: A grpc.Channel.
         """
         self.GetBalance = channel.unary_unary(
-                '/services.common.pb.mesh.billing.v1.BillingService/GetBalance',
+                '/mesh.billing.v1.BillingService/GetBalance',
                 request_serializer=mesh_dot_billing_dot_v1_dot_billing__pb2.GetBalanceRequest.SerializeToString,
                 response_deserializer=mesh_dot_billing_dot_v1_dot_billing__pb2.Balance.FromString,
                 _registered_method=True)
         self.CreditAccount = channel.unary_unary(
-                '/services.common.pb.mesh.billing.v1.BillingService/CreditAccount',
+                '/mesh.billing.v1.BillingService/CreditAccount',
                 request_serializer=mesh_dot_billing_dot_v1_dot_billing__pb2.CreditAccountRequest.SerializeToString,
                 response_deserializer=mesh_dot_billing_dot_v1_dot_billing__pb2.CreditAccountResponse.FromString,
                 _registered_method=True)
         self.ListTransactions = channel.unary_unary(
-                '/services.common.pb.mesh.billing.v1.BillingService/ListTransactions',
+                '/mesh.billing.v1.BillingService/ListTransactions',
                 request_serializer=mesh_dot_billing_dot_v1_dot_billing__pb2.ListTransactionsRequest.SerializeToString,
                 response_deserializer=mesh_dot_billing_dot_v1_dot_billing__pb2.ListTransactionsResponse.FromString,
                 _registered_method=True)
         self.ListKeySpend = channel.unary_unary(
-                '/services.common.pb.mesh.billing.v1.BillingService/ListKeySpend',
+                '/mesh.billing.v1.BillingService/ListKeySpend',
                 request_serializer=mesh_dot_billing_dot_v1_dot_billing__pb2.ListKeySpendRequest.SerializeToString,
                 response_deserializer=mesh_dot_billing_dot_v1_dot_billing__pb2.ListKeySpendResponse.FromString,
                 _registered_method=True)
         self.ListGrants = channel.unary_unary(
-                '/services.common.pb.mesh.billing.v1.BillingService/ListGrants',
+                '/mesh.billing.v1.BillingService/ListGrants',
                 request_serializer=mesh_dot_billing_dot_v1_dot_billing__pb2.ListGrantsRequest.SerializeToString,
                 response_deserializer=mesh_dot_billing_dot_v1_dot_billing__pb2.ListGrantsResponse.FromString,
                 _registered_method=True)
@@ -131,9 +131,9 @@ def add_BillingServiceServicer_to_server(servicer, server):
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'services.common.pb.mesh.billing.v1.BillingService', rpc_method_handlers)
+            'mesh.billing.v1.BillingService', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('services.common.pb.mesh.billing.v1.BillingService', rpc_method_handlers)
+    server.add_registered_method_handlers('mesh.billing.v1.BillingService', rpc_method_handlers)
 
 
  # This class is part of an EXPERIMENTAL API.
@@ -155,7 +155,7 @@ class BillingService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.billing.v1.BillingService/GetBalance',
+            '/mesh.billing.v1.BillingService/GetBalance',
             mesh_dot_billing_dot_v1_dot_billing__pb2.GetBalanceRequest.SerializeToString,
             mesh_dot_billing_dot_v1_dot_billing__pb2.Balance.FromString,
             options,
@@ -182,7 +182,7 @@ class BillingService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.billing.v1.BillingService/CreditAccount',
+            '/mesh.billing.v1.BillingService/CreditAccount',
             mesh_dot_billing_dot_v1_dot_billing__pb2.CreditAccountRequest.SerializeToString,
             mesh_dot_billing_dot_v1_dot_billing__pb2.CreditAccountResponse.FromString,
             options,
@@ -209,7 +209,7 @@ class BillingService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.billing.v1.BillingService/ListTransactions',
+            '/mesh.billing.v1.BillingService/ListTransactions',
             mesh_dot_billing_dot_v1_dot_billing__pb2.ListTransactionsRequest.SerializeToString,
             mesh_dot_billing_dot_v1_dot_billing__pb2.ListTransactionsResponse.FromString,
             options,
@@ -236,7 +236,7 @@ class BillingService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.billing.v1.BillingService/ListKeySpend',
+            '/mesh.billing.v1.BillingService/ListKeySpend',
             mesh_dot_billing_dot_v1_dot_billing__pb2.ListKeySpendRequest.SerializeToString,
             mesh_dot_billing_dot_v1_dot_billing__pb2.ListKeySpendResponse.FromString,
             options,
@@ -263,7 +263,7 @@ class BillingService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.billing.v1.BillingService/ListGrants',
+            '/mesh.billing.v1.BillingService/ListGrants',
             mesh_dot_billing_dot_v1_dot_billing__pb2.ListGrantsRequest.SerializeToString,
             mesh_dot_billing_dot_v1_dot_billing__pb2.ListGrantsResponse.FromString,
             options,

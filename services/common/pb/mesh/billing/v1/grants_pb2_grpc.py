@@ -36,12 +36,12 @@ class GrantsServiceStub:
             channel: A grpc.Channel.
         """
         self.OpenGrant = channel.unary_unary(
-                '/services.common.pb.mesh.billing.v1.GrantsService/OpenGrant',
+                '/mesh.billing.v1.GrantsService/OpenGrant',
                 request_serializer=mesh_dot_billing_dot_v1_dot_grants__pb2.OpenGrantRequest.SerializeToString,
                 response_deserializer=mesh_dot_billing_dot_v1_dot_grants__pb2.OpenGrantResponse.FromString,
                 _registered_method=True)
         self.CloseGrant = channel.unary_unary(
-                '/services.common.pb.mesh.billing.v1.GrantsService/CloseGrant',
+                '/mesh.billing.v1.GrantsService/CloseGrant',
                 request_serializer=mesh_dot_billing_dot_v1_dot_grants__pb2.CloseGrantRequest.SerializeToString,
                 response_deserializer=mesh_dot_billing_dot_v1_dot_grants__pb2.CloseGrantResponse.FromString,
                 _registered_method=True)
@@ -80,9 +80,9 @@ def add_GrantsServiceServicer_to_server(servicer, server):
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'services.common.pb.mesh.billing.v1.GrantsService', rpc_method_handlers)
+            'mesh.billing.v1.GrantsService', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('services.common.pb.mesh.billing.v1.GrantsService', rpc_method_handlers)
+    server.add_registered_method_handlers('mesh.billing.v1.GrantsService', rpc_method_handlers)
 
 
  # This class is part of an EXPERIMENTAL API.
@@ -104,7 +104,7 @@ class GrantsService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.billing.v1.GrantsService/OpenGrant',
+            '/mesh.billing.v1.GrantsService/OpenGrant',
             mesh_dot_billing_dot_v1_dot_grants__pb2.OpenGrantRequest.SerializeToString,
             mesh_dot_billing_dot_v1_dot_grants__pb2.OpenGrantResponse.FromString,
             options,
@@ -131,7 +131,7 @@ class GrantsService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.billing.v1.GrantsService/CloseGrant',
+            '/mesh.billing.v1.GrantsService/CloseGrant',
             mesh_dot_billing_dot_v1_dot_grants__pb2.CloseGrantRequest.SerializeToString,
             mesh_dot_billing_dot_v1_dot_grants__pb2.CloseGrantResponse.FromString,
             options,

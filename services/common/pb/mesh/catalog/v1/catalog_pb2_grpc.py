@@ -37,52 +37,52 @@ class CatalogServiceStub:
             channel: A grpc.Channel.
         """
         self.ListModels = channel.unary_unary(
-                '/services.common.pb.mesh.catalog.v1.CatalogService/ListModels',
+                '/mesh.catalog.v1.CatalogService/ListModels',
                 request_serializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
         self.GetModel = channel.unary_unary(
-                '/services.common.pb.mesh.catalog.v1.CatalogService/GetModel',
+                '/mesh.catalog.v1.CatalogService/GetModel',
                 request_serializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.GetModelRequest.SerializeToString,
                 response_deserializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.Model.FromString,
                 _registered_method=True)
         self.PutModel = channel.unary_unary(
-                '/services.common.pb.mesh.catalog.v1.CatalogService/PutModel',
+                '/mesh.catalog.v1.CatalogService/PutModel',
                 request_serializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.PutModelRequest.SerializeToString,
                 response_deserializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.Model.FromString,
                 _registered_method=True)
         self.ListPrices = channel.unary_unary(
-                '/services.common.pb.mesh.catalog.v1.CatalogService/ListPrices',
+                '/mesh.catalog.v1.CatalogService/ListPrices',
                 request_serializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.ListPricesRequest.SerializeToString,
                 response_deserializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.ListPricesResponse.FromString,
                 _registered_method=True)
         self.PublishPrice = channel.unary_unary(
-                '/services.common.pb.mesh.catalog.v1.CatalogService/PublishPrice',
+                '/mesh.catalog.v1.CatalogService/PublishPrice',
                 request_serializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.PublishPriceRequest.SerializeToString,
                 response_deserializer=mesh_dot_common_dot_v1_dot_common__pb2.PriceVersion.FromString,
                 _registered_method=True)
         self.ListProviders = channel.unary_unary(
-                '/services.common.pb.mesh.catalog.v1.CatalogService/ListProviders',
+                '/mesh.catalog.v1.CatalogService/ListProviders',
                 request_serializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.ListProvidersRequest.SerializeToString,
                 response_deserializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.ListProvidersResponse.FromString,
                 _registered_method=True)
         self.PutProvider = channel.unary_unary(
-                '/services.common.pb.mesh.catalog.v1.CatalogService/PutProvider',
+                '/mesh.catalog.v1.CatalogService/PutProvider',
                 request_serializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.PutProviderRequest.SerializeToString,
                 response_deserializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.Provider.FromString,
                 _registered_method=True)
         self.SetProviderCredential = channel.unary_unary(
-                '/services.common.pb.mesh.catalog.v1.CatalogService/SetProviderCredential',
+                '/mesh.catalog.v1.CatalogService/SetProviderCredential',
                 request_serializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.SetProviderCredentialRequest.SerializeToString,
                 response_deserializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.Provider.FromString,
                 _registered_method=True)
         self.RemoveProviderCredential = channel.unary_unary(
-                '/services.common.pb.mesh.catalog.v1.CatalogService/RemoveProviderCredential',
+                '/mesh.catalog.v1.CatalogService/RemoveProviderCredential',
                 request_serializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.RemoveProviderCredentialRequest.SerializeToString,
                 response_deserializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.Provider.FromString,
                 _registered_method=True)
         self.GetProviderCredential = channel.unary_unary(
-                '/services.common.pb.mesh.catalog.v1.CatalogService/GetProviderCredential',
+                '/mesh.catalog.v1.CatalogService/GetProviderCredential',
                 request_serializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.GetProviderCredentialRequest.SerializeToString,
                 response_deserializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.GetProviderCredentialResponse.FromString,
                 _registered_method=True)
@@ -210,9 +210,9 @@ def add_CatalogServiceServicer_to_server(servicer, server):
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'services.common.pb.mesh.catalog.v1.CatalogService', rpc_method_handlers)
+            'mesh.catalog.v1.CatalogService', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('services.common.pb.mesh.catalog.v1.CatalogService', rpc_method_handlers)
+    server.add_registered_method_handlers('mesh.catalog.v1.CatalogService', rpc_method_handlers)
 
 
  # This class is part of an EXPERIMENTAL API.
@@ -234,7 +234,7 @@ class CatalogService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.catalog.v1.CatalogService/ListModels',
+            '/mesh.catalog.v1.CatalogService/ListModels',
             mesh_dot_catalog_dot_v1_dot_catalog__pb2.ListModelsRequest.SerializeToString,
             mesh_dot_catalog_dot_v1_dot_catalog__pb2.ListModelsResponse.FromString,
             options,
@@ -261,7 +261,7 @@ class CatalogService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.catalog.v1.CatalogService/GetModel',
+            '/mesh.catalog.v1.CatalogService/GetModel',
             mesh_dot_catalog_dot_v1_dot_catalog__pb2.GetModelRequest.SerializeToString,
             mesh_dot_catalog_dot_v1_dot_catalog__pb2.Model.FromString,
             options,
@@ -288,7 +288,7 @@ class CatalogService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.catalog.v1.CatalogService/PutModel',
+            '/mesh.catalog.v1.CatalogService/PutModel',
             mesh_dot_catalog_dot_v1_dot_catalog__pb2.PutModelRequest.SerializeToString,
             mesh_dot_catalog_dot_v1_dot_catalog__pb2.Model.FromString,
             options,
@@ -315,7 +315,7 @@ class CatalogService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.catalog.v1.CatalogService/ListPrices',
+            '/mesh.catalog.v1.CatalogService/ListPrices',
             mesh_dot_catalog_dot_v1_dot_catalog__pb2.ListPricesRequest.SerializeToString,
             mesh_dot_catalog_dot_v1_dot_catalog__pb2.ListPricesResponse.FromString,
             options,
@@ -342,7 +342,7 @@ class CatalogService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.catalog.v1.CatalogService/PublishPrice',
+            '/mesh.catalog.v1.CatalogService/PublishPrice',
             mesh_dot_catalog_dot_v1_dot_catalog__pb2.PublishPriceRequest.SerializeToString,
             mesh_dot_common_dot_v1_dot_common__pb2.PriceVersion.FromString,
             options,
@@ -369,7 +369,7 @@ class CatalogService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.catalog.v1.CatalogService/ListProviders',
+            '/mesh.catalog.v1.CatalogService/ListProviders',
             mesh_dot_catalog_dot_v1_dot_catalog__pb2.ListProvidersRequest.SerializeToString,
             mesh_dot_catalog_dot_v1_dot_catalog__pb2.ListProvidersResponse.FromString,
             options,
@@ -396,7 +396,7 @@ class CatalogService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.catalog.v1.CatalogService/PutProvider',
+            '/mesh.catalog.v1.CatalogService/PutProvider',
             mesh_dot_catalog_dot_v1_dot_catalog__pb2.PutProviderRequest.SerializeToString,
             mesh_dot_catalog_dot_v1_dot_catalog__pb2.Provider.FromString,
             options,
@@ -423,7 +423,7 @@ class CatalogService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.catalog.v1.CatalogService/SetProviderCredential',
+            '/mesh.catalog.v1.CatalogService/SetProviderCredential',
             mesh_dot_catalog_dot_v1_dot_catalog__pb2.SetProviderCredentialRequest.SerializeToString,
             mesh_dot_catalog_dot_v1_dot_catalog__pb2.Provider.FromString,
             options,
@@ -450,7 +450,7 @@ class CatalogService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.catalog.v1.CatalogService/RemoveProviderCredential',
+            '/mesh.catalog.v1.CatalogService/RemoveProviderCredential',
             mesh_dot_catalog_dot_v1_dot_catalog__pb2.RemoveProviderCredentialRequest.SerializeToString,
             mesh_dot_catalog_dot_v1_dot_catalog__pb2.Provider.FromString,
             options,
@@ -477,7 +477,7 @@ class CatalogService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.catalog.v1.CatalogService/GetProviderCredential',
+            '/mesh.catalog.v1.CatalogService/GetProviderCredential',
             mesh_dot_catalog_dot_v1_dot_catalog__pb2.GetProviderCredentialRequest.SerializeToString,
             mesh_dot_catalog_dot_v1_dot_catalog__pb2.GetProviderCredentialResponse.FromString,
             options,

@@ -36,22 +36,22 @@ class UsageServiceStub:
             channel: A grpc.Channel.
         """
         self.ListRequests = channel.unary_unary(
-                '/services.common.pb.mesh.usage.v1.UsageService/ListRequests',
+                '/mesh.usage.v1.UsageService/ListRequests',
                 request_serializer=mesh_dot_usage_dot_v1_dot_usage__pb2.ListRequestsRequest.SerializeToString,
                 response_deserializer=mesh_dot_usage_dot_v1_dot_usage__pb2.ListRequestsResponse.FromString,
                 _registered_method=True)
         self.GetRequest = channel.unary_unary(
-                '/services.common.pb.mesh.usage.v1.UsageService/GetRequest',
+                '/mesh.usage.v1.UsageService/GetRequest',
                 request_serializer=mesh_dot_usage_dot_v1_dot_usage__pb2.GetRequestRequest.SerializeToString,
                 response_deserializer=mesh_dot_usage_dot_v1_dot_usage__pb2.LoggedRequest.FromString,
                 _registered_method=True)
         self.TailRequests = channel.unary_stream(
-                '/services.common.pb.mesh.usage.v1.UsageService/TailRequests',
+                '/mesh.usage.v1.UsageService/TailRequests',
                 request_serializer=mesh_dot_usage_dot_v1_dot_usage__pb2.TailRequestsRequest.SerializeToString,
                 response_deserializer=mesh_dot_usage_dot_v1_dot_usage__pb2.LoggedRequest.FromString,
                 _registered_method=True)
         self.SummarizeUsage = channel.unary_unary(
-                '/services.common.pb.mesh.usage.v1.UsageService/SummarizeUsage',
+                '/mesh.usage.v1.UsageService/SummarizeUsage',
                 request_serializer=mesh_dot_usage_dot_v1_dot_usage__pb2.SummarizeUsageRequest.SerializeToString,
                 response_deserializer=mesh_dot_usage_dot_v1_dot_usage__pb2.UsageSummary.FromString,
                 _registered_method=True)
@@ -113,9 +113,9 @@ def add_UsageServiceServicer_to_server(servicer, server):
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'services.common.pb.mesh.usage.v1.UsageService', rpc_method_handlers)
+            'mesh.usage.v1.UsageService', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('services.common.pb.mesh.usage.v1.UsageService', rpc_method_handlers)
+    server.add_registered_method_handlers('mesh.usage.v1.UsageService', rpc_method_handlers)
 
 
  # This class is part of an EXPERIMENTAL API.
@@ -137,7 +137,7 @@ class UsageService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.usage.v1.UsageService/ListRequests',
+            '/mesh.usage.v1.UsageService/ListRequests',
             mesh_dot_usage_dot_v1_dot_usage__pb2.ListRequestsRequest.SerializeToString,
             mesh_dot_usage_dot_v1_dot_usage__pb2.ListRequestsResponse.FromString,
             options,
@@ -164,7 +164,7 @@ class UsageService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.usage.v1.UsageService/GetRequest',
+            '/mesh.usage.v1.UsageService/GetRequest',
             mesh_dot_usage_dot_v1_dot_usage__pb2.GetRequestRequest.SerializeToString,
             mesh_dot_usage_dot_v1_dot_usage__pb2.LoggedRequest.FromString,
             options,
@@ -191,7 +191,7 @@ class UsageService:
         return grpc.experimental.unary_stream(
             request,
             target,
-            '/services.common.pb.mesh.usage.v1.UsageService/TailRequests',
+            '/mesh.usage.v1.UsageService/TailRequests',
             mesh_dot_usage_dot_v1_dot_usage__pb2.TailRequestsRequest.SerializeToString,
             mesh_dot_usage_dot_v1_dot_usage__pb2.LoggedRequest.FromString,
             options,
@@ -218,7 +218,7 @@ class UsageService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/services.common.pb.mesh.usage.v1.UsageService/SummarizeUsage',
+            '/mesh.usage.v1.UsageService/SummarizeUsage',
             mesh_dot_usage_dot_v1_dot_usage__pb2.SummarizeUsageRequest.SerializeToString,
             mesh_dot_usage_dot_v1_dot_usage__pb2.UsageSummary.FromString,
             options,
