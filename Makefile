@@ -33,12 +33,13 @@ page: | system
 
 $(WEB)/node_modules/.installed: $(WEB)/package.json $(WEB)/package-lock.json
 	@echo "mesh: installing the page's packages"
-	@cd $(WEB) && npm ci --silent --no-audit --no-fund
+# Not `npm ci`: it refuses a lock without the builds for other platforms, which not every registry has.
+	@cd $(WEB) && npm install --no-save --no-audit --no-fund --loglevel=error
 	@touch $@
 
 $(WEB)/dist/index.html: $(WEB)/node_modules/.installed $(WEB_SOURCES)
 	@echo "mesh: building the control panel's page"
-	@cd $(WEB) && npm run --silent build
+	@cd $(WEB) && npm run --silent build >/dev/null
 	@touch $@
 
 run: setup ## start the whole stack on this machine; ARGS="--fresh" starts empty
