@@ -127,10 +127,12 @@ def unprivileged(command: Sequence[str], death_signal: signal.Signals) -> list[s
             "another user."
         )
     # A change of user clears the bond to the parent, so that setpriv has to make it again.
-    # DAC_OVERRIDE lets it pass our own 0700 folders; it is in a container's default set.
+    # DAC_OVERRIDE lets it pass our own 0700 folders and root's home, if we were cloned there; it is
+    # in a container's default set. Without the secure bit access(2) would not count it.
     return [
         setpriv, f"--reuid={_UNPRIVILEGED_ID}", f"--regid={_UNPRIVILEGED_ID}", "--clear-groups",
         "--inh-caps=+dac_override", "--ambient-caps=+dac_override",
+        "--securebits=+no_setuid_fixup",
         f"--pdeathsig={death_signal.name.removeprefix('SIG')}", "--", *command,
     ]  # fmt: skip
 
