@@ -134,7 +134,7 @@ class KafkaNode:
     """One broker with its data in `data_dir`; may be started again after `stop` or `kill`."""
 
     def __init__(
-        self, data_dir: Path, port: int, controller_port: int, jars_dir: Path | None = None
+        self, data_dir: Path, port: int, controller_port: int, *, jars_dir: Path | None = None
     ) -> None:
         self._data_dir = data_dir.resolve()
         self._port = port

@@ -183,7 +183,9 @@ class Stack:
         if jars is None:
             return [memory_kafka_spec(self._address_file), postgres_spec(postgres)]
         ports = self.options.ports
-        kafka = KafkaNode(self.layout.state / "kafka", ports.kafka, ports.kafka_controller, jars)
+        kafka = KafkaNode(
+            self.layout.state / "kafka", ports.kafka, ports.kafka_controller, jars_dir=jars
+        )
         return [kafka_spec(kafka, prepare=self._create_topics), postgres_spec(postgres)]
 
     async def _demo(self) -> Demo | None:

@@ -79,7 +79,16 @@ class Child:
         return time.monotonic() - self._started_at
 
     async def start(self) -> None:
+        """Start a process; one that is being started is never lost, even if this is cancelled."""
         command = await asyncio.to_thread(self.spec.command)
+        spawning = asyncio.create_task(self._spawn(command))
+        try:
+            await asyncio.shield(spawning)
+        except asyncio.CancelledError:
+            await spawning
+            raise
+
+    async def _spawn(self, command: Sequence[str]) -> None:
         self.starts += 1
         self._started_at = time.monotonic()
         self.process = await asyncio.create_subprocess_exec(
