@@ -80,7 +80,7 @@ def check_messages(faults: Faults, messages: Any) -> PromptParts:  # Any: JSON
         faults.add(("body", "messages"), "too_short", f"give 1 to {MESSAGES_MAX} messages")
     else:
         for place, message in enumerate(messages):
-            _check_message(faults, ("body", "messages", place), message, parts)
+            _check_message(faults, ("body", "messages", place), message, parts=parts)
     return parts
 
 
@@ -101,7 +101,9 @@ def clean_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:  # A
     return cleaned
 
 
-def _check_message(faults: Faults, loc: Loc, message: Any, parts: PromptParts) -> None:  # Any: JSON
+def _check_message(
+    faults: Faults, loc: Loc, message: Any, *, parts: PromptParts
+) -> None:  # Any: JSON
     known = len(faults.found)
     _MESSAGE(faults, loc, message)
     if len(faults.found) > known or not isinstance(message, dict):
@@ -119,7 +121,7 @@ def _check_message(faults: Faults, loc: Loc, message: Any, parts: PromptParts) -
     if isinstance(content, str):
         parts.texts.append(content)
     elif isinstance(content, list):
-        _check_parts(faults, (*loc, "content"), content, parts)
+        _check_parts(faults, (*loc, "content"), content, parts=parts)
     elif content is not None:
         faults.add((*loc, "content"), "string_type", "Input should be a string or a list of parts")
     elif role != "assistant":
@@ -127,7 +129,7 @@ def _check_message(faults: Faults, loc: Loc, message: Any, parts: PromptParts) -
 
 
 def _check_parts(
-    faults: Faults, loc: Loc, content: list[Any], parts: PromptParts
+    faults: Faults, loc: Loc, content: list[Any], *, parts: PromptParts
 ) -> None:  # Any: JSON
     if len(content) > PARTS_MAX:
         faults.add(loc, "too_long", f"List should have at most {PARTS_MAX} items")

@@ -50,7 +50,7 @@ class Estimate:
 
 
 async def estimate(
-    request: ChatRequest, model: ModelEntry, price: Price, rules: EstimateRules
+    request: ChatRequest, model: ModelEntry, price: Price, *, rules: EstimateRules
 ) -> Estimate:
     """The estimate for one model. Raises ContextWindowExceeded where the prompt does not fit."""
     if price.is_free and _surely_fits(request, model):
@@ -63,7 +63,7 @@ async def estimate(
         )
     exact = tokens.is_exact(model.tokenizer)
     prompt = counted if exact else math.ceil(counted * rules.safety_factor)
-    bound, ours = _output_bound(request, model, counted, rules)
+    bound, ours = _output_bound(request, model, counted, rules=rules)
     output = bound * request.choices
     least = min(rules.output_tokens_least, bound) * request.choices
     prompt_kind = _dearest(price, prompt, _prompt_kinds(request))
@@ -103,7 +103,7 @@ def _surely_fits(request: ChatRequest, model: ModelEntry) -> bool:
 
 
 def _output_bound(
-    request: ChatRequest, model: ModelEntry, prompt: int, rules: EstimateRules
+    request: ChatRequest, model: ModelEntry, prompt: int, *, rules: EstimateRules
 ) -> tuple[int, bool]:
     """Output tokens of one choice at most, and whether nobody but us bounds them."""
     bounds = [bound for bound in (request.output_tokens_max, model.max_output_tokens) if bound]

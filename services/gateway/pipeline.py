@@ -153,10 +153,10 @@ class ChatPipeline:
         entry.admitted_at_ms = self.clock.now_ms()
         chosen = self.router.choose(request.models, settings, entry.admitted_at_ms)
         entry.chosen = chosen
-        guess = await estimate(request, chosen.model, chosen.price, self.rules.estimates)
+        guess = await estimate(request, chosen.model, chosen.price, rules=self.rules.estimates)
         # 4. The money, and the promise that the request will end in an event.
         entry.stage = "balance"
-        output_tokens_max = await self._admit(entry, request, chosen, guess)
+        output_tokens_max = await self._admit(entry, request, chosen, guess=guess)
         # 5. The provider; what it sends goes to the caller as it comes.
         entry.stage = "upstream_submit"
         attempt = UpstreamAttempt(
@@ -187,7 +187,7 @@ class ChatPipeline:
         return relay.ending(usage.to_wire())
 
     async def _admit(
-        self, entry: UsageEntry, request: ChatRequest, chosen: Route, guess: Estimate
+        self, entry: UsageEntry, request: ChatRequest, chosen: Route, *, guess: Estimate
     ) -> int | None:
         """Places the hold and tells the journal; returns the output limit to send upstream."""
         limit = request.output_tokens_max

@@ -114,7 +114,7 @@ class _MemoryUnit:
         if batch.topic != KEYS.name:
             for expected, message in enumerate(todo, claim.next_offset):
                 if message.offset != expected:
-                    raise GapDetected(batch.topic, batch.partition, expected, message.offset)
+                    raise GapDetected(batch.topic, batch.partition, expected, found=message.offset)
         self._tables.cursors[place] = Claim(todo[-1].offset + 1, claim.epoch)
         return todo
 

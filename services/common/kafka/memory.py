@@ -169,12 +169,12 @@ class MemoryProducer:
         self._started = False
 
     async def send(
-        self, topic: str, key: bytes, value: bytes | None, headers: Headers = ()
+        self, topic: str, key: bytes, value: bytes | None, *, headers: Headers = ()
     ) -> Position:
-        return await (await self.enqueue(topic, key, value, headers))
+        return await (await self.enqueue(topic, key, value, headers=headers))
 
     async def enqueue(
-        self, topic: str, key: bytes, value: bytes | None, headers: Headers = ()
+        self, topic: str, key: bytes, value: bytes | None, *, headers: Headers = ()
     ) -> asyncio.Future[Position]:
         del headers  # Nothing of ours reads them back from a log.
         if not self._started:

@@ -27,7 +27,7 @@ class StaleEpoch(LogError):
 class GapDetected(LogError):
     """Messages are missing before the next one: loss, so the consumer stops and says so."""
 
-    def __init__(self, topic: str, partition: int, expected: int, found: int) -> None:
+    def __init__(self, topic: str, partition: int, expected: int, *, found: int) -> None:
         super().__init__(f"{topic}/{partition}: expected offset {expected}, found {found}")
         self.topic, self.partition, self.expected, self.found = topic, partition, expected, found
 
@@ -120,14 +120,14 @@ class LogProducer(Protocol):
         """Sends what is queued, within a bounded time, and disconnects."""
 
     async def send(
-        self, topic: str, key: bytes, value: bytes | None, headers: Headers = ()
+        self, topic: str, key: bytes, value: bytes | None, *, headers: Headers = ()
     ) -> Position:
         """Writes one message and waits until all replicas have it. Raises Unavailable; it may then
         still arrive.
         """
 
     async def enqueue(
-        self, topic: str, key: bytes, value: bytes | None, headers: Headers = ()
+        self, topic: str, key: bytes, value: bytes | None, *, headers: Headers = ()
     ) -> asyncio.Future[Position]:
         """Takes one message into its place in the order; the future tells its position or
         Unavailable.

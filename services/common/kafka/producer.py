@@ -87,14 +87,14 @@ class KafkaProducer:
         self._note(False)
 
     async def send(
-        self, topic: str, key: bytes, value: bytes | None, headers: Headers = ()
+        self, topic: str, key: bytes, value: bytes | None, *, headers: Headers = ()
     ) -> Position:
         """Writes one message and waits for all replicas. Raises Unavailable: the message may then
         still arrive.
         """
         try:
             async with asyncio.timeout(self._send_timeout_s):
-                return await asyncio.shield(await self.enqueue(topic, key, value, headers))
+                return await asyncio.shield(await self.enqueue(topic, key, value, headers=headers))
         except TimeoutError:
             self._note(False)
             metrics.PRODUCER_FAILED.labels(topic).inc()
@@ -103,7 +103,7 @@ class KafkaProducer:
             ) from None
 
     async def enqueue(
-        self, topic: str, key: bytes, value: bytes | None, headers: Headers = ()
+        self, topic: str, key: bytes, value: bytes | None, *, headers: Headers = ()
     ) -> asyncio.Future[Position]:
         """Queues one message in order; the future has no time limit, the producer tries until it
         succeeds.

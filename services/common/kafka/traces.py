@@ -45,5 +45,5 @@ def _started(batch: Batch, group: str) -> list[Span]:
                 "offset": message.offset,
             }
             name = f"{group} {batch.topic}"
-            spans.append(tracer().start(name, record.traceparent, facts, "consumer"))
+            spans.append(tracer().start(name, record.traceparent, facts, kind="consumer"))
     return spans

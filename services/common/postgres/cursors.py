@@ -92,4 +92,4 @@ class PostgresCursors:
 def _check_contiguous(batch: Batch, todo: Sequence[LogMessage], next_offset: int) -> None:
     for expected, message in enumerate(todo, next_offset):
         if message.offset != expected:
-            raise GapDetected(batch.topic, batch.partition, expected, message.offset)
+            raise GapDetected(batch.topic, batch.partition, expected, found=message.offset)

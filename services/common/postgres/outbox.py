@@ -122,7 +122,7 @@ class OutboxRelay:
     async def _enqueue(self, row: asyncpg.Record) -> asyncio.Future[Position]:
         headers = [("traceparent", row["traceparent"].encode())] if row["traceparent"] else []
         return await self._producer.enqueue(
-            row["topic"], row["key"].encode(), row["value"], headers
+            row["topic"], row["key"].encode(), row["value"], headers=headers
         )
 
     async def _idle(self) -> None:

@@ -114,7 +114,7 @@ class Tracer(Protocol):
     """Makes spans; which kind depends on the exporter."""
 
     def start(
-        self, name: str, parent: str, attributes: Mapping[str, AttributeValue], kind: SpanKind
+        self, name: str, parent: str, attributes: Mapping[str, AttributeValue], *, kind: SpanKind
     ) -> Span: ...
 
     def end(self, span: Span) -> None: ...
@@ -124,7 +124,7 @@ class LightTracer:
     """Makes spans that only carry their ids."""
 
     def start(
-        self, name: str, parent: str, attributes: Mapping[str, AttributeValue], kind: SpanKind
+        self, name: str, parent: str, attributes: Mapping[str, AttributeValue], *, kind: SpanKind
     ) -> Span:
         del name, attributes, kind
         known = parse_traceparent(parent)
@@ -145,7 +145,7 @@ class OtelTracer:
         self._tracer = self._provider.get_tracer("mesh")
 
     def start(
-        self, name: str, parent: str, attributes: Mapping[str, AttributeValue], kind: SpanKind
+        self, name: str, parent: str, attributes: Mapping[str, AttributeValue], *, kind: SpanKind
     ) -> Span:
         context = _propagator.extract({"traceparent": parent}) if parent else None
         return OtelSpan(
@@ -245,6 +245,7 @@ def span_from(
     traceparent: str,
     name: str,
     attributes: Mapping[str, AttributeValue] | None = None,
+    *,
     kind: SpanKind = "server",
 ) -> Iterator[Span]:
     """A span that continues the trace of `traceparent` (a new trace where it is none) and is
@@ -252,7 +253,7 @@ def span_from(
     """
     maker = _State.tracer
     parent = traceparent if traceparent and parse_traceparent(traceparent) else ""
-    new = maker.start(name, parent, attributes or {}, kind)
+    new = maker.start(name, parent, attributes or {}, kind=kind)
     # Not reset by a token: a generator may be closed in another context than it was begun in.
     before = _current.get()
     _current.set(new)
@@ -273,5 +274,5 @@ def span(
     kind: SpanKind = "internal",
 ) -> Iterator[Span]:
     """A child of the current span (a new trace where there is none), current inside."""
-    with span_from(current_traceparent(), name, attributes, kind) as new:
+    with span_from(current_traceparent(), name, attributes, kind=kind) as new:
         yield new

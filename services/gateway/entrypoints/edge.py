@@ -46,7 +46,7 @@ class Edge:
         IN_FLIGHT.inc()
         route, status = "other", 499
         try:
-            route, status = await self._dispatch(scope, head, receive, send)
+            route, status = await self._dispatch(scope, head, receive, send=send)
         finally:
             self.in_flight -= 1
             IN_FLIGHT.dec()
@@ -54,7 +54,7 @@ class Edge:
             REQUEST_SECONDS.labels(route).observe(time.monotonic() - started_s)
 
     async def _dispatch(
-        self, scope: Scope, head: RequestHead, receive: Receive, send: Send
+        self, scope: Scope, head: RequestHead, receive: Receive, *, send: Send
     ) -> tuple[str, int]:
         path = scope["path"]
         if head.fault is not None and path not in _PROBES:
@@ -64,10 +64,10 @@ class Edge:
                 return ROUTE, await self._lane.serve(head, receive, send)
             fault = MethodNotAllowed(f"{scope['method']} is not allowed here; use POST")
             return ROUTE, await _refuse(head, fault, send, allow=b"POST")
-        return await self._through_framework(scope, head, receive, send)
+        return await self._through_framework(scope, head, receive, send=send)
 
     async def _through_framework(
-        self, scope: Scope, head: RequestHead, receive: Receive, send: Send
+        self, scope: Scope, head: RequestHead, receive: Receive, *, send: Send
     ) -> tuple[str, int]:
         status = 0
 

@@ -59,6 +59,7 @@ def list_models(
     reads: Reads,
     caller: Caller,
     head: Head,
+    *,
     free: bool | None = None,
     model_type: Annotated[ModelType | None, Query(alias="type")] = None,
     provider: Annotated[str | None, Query(max_length=128)] = None,

@@ -86,7 +86,7 @@ def replay(segments: list[Segment]) -> Iterator[Frame]:
         yield from frames_in(data[: segment.size])
 
 
-def create_segment(directory: Path, number: int, first: bytes, disk: DiskCalls) -> Segment:
+def create_segment(directory: Path, number: int, first: bytes, *, disk: DiskCalls) -> Segment:
     """A new segment with this first record, on disk. Raises OSError."""
     path = directory / f"{number:012d}{_SUFFIX}"
     aside = path.with_suffix(f"{_SUFFIX}.new")

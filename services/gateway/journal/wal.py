@@ -260,7 +260,7 @@ class WriteAheadFile:
 
     def _begin(self, number: int) -> int:
         first = frame_to_bytes(FrameKind.CHECKPOINT, self.state.checkpoint())
-        segment = create_segment(self._directory, number, first, self._disk)
+        segment = create_segment(self._directory, number, first, disk=self._disk)
         handle = open_for_append(segment)
         self._segments.append(segment)
         self._total += segment.size

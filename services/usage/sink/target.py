@@ -167,7 +167,7 @@ def _following(batch: Batch, next_offset: int) -> list[LogMessage]:
     messages = [message for message in batch.messages if message.offset >= next_offset]
     for expected, message in enumerate(messages, next_offset):
         if message.offset != expected:
-            raise GapDetected(batch.topic, batch.partition, expected, message.offset)
+            raise GapDetected(batch.topic, batch.partition, expected, found=message.offset)
     return messages
 
 

@@ -106,7 +106,9 @@ class MemoryTarget:
         if cursor.epoch != batch.epoch:
             raise StaleEpoch(batch.topic, batch.partition, batch.epoch)
         if batch.first_offset > cursor.next_offset:
-            raise GapDetected(batch.topic, batch.partition, cursor.next_offset, batch.first_offset)
+            raise GapDetected(
+                batch.topic, batch.partition, cursor.next_offset, found=batch.first_offset
+            )
         self.batches.append(batch)
         self.applied += [m for m in batch.messages if m.offset >= cursor.next_offset]
         self.cursors[batch.partition] = Claim(batch.last_offset + 1, batch.epoch)

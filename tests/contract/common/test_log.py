@@ -140,7 +140,7 @@ async def test_a_zombie_is_refused_and_takes_part_again(log: Harness) -> None:
 async def test_a_gap_ends_the_pump(log: Harness) -> None:
     topic, target = log.topic(), MemoryTarget()
     await log.producer.send(topic.name, b"k", b"0")
-    target.failures = [GapDetected(topic.name, 0, 0, 5)]
+    target.failures = [GapDetected(topic.name, 0, 0, found=5)]
     with pytest.raises(GapDetected):
         await asyncio.wait_for(log.pump(topic, target, ulid()).run(), 30)
 

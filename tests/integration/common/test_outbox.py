@@ -50,7 +50,7 @@ class FlakyProducer(MemoryProducer):
             future: asyncio.Future[Position] = asyncio.get_running_loop().create_future()
             future.set_exception(Unavailable("the log went away"))
             return future
-        return await super().enqueue(topic, key, value, headers)
+        return await super().enqueue(topic, key, value, headers=headers)
 
 
 class SlowProducer(MemoryProducer):

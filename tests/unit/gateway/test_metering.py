@@ -42,7 +42,7 @@ def _request(**more: object) -> ChatRequest:
 
 
 def _guess(price: Price = PRICE, model: ModelEntry = MODEL, **more: object) -> Estimate:
-    return asyncio.run(estimate(_request(**more), model, price, RULES))
+    return asyncio.run(estimate(_request(**more), model, price, rules=RULES))
 
 
 def test_the_output_is_bounded_by_the_least_of_all_bounds() -> None:
