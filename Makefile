@@ -29,7 +29,7 @@ jars: | python
 	@if [ ! -e $(JARS) ] && command -v mvn >/dev/null; then $(PYTHON) -m deploy.local.kafka; fi
 
 page: | system
-	@if command -v npm >/dev/null; then $(MAKE) $(PAGE); fi
+	@if command -v npm >/dev/null; then $(MAKE) -s $(PAGE); fi
 
 $(WEB)/node_modules/.installed: $(WEB)/package.json $(WEB)/package-lock.json
 	@echo "mesh: installing the page's packages"

@@ -36,6 +36,11 @@ def service_exists(name: str) -> bool:
         return False
 
 
+def page_is_built() -> bool:
+    """Whether the control panel has its page; without it the dashboard is never ready."""
+    return (ROOT / "services" / "dashboard" / "web" / "dist" / "index.html").exists()
+
+
 def kafka_spec(
     node: KafkaNode, *, prepare: Callable[[], Awaitable[None]] | None = None
 ) -> ChildSpec:
@@ -117,10 +122,11 @@ def service_spec(
     name: str | None = None,
 ) -> ChildSpec:
     """A service of ours: `python -m services.<service>`, ready when its /readyz says so."""
+    path = "/healthz" if service == "dashboard" and not page_is_built() else "/readyz"
     return ChildSpec(
         name=name or service,
         command=lambda: [sys.executable, "-m", f"services.{service}"],
-        ready=http_ok(ops_port, "/readyz"),
+        ready=http_ok(ops_port, path),
         environment=environment,
         cwd=ROOT,
         after=after,

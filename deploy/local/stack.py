@@ -28,6 +28,7 @@ from deploy.local.specs import (
     kafka_spec,
     memory_kafka_spec,
     model_spec,
+    page_is_built,
     postgres_spec,
     service_specs,
 )
@@ -115,6 +116,8 @@ class Stack:
         )
         for name in self.missing:
             self.console.warn(f"{name} is left out: the package services.{name} cannot be run")
+        if not page_is_built():
+            self.console.warn("The control panel's page is not built: run `make setup` (Node 20+).")
         self.supervisor = Supervisor(
             [*specs, model_spec(self.options.ports.model), *services],
             logs=self.layout.logs,
