@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import uvicorn
 
@@ -54,8 +55,6 @@ class WebServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 make_app(settings, backends, SystemClock()),
-                host=settings.listen.host,
-                port=settings.listen.port,
                 access_log=False,
                 log_config=None,
                 lifespan="off",
@@ -63,15 +62,22 @@ class WebServer(uvicorn.Server):
                 timeout_graceful_shutdown=GRACE_S,
             )
         )
+        self._listen = settings.listen
         self._serving: asyncio.Task[None] | None = None
+        self.port = 0
 
     async def start(self) -> None:
         """Returns when it listens. Raises OSError where the address is taken."""
-        self._serving = asyncio.create_task(self._serve())
+        # Bound here, because Uvicorn would end the process over a taken address.
+        host = self._listen.host
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, self._listen.port), family=family)
+        self.port = listener.getsockname()[1]
+        self._serving = asyncio.create_task(self._serve(sockets=[listener]))
         while not self.started:
             done, _ = await asyncio.wait({self._serving}, timeout=0.01)
             if done:
-                raise OSError(f"cannot listen on {self.config.host}:{self.config.port}")
+                raise OSError(f"cannot serve on {self._listen}")
 
     async def run_until_stopped(self) -> None:
         """Lasts as long as it serves."""

@@ -14,6 +14,7 @@ from services.dashboard.api import models
 from services.dashboard.api.session import (
     COOKIE,
     BackendsDep,
+    PathId,
     Session,
     SessionDep,
     SettingsDep,
@@ -178,7 +179,7 @@ FIELD_NAMES = {"spend_cap_usd": "spend_cap_nanousd"}
 
 @router.patch("/keys/{key_id}")
 async def change_key(
-    key_id: str, body: models.KeyChange, *, session: SessionDep, backends: BackendsDep
+    key_id: PathId, body: models.KeyChange, *, session: SessionDep, backends: BackendsDep
 ) -> models.KeyOut:
     """Changes what the body names."""
     mask = [FIELD_NAMES.get(name, name) for name in sorted(body.model_fields_set)]
@@ -190,7 +191,7 @@ async def change_key(
 
 
 @router.post("/keys/{key_id}/suspend")
-async def suspend_key(key_id: str, session: SessionDep, backends: BackendsDep) -> models.KeyOut:
+async def suspend_key(key_id: PathId, session: SessionDep, backends: BackendsDep) -> models.KeyOut:
     """Refuses the key, everywhere, within a second."""
     key = await backends.accounts_channel.call(
         backends.keys.SuspendKey,
@@ -201,7 +202,7 @@ async def suspend_key(key_id: str, session: SessionDep, backends: BackendsDep) -
 
 
 @router.post("/keys/{key_id}/resume")
-async def resume_key(key_id: str, session: SessionDep, backends: BackendsDep) -> models.KeyOut:
+async def resume_key(key_id: PathId, session: SessionDep, backends: BackendsDep) -> models.KeyOut:
     """Ends a suspension."""
     key = await backends.accounts_channel.call(
         backends.keys.ResumeKey,
@@ -212,7 +213,9 @@ async def resume_key(key_id: str, session: SessionDep, backends: BackendsDep) ->
 
 
 @router.post("/keys/{key_id}/rotate")
-async def rotate_key(key_id: str, session: SessionDep, backends: BackendsDep) -> models.KeyCreated:
+async def rotate_key(
+    key_id: PathId, session: SessionDep, backends: BackendsDep
+) -> models.KeyCreated:
     """A new secret; the old one works for one more day."""
     answer = await backends.accounts_channel.call(
         backends.keys.RotateKey,

@@ -35,7 +35,14 @@ SECURITY_HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
-HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
+HTTP_CODES = {
+    404: "not_found",
+    405: "method_not_allowed",
+    411: "length_required",
+    413: "body_too_large",
+}
+# More than the longest list of models that a key may allow.
+BODY_BYTES_MAX = 256 * 1024
 
 
 def envelope(request: Request, *, status: int, code: str, message: str,
@@ -81,8 +88,22 @@ async def internal_error(request: Request, error: Exception) -> Response:
     answer = envelope(
         request, status=500, code="internal_error", message="something went wrong here"
     )
-    answer.headers.update(SECURITY_HEADERS)
+    add_headers(request, answer)
     return answer
+
+
+def refused_body(request: Request) -> Response | None:
+    """The refusal of a body that is too long to read, or does not say how long it is."""
+    length = request.headers.get("content-length")
+    if length is None:
+        if "transfer-encoding" not in request.headers:
+            return None
+        status, message = 411, "say how long the body is"
+    elif int(length) > BODY_BYTES_MAX:
+        status, message = 413, f"the body may have at most {BODY_BYTES_MAX} bytes"
+    else:
+        return None
+    return envelope(request, status=status, code=HTTP_CODES[status], message=message)
 
 
 async def with_headers(
@@ -90,13 +111,17 @@ async def with_headers(
 ) -> Response:
     """A request id and the security headers on every answer."""
     request.state.request_id = new_id("req")
-    answer = await proceed(request)
+    answer = refused_body(request) or await proceed(request)
+    add_headers(request, answer)
+    return answer
+
+
+def add_headers(request: Request, answer: Response) -> None:
     answer.headers["x-request-id"] = request.state.request_id
     for name, value in SECURITY_HEADERS.items():
         answer.headers.setdefault(name, value)
     if request.url.path.startswith("/api/"):
         answer.headers.setdefault("cache-control", "no-store")
-    return answer
 
 
 def page_with_nonce(index: Path) -> Response:
@@ -125,13 +150,7 @@ def serve_page(app: FastAPI, web_dir: Path) -> None:
 
 def make_app(settings: DashboardSettings, backends: Backends, clock: Clock) -> FastAPI:
     """The application over open backends."""
-    app = FastAPI(
-        title="Mesh panel",
-        version="1",
-        openapi_url="/api/openapi.json",
-        docs_url=None,
-        redoc_url=None,
-    )
+    app = FastAPI(title="Mesh panel", version="1", openapi_url=None)
     app.state.settings, app.state.backends, app.state.clock = settings, backends, clock
     app.middleware("http")(with_headers)
     app.add_exception_handler(AppError, app_error)

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from services.common.money import INT64_MAX
 
 Role = Literal["owner", "admin", "developer", "viewer"]
 Window = Literal["lifetime", "day", "week", "month", "rolling_30_days"]
 Label = Annotated[str, Field(min_length=1, max_length=100)]
+# What a 64-bit field of a message can carry; accounts says which limits make sense.
+Whole = Annotated[int, Field(ge=0, le=INT64_MAX)]
 
 
 class Taken(BaseModel):
     """A request body: a field that is not known is an error, so that a typing mistake is seen."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @field_validator("*")
+    @classmethod
+    def _storable(cls, value: object) -> object:
+        texts = value if isinstance(value, list) else [value]
+        # No text column takes one.
+        if any(isinstance(text, str) and "\0" in text for text in texts):
+            raise ValueError("must not contain a NUL character")
+        return value
 
 
 class LogIn(Taken):
@@ -42,9 +55,9 @@ class KeySettingsIn(Taken):
     label: Label
     spend_cap_usd: str | None = None
     spend_cap_window: Window = "lifetime"
-    rpm_limit: int | None = None
-    rpd_limit: int | None = None
-    tpm_limit: int | None = None
+    rpm_limit: Whole | None = None
+    rpd_limit: Whole | None = None
+    tpm_limit: Whole | None = None
     default_model: str = ""
     allowed_models: list[str] = []
 
@@ -55,9 +68,9 @@ class KeyChange(Taken):
     label: Label | None = None
     spend_cap_usd: str | None = None
     spend_cap_window: Window | None = None
-    rpm_limit: int | None = None
-    rpd_limit: int | None = None
-    tpm_limit: int | None = None
+    rpm_limit: Whole | None = None
+    rpd_limit: Whole | None = None
+    tpm_limit: Whole | None = None
     default_model: str | None = None
     allowed_models: list[str] | None = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Annotated, Literal
 
 import orjson
@@ -11,12 +11,13 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from services.common.errors import AppError
+from services.common.money import INT64_MAX
 from services.common.pb.mesh.billing.v1 import billing_pb2
 from services.common.pb.mesh.catalog.v1 import catalog_pb2
 from services.common.pb.mesh.common.v1 import common_pb2
 from services.common.pb.mesh.usage.v1 import usage_pb2
 from services.dashboard.api import models
-from services.dashboard.api.session import BackendsDep, Session, SessionDep
+from services.dashboard.api.session import BackendsDep, PathId, Session, SessionDep
 from services.dashboard.api.translate import (
     balance_out,
     bucket_out,
@@ -29,6 +30,9 @@ from services.dashboard.ports import Backends
 router = APIRouter(tags=["reads"])
 LIVE_TIMEOUT_S = 3600.0
 PageSize = Annotated[int, Query(ge=1, le=200)]
+# Unix milliseconds; 0 means ever.
+Moment = Annotated[int, Query(ge=0, le=INT64_MAX)]
+Status = Annotated[int, Query(ge=0, le=599)]
 GroupBy = Literal["", "model", "key", "provider", "day", "hour", "outcome"]
 
 
@@ -75,10 +79,10 @@ async def list_requests(  # noqa: PLR0913 - one parameter a filter, as the page'
     session: SessionDep,
     backends: BackendsDep,
     *,
-    since_ms: int = 0,
+    since_ms: Moment = 0,
     model: str = "",
     key_id: str = "",
-    status: int = 0,
+    status: Status = 0,
     error_code: str = "",
     page_size: PageSize = 50,
     page_token: str = "",
@@ -109,8 +113,9 @@ async def live_frames(backends: Backends, session: Session) -> AsyncIterator[byt
     )
     # The page connects again by itself when the stream ends, for whatever reason.
     with suppress(AppError):
-        async for row in rows:
-            yield b"data: " + orjson.dumps(request_out(row).model_dump()) + b"\n\n"
+        async with aclosing(rows):
+            async for row in rows:
+                yield b"data: " + orjson.dumps(request_out(row).model_dump()) + b"\n\n"
 
 
 @router.get("/requests/live")
@@ -125,7 +130,7 @@ async def live_requests(session: SessionDep, backends: BackendsDep) -> Streaming
 
 @router.get("/requests/{request_id}")
 async def get_request(
-    request_id: str, session: SessionDep, backends: BackendsDep
+    request_id: PathId, session: SessionDep, backends: BackendsDep
 ) -> models.RequestOut:
     """One request."""
     answer = await backends.usage_channel.call(
@@ -138,7 +143,7 @@ async def get_request(
 
 @router.get("/summary")
 async def get_summary(
-    session: SessionDep, backends: BackendsDep, *, since_ms: int = 0, group_by: GroupBy = ""
+    session: SessionDep, backends: BackendsDep, *, since_ms: Moment = 0, group_by: GroupBy = ""
 ) -> models.SummaryOut:
     """Totals since a moment, and by one dimension."""
     request = usage_pb2.SummarizeUsageRequest(

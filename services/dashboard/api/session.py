@@ -12,7 +12,7 @@ import hmac
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Path, Request, Response
 
 from services.common.errors import Forbidden, Unauthorized
 from services.common.pb.mesh.accounts.v1 import accounts_pb2
@@ -24,6 +24,8 @@ from services.dashboard.ports import Backends
 COOKIE = "mesh_session"
 CSRF_HEADER = "x-mesh-csrf"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+# An id in an address; whether there is such a thing is for its service to say.
+PathId = Annotated[str, Path(max_length=200, pattern=r"^[^\x00]*$")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,9 @@ async def session(request: Request, found: BackendsDep, known: SettingsDep) -> S
         raise Unauthorized("log in first")
     if request.method not in SAFE_METHODS:
         expected = csrf_token(known.service_secret.get_secret_value(), token)
-        if not hmac.compare_digest(expected, request.headers.get(CSRF_HEADER, "")):
+        # As bytes: the comparison takes no text beyond ASCII, and a header may hold some.
+        given = request.headers.get(CSRF_HEADER, "").encode()
+        if not hmac.compare_digest(expected.encode(), given):
             raise Forbidden("the page is out of date: load it again")
     answer = await found.accounts_channel.call(
         found.accounts.ResolveSession, accounts_pb2.ResolveSessionRequest(session_token=token)
