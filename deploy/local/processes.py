@@ -29,7 +29,8 @@ def die_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
     """What a child runs before exec, so that it gets `death_signal` when its parent is gone.
 
     The parent is the thread that starts it: children are to be started from the main thread, which
-    lives as long as the process. On systems without prctl this does nothing: there the next start clears what is left.
+    lives as long as the process. On systems without prctl this does nothing: there the next start
+    clears what is left.
     """
     parent = os.getpid()
 
