@@ -6,15 +6,19 @@ import sys
 
 from cyclopts import App
 
-from services.common.errors import AppError
+from services.common.errors import AppError, Unavailable
 
 app = App(name="mesh", help="Mesh: an AI model gateway whose money is right.")
 
 # Named by text, so that an image that carries one service need not carry what the others import.
-app.command("services.cli.up:up", name="up")
-app.command("services.cli.admin:app", name="admin")
-app.command("services.cli.topics:app", name="topics")
-app.command("services.cli.check_config:check_config", name="check-config")
+app.command("services.cli.up:up", name="up", help="The whole product on this machine.")
+app.command("services.cli.admin:app", name="admin", help="Accounts, keys, models, money, logs.")
+app.command("services.cli.topics:app", name="topics", help="The topics on Kafka.")
+app.command(
+    "services.cli.check_config:check_config",
+    name="check-config",
+    help="Say what is wrong with the settings of every service.",
+)
 
 
 def main() -> None:
@@ -22,7 +26,8 @@ def main() -> None:
     try:
         app()
     except AppError as error:
-        print(f"mesh: {error.message}", file=sys.stderr)
+        away = "is the stack running? " if isinstance(error, Unavailable) else ""
+        print(f"mesh: {away}{error.message}", file=sys.stderr)
         for detail in error.details:
             place = ".".join(str(part) for part in detail.loc)
             if not error.message.startswith(place):

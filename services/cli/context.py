@@ -7,7 +7,7 @@ keeps in its data directory.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,17 +89,25 @@ class Services:
         return str(exact[0].account_id)
 
 
-@asynccontextmanager
-async def services() -> AsyncIterator[Services]:
-    """Channels to all services, closed at the end; CliError where a setting is missing."""
-    known = environment()
+def token_signer(known: Mapping[str, str]) -> TokenSigner:
+    """Signs as the command line; CliError where there is no secret, or none that will do."""
     secret = known.get("MESH_SERVICE_SECRET")
     if not secret:
         raise CliError(
             f"MESH_SERVICE_SECRET is not set and {data_dir()}/secrets.env is not there: "
             "start the stack with `mesh up`, or set it"
         )
-    signer = TokenSigner(secret, "cli")
+    try:
+        return TokenSigner(secret, "cli")
+    except ValueError as error:
+        raise CliError(f"MESH_SERVICE_SECRET: {error}") from error
+
+
+@asynccontextmanager
+async def services() -> AsyncIterator[Services]:
+    """Channels to all services, closed at the end; CliError where a setting is missing."""
+    known = environment()
+    signer = token_signer(known)
     channels: dict[str, GrpcChannel] = {}
     for name in SERVICES:
         address = known.get(f"MESH_{name.upper()}_ADDRESS")

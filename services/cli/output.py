@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from services.common.money import usd_from_nanousd
 
@@ -35,6 +36,11 @@ def text(value: Value) -> str:
     return str(value)
 
 
+def plain(value: str) -> Text:
+    """A text of somebody else as it is: no markup, and nothing that steers the terminal."""
+    return Text("".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in value))
+
+
 def show_rows(rows: Sequence[Row], *, as_json: bool, nothing: str = "nothing to show") -> None:
     """Rows with the same keys, as a table or as JSON lines."""
     if as_json:
@@ -51,7 +57,7 @@ def show_rows(rows: Sequence[Row], *, as_json: bool, nothing: str = "nothing to 
         table.add_column(name.replace("_", " "), justify="right" if numeric or money else "left",
                          no_wrap=name.endswith("_id"), overflow="fold")  # fmt: skip
     for row in rows:
-        table.add_row(*(text(value) for value in row.values()))
+        table.add_row(*(plain(text(value)) for value in row.values()))
     console().print(table)
 
 
@@ -64,7 +70,7 @@ def show_one(row: Row, *, as_json: bool) -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in row.items():
-        table.add_row(name.replace("_", " "), text(value))
+        table.add_row(name.replace("_", " "), plain(text(value)))
     console().print(table)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 
 from cyclopts import App
@@ -40,5 +41,7 @@ def create() -> None:
     bootstrap = environment().get("MESH_KAFKA_BOOTSTRAP")
     if not bootstrap:
         raise CliError("MESH_KAFKA_BOOTSTRAP is not set")
+    # What is wrong comes as an error; the client's own lines would say it twice.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     asyncio.run(create_topics(bootstrap))
     print(f"topics: {len(TOPICS)} are there", file=sys.stderr)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from services.cli.admin.common import AccountOption, Options, call, run
+from services.cli.admin.common import AccountOption, Count, Options, call, run
 from services.cli.context import Services
 from services.cli.output import Row, moment, show_one, show_rows
 from services.common.pb.mesh.accounts.v1 import accounts_pb2
@@ -31,7 +31,7 @@ def account_row(account: accounts_pb2.Account) -> Row:
 def list_accounts(
     search: str = "",
     *,
-    limit: int = 50,
+    limit: Count = 50,
     options: Options = Options(),
 ) -> None:
     """Accounts, newest first, by part of a name or of the owner's address."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from services.cli.admin.common import AccountOption, Options, call, run
+from services.cli.admin.common import AccountOption, Count, Options, call, run
 from services.cli.context import Services
 from services.cli.output import Row, moment, show_one, show_rows, usd
 from services.common.errors import InvalidArgument
@@ -90,7 +90,7 @@ def show(account: str | None = None, *, options: Options = Options()) -> None:
 
 
 @balances.command(name="list")
-def list_balances(*, limit: int = 50, options: Options = Options()) -> None:
+def list_balances(*, limit: Count = 50, options: Options = Options()) -> None:
     """The balances of the newest accounts."""
 
     async def work(found: Services) -> list[Row]:
@@ -112,7 +112,7 @@ def list_balances(*, limit: int = 50, options: Options = Options()) -> None:
 def transactions(
     account: str | None = None,
     *,
-    limit: int = 20,
+    limit: Count = 20,
     options: Options = Options(),
 ) -> None:
     """The account's journal, newest first."""
@@ -156,7 +156,7 @@ def list_grants(
         str | None, Parameter(name=["--account", "-a"], help="Default: all.")
     ] = None,
     unresolved: Annotated[bool, Parameter(negative="")] = False,
-    limit: int = 50,
+    limit: Count = 50,
     options: Options = Options(),
 ) -> None:
     """Grants that still hold money."""

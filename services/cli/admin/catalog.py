@@ -7,8 +7,9 @@ import sys
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
-from services.cli.admin.common import Options, call, run
+from services.cli.admin.common import Count, CountOrNone, Options, call, run
 from services.cli.context import Services
 from services.cli.output import Row, moment, show_one, show_rows, usd
 from services.common.errors import InvalidArgument
@@ -19,6 +20,8 @@ from services.common.pb.mesh.events.v1 import catalog_pb2 as events_pb2
 
 models = App(name="models", help="Models and their prices.")
 providers = App(name="providers", help="Providers and their credentials.")
+# A day; on the wire it is milliseconds.
+Timeout = Annotated[int, Parameter(validator=Number(gte=1, lte=86_400))]
 Kind = Literal["openai_compatible", "anthropic", "gemini"]
 
 
@@ -136,8 +139,8 @@ def put_model(
     *,
     provider: str,
     upstream_model: str,
-    context: Annotated[int, Parameter(help="In tokens.")],
-    max_output: Annotated[int, Parameter(help="In tokens; 0: not known.")] = 0,
+    context: Annotated[Count, Parameter(help="In tokens.")],
+    max_output: Annotated[CountOrNone, Parameter(help="In tokens; 0: not known.")] = 0,
     name: str = "",
     description: str = "",
     options: Options = Options(),
@@ -200,7 +203,7 @@ def put(
     name: str = "",
     kind: Kind = "openai_compatible",
     credential_required: bool = True,
-    timeout_s: int = 300,
+    timeout_s: Timeout = 300,
     options: Options = Options(),
 ) -> None:
     """Registers a provider or changes one."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from services.cli.context import Services, operator, services
 
@@ -29,6 +30,12 @@ AccountOption = Annotated[
         help="Account id, owner's address or name; may be left out where there is only one.",
     ),
 ]
+
+# Numbers that the fields of our messages can carry.
+INT32_MAX = 2**31 - 1
+Count = Annotated[int, Parameter(validator=Number(gte=1, lte=INT32_MAX))]
+CountOrNone = Annotated[int, Parameter(validator=Number(gte=0, lte=INT32_MAX))]
+Status = Annotated[int, Parameter(validator=Number(gte=100, lte=599))]
 
 
 def run(work: Callable[[Services], Awaitable[T]]) -> T:

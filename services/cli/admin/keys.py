@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from services.cli.admin.common import AccountOption, Options, call, run
+from services.cli.admin.common import AccountOption, CountOrNone, Options, call, run
 from services.cli.context import Services
 from services.cli.output import Row, moment, show_one, show_rows, usd
 from services.common.errors import InvalidArgument
-from services.common.money import nanousd_from_usd
+from services.common.money import INT64_MAX, nanousd_from_usd
 from services.common.pb.mesh.accounts.v1 import keys_pb2
 from services.common.pb.mesh.common.v1 import common_pb2
 from services.common.pb.mesh.events.v1 import accounts_pb2
@@ -38,10 +38,14 @@ class KeyOptions:
 
 
 def whole(name: str, value: str) -> int:
+    """A limit. Raises InvalidArgument where it is no whole number of 0 to 64 bits."""
     try:
-        return int(value)
+        number = int(value)
     except ValueError as error:
         raise InvalidArgument.of(name, f"not a whole number: {value!r}") from error
+    if not 0 <= number <= INT64_MAX:
+        raise InvalidArgument.of(name, f"not between 0 and {INT64_MAX}: {value}")
+    return number
 
 
 def settings_of(options: KeyOptions) -> tuple[accounts_pb2.KeySettings, list[str]]:
@@ -161,7 +165,9 @@ def resume(key_id: str, *, account: AccountOption = None, options: Options = Opt
 def rotate(
     key_id: str,
     *,
-    grace_s: Annotated[int, Parameter(help="How long the old secret goes on working.")] = 86_400,
+    grace_s: Annotated[
+        CountOrNone, Parameter(help="How long the old secret goes on working.")
+    ] = 86_400,
     account: AccountOption = None,
     options: Options = Options(),
 ) -> None:

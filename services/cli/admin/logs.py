@@ -9,10 +9,11 @@ from contextlib import aclosing, suppress
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
+from rich.text import Text
 
-from services.cli.admin.common import AccountOption, Options, call, run
+from services.cli.admin.common import AccountOption, Count, CountOrNone, Options, Status, call, run
 from services.cli.context import Services, operator
-from services.cli.output import Row, console, moment, show_one, show_rows, usd
+from services.cli.output import Row, console, moment, plain, show_one, show_rows, usd
 from services.common.errors import InvalidArgument
 from services.common.pb.mesh.common.v1 import common_pb2
 from services.common.pb.mesh.events.v1 import usage_pb2 as events_pb2
@@ -109,9 +110,9 @@ def list_requests(
     account: AccountOption = None,
     model: str | None = None,
     key: str | None = None,
-    status: int | None = None,
+    status: Status | None = None,
     since: Annotated[str | None, Parameter(help="Such as 15m, 2h or 7d.")] = None,
-    limit: int = 30,
+    limit: Count = 30,
     options: Options = Options(),
 ) -> None:
     """The account's requests, newest first."""
@@ -157,16 +158,17 @@ def show_live(request: usage_pb2.LoggedRequest, form: Literal["line", "json"]) -
         print(json.dumps(full_row(request), ensure_ascii=False), flush=True)
         return
     colour = "green" if request.http_status < 400 else "red"
-    console().print(
-        f"{moment(request.received_at_ms)} [{colour}]{request.http_status}[/] "
+    rest = (
         f"{request.model_id or request.requested_model} "
         f"{'stream' if request.stream else 'whole'} {outcome(request)} "
         f"{request.prompt_tokens}+{request.completion_tokens} tokens "
         f"first {request.first_token_ms} ms total {request.latency_ms} ms "
         f"${usd(request.cost_nanousd)} {request.request_id} trace {request.trace_id}"
-        f"{' ' + request.error_code if request.error_code else ''}",
-        soft_wrap=True,
+        f"{' ' + request.error_code if request.error_code else ''}"
     )
+    status = Text(str(request.http_status), style=colour)
+    line = Text(" ").join([plain(moment(request.received_at_ms)), status, plain(rest)])
+    console().print(line, soft_wrap=True)
 
 
 @app.command
@@ -175,8 +177,8 @@ def tail(
     account: TailAccount = None,
     model: str | None = None,
     key: str | None = None,
-    status: int | None = None,
-    count: Annotated[int, Parameter(help="Stop after this many; 0: at Ctrl-C.")] = 0,
+    status: Status | None = None,
+    count: Annotated[CountOrNone, Parameter(help="Stop after this many; 0: at Ctrl-C.")] = 0,
     options: Options = Options(),
 ) -> None:
     """Requests as they end, live."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from services.cli.context import CliError, environment, operator
-from services.common.security.tokens import TokenSigner
+from services.cli.admin.common import Count
+from services.cli.context import environment, operator, token_signer
 
 
-def token(*, account: str = "", ttl_s: int = 3600) -> None:
+def token(*, account: str = "", ttl_s: Count = 3600) -> None:
     """Prints a token for `grpcurl -H "authorization: Bearer ..."`, acting for this account id.
 
     Parameters
@@ -16,7 +16,4 @@ def token(*, account: str = "", ttl_s: int = 3600) -> None:
     ttl_s
         For how many seconds it is good.
     """
-    secret = environment().get("MESH_SERVICE_SECRET")
-    if not secret:
-        raise CliError("MESH_SERVICE_SECRET is not set: start the stack with `mesh up`, or set it")
-    print(TokenSigner(secret, "cli").mint(operator(account), ttl_s=ttl_s))
+    print(token_signer(environment()).mint(operator(account), ttl_s=ttl_s))
