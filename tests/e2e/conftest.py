@@ -16,13 +16,14 @@ from tests.fixtures.upstream import upstream_server
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """A running stack with two gateway workers, traced into a file."""
+    """A running stack with three gateway workers, traced into a file."""
     # Not below pytest's folder: the path of a unix socket has at most 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="mesh-e2e-"))
     trace_file = folder / "traces" / "spans.jsonl"
     found = Stack(
         folder / "data",
         free_ports_from(),
+        gateway_workers=3,
         extra_env={
             "MESH_TRACE_EXPORTER": "file",
             "MESH_TRACE_FILE": str(trace_file),

@@ -8,10 +8,11 @@ be compared one by one.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -58,26 +59,28 @@ class Load:
     clients: int = 20
     seen: list[Seen] = field(default_factory=list)
     broken: int = 0
+    _kinds: Iterator[Kind] = field(default_factory=lambda: iter(()))
+    _left: int = 0
 
     async def run(self, meanwhile: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
-        """All requests; `meanwhile` runs beside them until they have ended."""
+        """At least `total` requests, and more until `meanwhile` has ended."""
         order = random.Random(self.seed)
-        kinds = order.choices(self.mix, [kind.weight for kind in self.mix], k=self.total)
-        queue = list(enumerate(kinds))
+        weights = [kind.weight for kind in self.mix]
+        self._kinds = (order.choices(self.mix, weights)[0] for _ in itertools.count())
+        self._left = self.total
         timeout = aiohttp.ClientTimeout(total=60)
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
         async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
             beside = asyncio.create_task(meanwhile()) if meanwhile else None
-            try:
-                await asyncio.gather(*(self._client(session, queue) for _ in range(self.clients)))
-            finally:
-                if beside is not None:
-                    beside.cancel()
-                    await asyncio.gather(beside, return_exceptions=True)
+            clients = (self._client(session, beside) for _ in range(self.clients))
+            await asyncio.gather(*clients, *([beside] if beside else []))
 
-    async def _client(self, session: aiohttp.ClientSession, queue: list[tuple[int, Kind]]) -> None:
-        while queue:
-            _, kind = queue.pop()
+    async def _client(
+        self, session: aiohttp.ClientSession, beside: asyncio.Task[None] | None
+    ) -> None:
+        while self._left > 0 or (beside is not None and not beside.done()):
+            self._left -= 1
+            kind = next(self._kinds)
             try:
                 self.seen.append(await self._send(session, kind))
             except (aiohttp.ClientError, TimeoutError, ConnectionError):
