@@ -49,7 +49,9 @@ class UsageSettings(CommonSettings):
     )
     tails_max: int = Field(default=64, ge=1, description="Tails at the same time.")
     tail_queue_max: int = Field(
-        default=1_000, ge=1, description="Requests that a tail may lag behind before it is ended."
+        default=20_000,
+        ge=1,
+        description="Requests that a tail may lag behind before it is ended; more than a batch.",
     )
     shutdown_grace_s: float = Field(
         default=10.0, gt=0, description="Seconds that calls under way get at the end."
