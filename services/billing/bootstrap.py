@@ -8,12 +8,16 @@ import asyncpg
 
 from services.billing import metrics, views
 from services.billing.adapters.ledger_postgres import PostgresLedger
+from services.billing.adapters.quotas_postgres import PostgresQuotas
 from services.billing.config import BillingSettings
-from services.billing.entrypoints import billing, grants
+from services.billing.entrypoints import billing, grants, quotas
 from services.billing.entrypoints.billing import BillingServicer
 from services.billing.entrypoints.grants import GrantsServicer
+from services.billing.entrypoints.quotas import QuotasServicer
 from services.billing.expiry import ExpirySweeper
 from services.billing.grant_desk import GrantDesk
+from services.billing.quota_desk import QuotaDesk, QuotaPruner
+from services.billing.quota_ports import QuotaStore
 from services.billing.settlement.keys import KeyCaps
 from services.billing.settlement.settle import UsageSettlement
 from services.common.clock import Clock, SystemClock
@@ -21,7 +25,11 @@ from services.common.errors import AppError
 from services.common.grpc import GrpcServer, TokenVerifier
 from services.common.kafka import DeadLetters, KafkaProducer, Pump
 from services.common.ops import OpsServer
-from services.common.pb.mesh.billing.v1 import billing_pb2_grpc, grants_pb2_grpc
+from services.common.pb.mesh.billing.v1 import (
+    billing_pb2_grpc,
+    grants_pb2_grpc,
+    quotas_pb2_grpc,
+)
 from services.common.postgres import OutboxRelay, migrate, open_pool
 from services.common.runtime import Component
 from services.common.topics import BILLING_DEAD, KEYS, USAGE
@@ -73,6 +81,20 @@ def grant_desk(store: PostgresLedger, clock: Clock, settings: BillingSettings) -
     )
 
 
+def quota_desk(store: QuotaStore, clock: Clock, settings: BillingSettings) -> QuotaDesk:
+    """The counter for quotas, by the settings; groups and waits as those of grants."""
+    return QuotaDesk(
+        store,
+        clock,
+        settings.quota_rules,
+        linger_s=settings.grant_group_linger_s,
+        group_max=settings.grant_group_max,
+        waiting_max=settings.grant_waiting_max,
+        fence_s=settings.key_fence_s,
+        fence_poll_s=settings.key_fence_poll_s,
+    )
+
+
 def grpc_server(
     store: PostgresLedger, pool: asyncpg.Pool, desk: GrantDesk, *, settings: BillingSettings
 ) -> GrpcServer:
@@ -80,13 +102,13 @@ def grpc_server(
     server = GrpcServer(
         listen=settings.grpc_listen,
         verifier=TokenVerifier(settings.service_secret.get_secret_value()),
-        policies=grants.POLICIES | billing.POLICIES,
+        policies=grants.POLICIES | billing.POLICIES | quotas.POLICIES,
     )
     grants_pb2_grpc.add_GrantsServiceServicer_to_server(GrantsServicer(desk), server.grpc)
     billing_pb2_grpc.add_BillingServiceServicer_to_server(
         BillingServicer(store, pool, SystemClock()), server.grpc
     )
-    server.reflect(grants.SERVICE, billing.SERVICE)
+    server.reflect(grants.SERVICE, billing.SERVICE, quotas.SERVICE)
     return server
 
 
@@ -99,8 +121,10 @@ async def compose(settings: BillingSettings) -> Billing:
     producer = KafkaProducer(settings.kafka_bootstrap, client_id="billing")
     relay = OutboxRelay(pool, producer)
     desk = grant_desk(store, clock, settings)
+    limits = PostgresQuotas(pool, unit_timeout_s=settings.unit_timeout_s)
+    lender = quota_desk(limits, clock, settings)
     batches = PostgresLedger(pool, unit_timeout_s=settings.batch_timeout_s)
-    usage_pump, keys_pump = _pumps(batches, producer, clock, settings=settings)
+    usage_pump, keys_pump = _pumps(batches, limits, producer, clock=clock, settings=settings)
     watch = StoreWatch(pool, clock)
     sweeper = ExpirySweeper(
         store,
@@ -109,7 +133,14 @@ async def compose(settings: BillingSettings) -> Billing:
         every_s=settings.expiry_every_s,
         batch_max=settings.expiry_batch_max,
     )
+    pruner = QuotaPruner(
+        limits,
+        clock,
+        every_s=settings.quota_prune_every_s,
+        batch_max=settings.quota_prune_batch_max,
+    )
     server = grpc_server(store, pool, desk, settings=settings)
+    quotas_pb2_grpc.add_QuotasServiceServicer_to_server(QuotasServicer(lender), server.grpc)
     ops = OpsServer(
         settings.ops_listen,
         {
@@ -129,13 +160,20 @@ async def compose(settings: BillingSettings) -> Billing:
         Component("usage", run=usage_pump.run),
         Component("expiry", run=sweeper.run),
         Component("desk", run=desk.run),
+        Component("quotas", run=lender.run),
+        Component("quotas-pruned", run=pruner.run),
         Component("grpc", server.start, server.run, server.stop),
     ]
     return Billing(components, server, ops)
 
 
 def _pumps(
-    store: PostgresLedger, producer: KafkaProducer, clock: Clock, *, settings: BillingSettings
+    store: PostgresLedger,
+    limits: QuotaStore,
+    producer: KafkaProducer,
+    *,
+    clock: Clock,
+    settings: BillingSettings,
 ) -> tuple[Pump, Pump]:
     dead_letters = DeadLetters(
         producer, consumer="billing", topic=BILLING_DEAD, limit=settings.dead_letter_limit
@@ -151,7 +189,7 @@ def _pumps(
     keys = Pump(
         topic=KEYS,
         group=KEYS_GROUP,
-        target=KeyCaps(store, dead_letters, clock),
+        target=KeyCaps(store, dead_letters, clock, limits),
         bootstrap=settings.kafka_bootstrap,
         batch_max=settings.keys_batch_max,
     )

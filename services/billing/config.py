@@ -6,6 +6,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from services.billing.domain.grants import GrantRules
+from services.billing.domain.quotas import QuotaRules
 from services.common.config import CommonSettings, HostPort
 
 
@@ -47,6 +48,21 @@ class BillingSettings(CommonSettings):
         0.5, ge=0, le=5, description="Seconds to wait for the version of a key's settings."
     )
     key_fence_poll_s: float = Field(0.025, gt=0, le=1, description="How often to look for it.")
+    quota_ttl_s: float = Field(
+        15.0, ge=1, le=60, description="Seconds for which a lease of requests may be used."
+    )
+    quota_share_max: int = Field(
+        8, ge=1, le=1_000, description="A lease takes at most one part in so many of what is left."
+    )
+    quota_retry_after_s: float = Field(
+        0.05, gt=0, le=5, description="When to ask again where other workers hold the quota."
+    )
+    quota_prune_every_s: float = Field(
+        60.0, gt=0, le=3_600, description="Pause of the sweeper of windows that are over."
+    )
+    quota_prune_batch_max: int = Field(
+        5_000, ge=1, le=100_000, description="Rows that it removes at once."
+    )
     expiry_every_s: float = Field(3.0, gt=0, le=600, description="Pause of the expiry sweeper.")
     expiry_batch_max: int = Field(500, ge=1, le=10_000, description="Grants it takes at once.")
     usage_batch_max: int = Field(1_000, ge=1, le=10_000, description="Usage events in one batch.")
@@ -64,4 +80,13 @@ class BillingSettings(CommonSettings):
             grace_ms=round(self.grant_grace_s * 1000),
             share_max=self.grant_share_max,
             retry_after_ms=round(self.grant_retry_after_s * 1000),
+        )
+
+    @property
+    def quota_rules(self) -> QuotaRules:
+        """The rules of quotas as the domain takes them."""
+        return QuotaRules(
+            ttl_ms=round(self.quota_ttl_s * 1000),
+            share_max=self.quota_share_max,
+            retry_after_ms=round(self.quota_retry_after_s * 1000),
         )

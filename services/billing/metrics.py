@@ -20,3 +20,7 @@ ALARMS = Counter(
     "Contradictions: usage_content, usage_cost, grant_unknown, grant_close, key_state.",
     ["kind"],
 )
+QUOTA_LEASES = Counter("mesh_billing_quota_leases", "Leases of requests and tokens given.")
+QUOTA_REFUSED = Counter(
+    "mesh_billing_quota_refused", "Leases of requests and tokens refused.", ["limit", "held"]
+)
