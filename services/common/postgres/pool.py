@@ -8,7 +8,7 @@ from typing import cast
 
 import asyncpg
 
-from services.common.errors import AppError, ConcurrencyConflict, Unavailable
+from services.common.errors import AppError, ConcurrencyConflict, InvalidArgument, Unavailable
 
 CONNECT_TIMEOUT_S = 10.0
 COMMAND_TIMEOUT_S = 30.0
@@ -23,6 +23,8 @@ _AWAY = (
     # The pool is closing, or the connection was closed under a query.
     asyncpg.InterfaceError,
 )
+# A NUL: PostgreSQL's texts cannot hold one, so it can only have come from a caller.
+_UNSTORABLE = (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)
 _RACES = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError)
 
 
@@ -49,11 +51,13 @@ async def open_pool(dsn: str, *, size_max: int = 10) -> asyncpg.Pool:
 
 
 def app_error_from(error: BaseException) -> AppError | None:
-    """Ours for an error of the driver: away or a lost race; None for any other."""
+    """Ours for an error of the driver: away, a lost race, a bad text; None for any other."""
     if isinstance(error, AppError):
         return None
     if isinstance(error, _RACES):
         return ConcurrencyConflict("another transaction was first")
+    if isinstance(error, _UNSTORABLE):
+        return InvalidArgument("a text has a character that cannot be stored (NUL)")
     if isinstance(error, _AWAY):
         return Unavailable(f"PostgreSQL is not available: {type(error).__name__}")
     return None
@@ -61,7 +65,7 @@ def app_error_from(error: BaseException) -> AppError | None:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turns the driver's errors into ours: Unavailable, ConcurrencyConflict."""
+    """Turns the driver's errors into ours: Unavailable, ConcurrencyConflict, InvalidArgument."""
     try:
         yield
     except Exception as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from services.common.errors import ConcurrencyConflict, Unavailable
+from services.common.errors import ConcurrencyConflict, InvalidArgument, Unavailable
 from services.common.events import EventRecord, record_of
 from services.common.pb.mesh.events.v1 import usage_pb2
 from services.common.postgres import EventStore, MigrationError, migrate, open_pool
@@ -189,3 +189,13 @@ async def test_a_number_used_twice_is_an_error(pool: asyncpg.Pool, package: Path
     (package / "0001_again.sql").write_text("SELECT 1;")
     with pytest.raises(MigrationError, match="two migrations"):
         await migrate(pool, "migrated")
+
+
+@pytest.mark.parametrize("statement", ["SELECT $1::text", "SELECT $1::text::jsonb"])
+async def test_a_text_that_cannot_be_stored_is_the_callers_mistake(
+    pool: asyncpg.Pool, statement: str
+) -> None:
+    bad = '{"a": "\\u0000"}' if "jsonb" in statement else "a\0b"
+    with pytest.raises(InvalidArgument, match="NUL"):
+        async with EventStore(pool).transaction() as transaction:
+            await transaction.connection.fetchval(statement, bad)
