@@ -10,14 +10,16 @@ from services.billing import metrics, views
 from services.billing.adapters.ledger_postgres import PostgresLedger
 from services.billing.adapters.quotas_postgres import PostgresQuotas
 from services.billing.config import BillingSettings
-from services.billing.entrypoints import billing, grants, quotas
+from services.billing.entrypoints import billing, grants, ledger, quotas
 from services.billing.entrypoints.billing import BillingServicer
 from services.billing.entrypoints.grants import GrantsServicer
+from services.billing.entrypoints.ledger import LedgerServicer
 from services.billing.entrypoints.quotas import QuotasServicer
 from services.billing.expiry import ExpirySweeper
 from services.billing.grant_desk import GrantDesk
 from services.billing.quota_desk import QuotaDesk, QuotaPruner
 from services.billing.quota_ports import QuotaStore
+from services.billing.sealing import Sealer
 from services.billing.settlement.keys import KeyCaps
 from services.billing.settlement.settle import UsageSettlement
 from services.common.clock import Clock, SystemClock
@@ -28,6 +30,7 @@ from services.common.ops import OpsServer
 from services.common.pb.mesh.billing.v1 import (
     billing_pb2_grpc,
     grants_pb2_grpc,
+    ledger_pb2_grpc,
     quotas_pb2_grpc,
 )
 from services.common.postgres import OutboxRelay, migrate, open_pool
@@ -98,17 +101,20 @@ def quota_desk(store: QuotaStore, clock: Clock, settings: BillingSettings) -> Qu
 def grpc_server(
     store: PostgresLedger, pool: asyncpg.Pool, desk: GrantDesk, *, settings: BillingSettings
 ) -> GrpcServer:
-    """The gRPC server with both services."""
+    """The gRPC server with its services."""
     server = GrpcServer(
         listen=settings.grpc_listen,
         verifier=TokenVerifier(settings.service_secret.get_secret_value()),
-        policies=grants.POLICIES | billing.POLICIES | quotas.POLICIES,
+        policies=grants.POLICIES | billing.POLICIES | ledger.POLICIES | quotas.POLICIES,
     )
     grants_pb2_grpc.add_GrantsServiceServicer_to_server(GrantsServicer(desk), server.grpc)
     billing_pb2_grpc.add_BillingServiceServicer_to_server(
         BillingServicer(store, pool, SystemClock()), server.grpc
     )
-    server.reflect(grants.SERVICE, billing.SERVICE, quotas.SERVICE)
+    ledger_pb2_grpc.add_LedgerServiceServicer_to_server(
+        LedgerServicer(store, pool, SystemClock()), server.grpc
+    )
+    server.reflect(grants.SERVICE, billing.SERVICE, ledger.SERVICE, quotas.SERVICE)
     return server
 
 
@@ -133,6 +139,7 @@ async def compose(settings: BillingSettings) -> Billing:
         every_s=settings.expiry_every_s,
         batch_max=settings.expiry_batch_max,
     )
+    sealer = Sealer(store, clock, delay_s=settings.seal_delay_s, every_s=settings.seal_every_s)
     pruner = QuotaPruner(
         limits,
         clock,
@@ -159,6 +166,7 @@ async def compose(settings: BillingSettings) -> Billing:
         Component("keys", run=keys_pump.run),
         Component("usage", run=usage_pump.run),
         Component("expiry", run=sweeper.run),
+        Component("seals", run=sealer.run),
         Component("desk", run=desk.run),
         Component("quotas", run=lender.run),
         Component("quotas-pruned", run=pruner.run),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field, SecretStr
+from typing import Self
+
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.billing.domain.grants import GrantRules
@@ -65,12 +67,33 @@ class BillingSettings(CommonSettings):
     )
     expiry_every_s: float = Field(3.0, gt=0, le=600, description="Pause of the expiry sweeper.")
     expiry_batch_max: int = Field(500, ge=1, le=10_000, description="Grants it takes at once.")
+    grant_write_off_after_s: float = Field(
+        604_800.0, ge=60, description="Seconds after which an unresolved grant is written off."
+    )
+    seal_delay_s: float = Field(
+        900.0,
+        ge=0,
+        le=86_400,
+        description="Seconds after the end of an hour until it is sealed; longer than any batch.",
+    )
+    seal_every_s: float = Field(
+        60.0, gt=0, le=3_600, description="How often to look for an hour to seal."
+    )
     usage_batch_max: int = Field(1_000, ge=1, le=10_000, description="Usage events in one batch.")
     usage_linger_s: float = Field(0.02, ge=0, le=1, description="Seconds a batch may wait to fill.")
     keys_batch_max: int = Field(500, ge=1, le=10_000, description="Key states in one batch.")
     dead_letter_limit: int = Field(
         100, ge=0, description="Messages put aside within an hour before the consumer stops."
     )
+
+    @model_validator(mode="after")
+    def _hours_are_over_when_sealed(self) -> Self:
+        if self.seal_delay_s < max(self.unit_timeout_s, self.batch_timeout_s):
+            raise ValueError(
+                "seal_delay_s must be at least unit_timeout_s and batch_timeout_s: an hour may be"
+                " sealed only when nothing can be written into it any more"
+            )
+        return self
 
     @property
     def grant_rules(self) -> GrantRules:
@@ -80,6 +103,7 @@ class BillingSettings(CommonSettings):
             grace_ms=round(self.grant_grace_s * 1000),
             share_max=self.grant_share_max,
             retry_after_ms=round(self.grant_retry_after_s * 1000),
+            write_off_after_ms=round(self.grant_write_off_after_s * 1000),
         )
 
     @property

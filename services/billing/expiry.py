@@ -1,10 +1,13 @@
-"""The sweeper: marks grants unresolved that nobody closed in time. It returns no money, ever."""
+"""The sweeper: marks grants unresolved that nobody closed in time, and much later writes them off.
+
+The first returns no money, ever. The second does, and says so in an event of its own.
+"""
 
 from __future__ import annotations
 
 from services.billing import metrics
 from services.billing.domain.grants import GrantRules
-from services.billing.handlers import expire_grants
+from services.billing.handlers import expire_grants, write_off_overdue
 from services.billing.ports import LedgerStore
 from services.common.clock import Clock
 from services.common.errors import AppError
@@ -42,11 +45,17 @@ class ExpirySweeper:
             await self._clock.sleep(self._every_s)
 
     async def sweep(self) -> int:
-        """One batch; returns how many lapsed grants it saw. Raises Unavailable."""
+        """One batch; returns how many lapsed or overdue grants it saw. Raises Unavailable."""
         seen = await expire_grants(
             self._store, self._clock, rules=self._rules, limit=self._batch_max
         )
         if seen:
             metrics.GRANTS_EXPIRED.inc(seen)
             log.warning("grants_unresolved", count=seen)
-        return seen
+        overdue = await write_off_overdue(
+            self._store, self._clock, rules=self._rules, limit=self._batch_max
+        )
+        if overdue:
+            metrics.GRANTS_WRITTEN_OFF.inc(overdue)
+            log.error("grants_written_off", count=overdue)
+        return max(seen, overdue)

@@ -25,8 +25,8 @@ from services.billing.domain.ledger import PROMO, Draft, post, same_cause, trans
 from services.billing.domain.state import Grant, KeyAccount, Wallet
 from services.billing.ports import LedgerStore, LedgerUnit
 from services.common.clock import Clock
-from services.common.errors import AppError, Conflict
-from services.common.ids import AccountId, TransactionId, new_id
+from services.common.errors import AppError, Conflict, NotFound
+from services.common.ids import AccountId, GrantId, TransactionId, new_id
 
 GrantCommand = OpenGrant | CloseGrant
 GrantAnswer = Grant | Refusal | Closed | AppError
@@ -126,6 +126,57 @@ async def expire_grants(store: LedgerStore, clock: Clock, *, rules: GrantRules, 
         if book.recorded:
             await unit.save(book)
     return len(lapsed)
+
+
+async def write_off_grant(
+    store: LedgerStore, clock: Clock, grant_id: GrantId, *, reason: str
+) -> Grant:
+    """Gives up an unresolved grant and returns it as it is then; once more changes nothing.
+
+    Raises NotFound, and Conflict for a grant that is not unresolved.
+    """
+    async with store.unit() as unit:
+        found = (await unit.grants([grant_id])).get(grant_id)
+    if found is None:
+        raise NotFound("there is no such grant")
+    book = await _write_off(store, [found], reason, now_ms=clock.now_ms())
+    return book.grants[grant_id]
+
+
+async def write_off_overdue(
+    store: LedgerStore, clock: Clock, *, rules: GrantRules, limit: int
+) -> int:
+    """Writes off grants that were unresolved for too long; returns how many it found."""
+    now_ms = clock.now_ms()
+    overdue = await store.unresolved_grants(now_ms - rules.write_off_after_ms, limit)
+    if overdue:
+        reason = f"unresolved for {rules.write_off_after_ms // 1000} s"
+        await _write_off(store, overdue, reason, now_ms=now_ms, rules=rules)
+    return len(overdue)
+
+
+async def _write_off(
+    store: LedgerStore,
+    found: Sequence[Grant],
+    reason: str,
+    *,
+    now_ms: int,
+    rules: GrantRules | None = None,
+) -> Book:
+    """With rules, those that are still overdue; without, all of them or Conflict."""
+    async with store.unit() as unit:
+        book = Book(wallets=await unit.wallets({grant.account_id for grant in found}))
+        # Read again under the locks: a close may have come between.
+        book.grants = await unit.grants([grant.grant_id for grant in found])
+        refs = {(grant.account_id, grant.key_id) for grant in book.grants.values()}
+        book.keys = await unit.keys(refs)
+        for grant in list(book.grants.values()):
+            if rules is None or grants.is_overdue(grant, now_ms=now_ms, rules=rules):
+                events = grants.decide_write_off(grant, reason)
+                book.record_all(events, occurred_at_ms=now_ms)
+        if book.recorded:
+            await unit.save(book)
+        return book
 
 
 async def _load_for(

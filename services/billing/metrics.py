@@ -14,7 +14,11 @@ GRANT_GROUP = Histogram(
     "mesh_billing_grant_group_size", "Grant calls written together.", buckets=(1, 4, 16, 64, 256)
 )
 GRANTS_EXPIRED = Counter("mesh_billing_grants_expired", "Grants that became unresolved.")
+GRANTS_WRITTEN_OFF = Counter(
+    "mesh_billing_grants_written_off", "Grants given up because nobody accounted for them."
+)
 GRANTS_UNRESOLVED = Gauge("mesh_billing_grants_unresolved", "Grants unresolved now.")
+SEALS = Counter("mesh_billing_seals", "Hours of the ledger that were sealed.")
 ALARMS = Counter(
     "mesh_billing_alarms",
     "Contradictions: usage_content, usage_cost, grant_unknown, grant_close, key_state.",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from services.billing.domain.book import Book, KeyRef
 from services.billing.domain.events import TransactionPosted
+from services.billing.domain.seals import HourFigures, LedgerSealed, SealChain
 from services.billing.domain.state import Grant, KeyAccount, Wallet
-from services.common.ids import AccountId, GrantId, UsageId
+from services.common.ids import AccountId, GrantId, TransactionId, UsageId
 from services.common.kafka import Batch, Claim, LogMessage
 
 
@@ -48,6 +49,17 @@ class LedgerUnit(Protocol):
     ) -> TransactionPosted | None:
         """The transaction under an idempotency key, other than of usage."""
 
+    async def corrections(
+        self, account_id: AccountId, of: Collection[TransactionId]
+    ) -> list[TransactionPosted]:
+        """The transactions that correct one of these directly, in the order of the journal."""
+
+    async def seal_chain(self) -> SealChain:
+        """Where the chain of seals stands, locked to the end of the unit."""
+
+    async def save_seal(self, chain: SealChain, seal: LedgerSealed) -> None:
+        """Appends a seal after the last one and hands it to the topic."""
+
     async def save(self, book: Book) -> None:
         """Appends the recorded events to the accounts' streams, folds them into the read tables and
         hands them, with one balance per account, to the topics."""
@@ -64,3 +76,24 @@ class LedgerStore(Protocol):
 
     async def lapsed_grants(self, expired_before_ms: int, limit: int) -> list[Grant]:
         """Open grants that expired before this moment, longest ago first, not locked."""
+
+    async def unresolved_grants(self, expired_before_ms: int, limit: int) -> list[Grant]:
+        """Unresolved grants that expired before this moment, longest ago first, not locked."""
+
+    async def find_transaction(self, transaction_id: TransactionId) -> TransactionPosted | None:
+        """A transaction of any account."""
+
+    def journal_of_model(
+        self, model_id: str, account_id: AccountId
+    ) -> AsyncGenerator[TransactionPosted, None]:
+        """Every transaction of a model's use, by account and in the order of its journal; of one
+        account where one is named.
+        """
+
+    async def first_event_ms(self) -> int | None:
+        """When the first event of all was recorded; None where there is none."""
+
+    async def hour_figures(self, hour_start_ms: int) -> HourFigures:
+        """What the events recorded within an hour come to. Raises InternalError where one cannot be
+        read.
+        """

@@ -6,19 +6,26 @@ by definition, so tables that differ are the ones to be replaced.
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import hashlib
-from dataclasses import dataclass
+import sys
+from dataclasses import astuple, dataclass
 
 import asyncpg
 
-from services.billing.adapters.event_log_postgres import BadRow, stored_events
+from services.billing.adapters.event_log_postgres import BadRow, stored_events, stored_seals
 from services.billing.adapters.ledger_postgres import log_hash, write_tables
-from services.billing.adapters.ledger_sql import ENSURE_WALLETS, Connection
+from services.billing.adapters.ledger_sql import ENSURE_WALLETS, UPDATE_SEAL_CHAIN, Connection
+from services.billing.adapters.seals_pb import chain_after
+from services.billing.config import BillingSettings
 from services.billing.domain.book import Book
 from services.billing.domain.events import ZERO_HASH
-from services.common.errors import InternalError
+from services.billing.domain.seals import SealChain
+from services.common.config import load_settings
+from services.common.errors import AppError, InternalError
 from services.common.ids import AccountId
-from services.common.postgres import translated
+from services.common.postgres import migrate, open_pool, translated
 
 # Table and key, in the order in which they are locked: wallets first, as every writer does.
 READ_TABLES = (
@@ -28,6 +35,7 @@ READ_TABLES = (
     ("key_account", "account_id, key_id"),
     ("key_day", "account_id, key_id, day"),
     ("journal_key", "account_id, idempotency_key"),
+    ("seal_chain", "one"),
 )
 _PART = 5_000
 _PREFETCH = 5_000
@@ -88,7 +96,7 @@ async def _rebuild(connection: Connection, *, repair: bool) -> Rebuilt:
         )
     before = await read_tables_hash(connection)
     await connection.execute("TRUNCATE " + ", ".join(table for table, _ in READ_TABLES))
-    events = await _fold(connection)
+    events = await _fold(connection) + await _fold_seals(connection)
     after = await read_tables_hash(connection)
     return Rebuilt(before, after, events, kept=repair or before == after)
 
@@ -115,7 +123,48 @@ async def _fold(connection: Connection) -> int:
     return count
 
 
+async def _fold_seals(connection: Connection) -> int:
+    chain = SealChain()
+    async for stored in stored_seals(connection):
+        if isinstance(stored, BadRow):
+            raise InternalError(f"seals: {stored}")
+        chain = chain_after(chain, stored.seal, stored.raw)
+        if chain.sequence != stored.version:
+            raise InternalError(f"seals: version {stored.version} follows a gap")
+    await connection.execute("INSERT INTO seal_chain DEFAULT VALUES")
+    await connection.execute(UPDATE_SEAL_CHAIN, *astuple(chain))
+    return chain.sequence
+
+
+async def main() -> int:
+    """`python -m services.billing.rebuild [--repair]`: 1 where the tables were not equal."""
+    parser = argparse.ArgumentParser(description="Makes billing's read tables from its events.")
+    parser.add_argument("--repair", action="store_true", help="Keep the result where it differs.")
+    repair = parser.parse_args().repair
+    settings = load_settings(BillingSettings)
+    pool = await open_pool(settings.dsn.get_secret_value(), size_max=2)
+    try:
+        await migrate(pool, "services.billing")
+        rebuilt = await rebuild(pool, repair=repair)
+    finally:
+        await pool.close()
+    if rebuilt.is_equal:
+        verdict = f"equal, {rebuilt.after}"
+    else:
+        kept = "replaced" if rebuilt.kept else "left as they were"
+        verdict = f"DIFFERENT, tables {kept}: {rebuilt.before} was to be {rebuilt.after}"
+    print(f"billing: {rebuilt.events} events folded, {verdict}")
+    return 0 if rebuilt.is_equal else 1
+
+
 async def _write(connection: Connection, book: Book, head: bytes) -> None:
     if book.recorded:
         await write_tables(connection, book, dict.fromkeys(book.wallets_touched, head))
         book.forget_recorded()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(asyncio.run(main()))
+    except AppError as error:
+        sys.exit(f"billing: {error.message}")

@@ -1,4 +1,4 @@
-"""Checks the ledger against itself: chains, balances, grants and every read table.
+"""Checks the ledger against itself: chains, balances, grants, seals and every read table.
 
 It reads one snapshot, so it can run beside live writers. Each finding is one sentence; an account
 with a finding is not trusted further, the others still are.
@@ -6,17 +6,33 @@ with a finding is not trusted further, the others still are.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import asyncpg
 
 from services.billing.adapters import ledger_sql as sql
-from services.billing.adapters.event_log_postgres import BadRow, StoredEvent, stored_events
+from services.billing.adapters.event_log_postgres import (
+    BadRow,
+    StoredEvent,
+    stored_events,
+    stored_seals,
+)
 from services.billing.adapters.ledger_postgres import log_hash
+from services.billing.adapters.seals_pb import chain_after
 from services.billing.domain.book import Book
 from services.billing.domain.events import ZERO_HASH, TransactionPosted
 from services.billing.domain.ledger import follows
+from services.billing.domain.seals import (
+    FIGURES,
+    HOUR_MS,
+    HourFigures,
+    LedgerSealed,
+    SealChain,
+    broken,
+    hour_of,
+)
 from services.billing.domain.state import Wallet
 from services.common.errors import InternalError
 from services.common.ids import AccountId
@@ -33,12 +49,13 @@ _UNMARKED = """
 SELECT u FROM unnest($1::text[]) AS u
 WHERE NOT EXISTS (SELECT FROM usage_mark WHERE usage_id = u) LIMIT 1
 """
+_SEAL_CHAIN = "SELECT sequence, hour_start_ms, hash, log_hash FROM seal_chain"
 _MARKS_PART = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong, and whose."""
+    """One thing that is wrong, and whose; of no account where it is about the seals."""
 
     account_id: AccountId
     what: str
@@ -51,6 +68,7 @@ class Verified:
     accounts: int = 0
     events: int = 0
     transactions: int = 0
+    seals: int = 0
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -97,7 +115,7 @@ class _Account:
 
 
 async def verify(pool: asyncpg.Pool, account_id: str = "") -> Verified:
-    """Verifies one account, or all where none is named. Raises Unavailable."""
+    """Verifies one account, or all and the seals where none is named. Raises Unavailable."""
     verified = Verified()
     with translated():
         async with pool.acquire() as connection:
@@ -110,11 +128,14 @@ async def _verify(connection: sql.Connection, verified: Verified, account_id: st
     rows = await connection.fetch(_WALLETS, account_id)
     wallets = {row["account_id"]: row for row in rows}
     current: _Account | None = None
+    hours: defaultdict[int, HourFigures] = defaultdict(HourFigures)
     async for stored in stored_events(connection, account_id):
         if current is None or stored.account_id != current.account_id:
             await _finish(connection, verified, current, wallets=wallets)
             current = _Account(stored.account_id)
         verified.events += 1
+        if isinstance(stored, StoredEvent):
+            hours[hour_of(stored.occurred_at_ms)].count(stored.event)
         if current.finding:
             continue
         if isinstance(stored, BadRow):
@@ -124,6 +145,9 @@ async def _verify(connection: sql.Connection, verified: Verified, account_id: st
         current.take(stored)
     await _finish(connection, verified, current, wallets=wallets)
     verified.findings += [Finding(one, "it has a wallet and no events") for one in wallets]
+    if not account_id:
+        found = await _findings_in_seals(connection, verified, hours)
+        verified.findings += [Finding(AccountId(""), what) for what in found]
 
 
 async def _finish(
@@ -181,3 +205,36 @@ async def _findings_in_tables(connection: sql.Connection, account: _Account) -> 
             found.append(f"usage id {unmarked} was booked and is not marked")
             break
     return found
+
+
+async def _findings_in_seals(
+    connection: sql.Connection, verified: Verified, hours: dict[int, HourFigures]
+) -> list[str]:
+    """Computes every sealed hour again; a chain that is broken is not followed further."""
+    chain = SealChain()
+    found: list[str] = []
+    async for stored in stored_seals(connection):
+        wrong = str(stored) if isinstance(stored, BadRow) else broken(chain, stored.seal)
+        if wrong or isinstance(stored, BadRow):
+            return [*found, f"seal {chain.sequence + 1}: {wrong}"]
+        verified.seals += 1
+        found += _findings_in_hour(stored.seal, hours.pop(stored.seal.hour_start_ms, None))
+        chain = chain_after(chain, stored.seal, stored.raw)
+    row = await connection.fetchrow(_SEAL_CHAIN)
+    if row is None or SealChain(**dict(row)) != chain:
+        found.append("the seals are not those that were written")
+    if chain.sequence and any(hour < chain.hour_start_ms + HOUR_MS for hour in hours):
+        found.append("there are events from before the first seal")
+    return found
+
+
+def _findings_in_hour(seal: LedgerSealed, counted: HourFigures | None) -> Iterator[str]:
+    counted = counted or HourFigures()
+    for name in FIGURES:
+        was, is_now = getattr(seal.figures, name), getattr(counted, name)
+        if was != is_now:
+            yield (
+                f"the hour from {seal.hour_start_ms} ms is not as it was sealed:"
+                f" {name} was {was} and is {is_now}"
+            )
+            return

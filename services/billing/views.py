@@ -29,6 +29,12 @@ WHERE stream_id = 'wallet:' || $1::text AND type = 'billing.TransactionPosted'
     AND stream_version < $2
 ORDER BY stream_version DESC LIMIT $3
 """
+_JOURNAL = """
+SELECT stream_version, payload FROM events
+WHERE stream_id = 'wallet:' || $1::text AND type = 'billing.TransactionPosted'
+    AND stream_version > $2 AND stream_version <= $3
+ORDER BY stream_version LIMIT $4
+"""
 _KEYS = """
 SELECT key_id, spend_cap_nanousd, cap_window, spent_nanousd, granted_nanousd FROM key_account
 WHERE account_id = $1 AND (cardinality($2::text[]) = 0 OR key_id = ANY($2)) ORDER BY key_id
@@ -50,6 +56,7 @@ _AS_TENANT = """
 SELECT set_config('role', 'mesh_billing_tenant', true), set_config('mesh.account_id', $1, true)
 """
 VERSION_MAX = 2**63 - 1
+_PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +99,23 @@ async def transactions(
     async with _as_tenant(pool, account_id) as connection:
         rows = await connection.fetch(_TRANSACTIONS, account_id, before_version, limit)
     return [EventRecord.from_bytes(row["payload"]) for row in rows]
+
+
+async def journal(pool: asyncpg.Pool, account_id: AccountId) -> AsyncIterator[EventRecord]:
+    """The transactions of an account in the order of its journal, up to those of this moment.
+
+    No connection is held between two pages. Raises Unavailable.
+    """
+    last_version = (await balance(pool, account_id)).version
+    version = 0
+    while True:
+        async with _as_tenant(pool, account_id) as connection:
+            rows = await connection.fetch(_JOURNAL, account_id, version, last_version, _PAGE)
+        for row in rows:
+            yield EventRecord.from_bytes(row["payload"])
+        if len(rows) < _PAGE:
+            return
+        version = rows[-1]["stream_version"]
 
 
 async def key_spend(

@@ -50,6 +50,17 @@ def is_ulid(text: str) -> bool:
     return _ULID.fullmatch(text) is not None
 
 
+def moment_of_id(text: str) -> int | None:
+    """The Unix milliseconds that an id of `new_id` bears; None where it is no such id."""
+    one = text.rpartition("_")[2]
+    if not is_ulid(one):
+        return None
+    moment_ms = 0
+    for letter in one[:10]:
+        moment_ms = moment_ms * 32 + _ALPHABET.index(letter)
+    return moment_ms
+
+
 def new_id(prefix: str, now_ms: int | None = None) -> str:
     """A new id such as `acc_01J...`; prefixes in use: acc, usr, key, ses, gr, use, req, evt, tx,
     prv, pv.

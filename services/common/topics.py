@@ -40,8 +40,9 @@ LEDGER = Topic(
     (
         "billing.TransactionPosted", "billing.GrantOpened", "billing.GrantClosed",
         "billing.GrantExpired", "billing.GrantResolved", "billing.KeyCapSet",
+        "billing.GrantWrittenOff", "billing.LedgerSealed",
     ),
-    "Every event of the ledger, in the order of each account's journal.",
+    "Every event of the ledger, in the order of each account's journal, and its hourly seals.",
 )  # fmt: skip
 BALANCES = Topic(
     "mesh.balances.v1", "account_id", 6, "compact", FOREVER_MS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import assert_never
 
 from google.protobuf.message import Message
@@ -10,17 +11,21 @@ from services.billing.domain.book import Recorded
 from services.billing.domain.events import (
     CapWindow,
     Entry,
+    GrantChange,
     GrantClosed,
     GrantExpired,
     GrantOpened,
     GrantResolved,
+    GrantWrittenOff,
     KeyCapSet,
     LedgerEvent,
+    Quantities,
     TransactionPosted,
 )
 from services.billing.domain.state import Wallet
 from services.common.events import EventRecord, UndecodableEvent
 from services.common.ids import AccountId, GrantId, KeyId, TransactionId, UsageId, WorkerId, new_id
+from services.common.money import TokenKind
 from services.common.pb.mesh.common.v1 import common_pb2
 from services.common.pb.mesh.events.v1 import ledger_pb2
 
@@ -101,6 +106,13 @@ def message_from_event(event: LedgerEvent) -> Message:
                 account_id=event.account_id,
                 settled_nanousd=event.settled_nanousd,
             )
+        case GrantWrittenOff():
+            return ledger_pb2.GrantWrittenOff(
+                grant_id=event.grant_id,
+                account_id=event.account_id,
+                written_off_nanousd=event.written_off_nanousd,
+                reason=event.reason,
+            )
         case KeyCapSet():
             return ledger_pb2.KeyCapSet(
                 account_id=event.account_id,
@@ -139,6 +151,11 @@ def transaction_to_pb(event: TransactionPosted) -> ledger_pb2.TransactionPosted:
         model_id=event.model_id,
         price_version_id=event.price_version_id,
         overrun=event.overrun,
+        quantities=[
+            common_pb2.TokenQuantity(kind=common_pb2.TokenKind.ValueType(kind), tokens=tokens)
+            for kind, tokens in event.quantities
+        ],
+        corrects_transaction_id=event.corrects_transaction_id,
     )
 
 
@@ -152,8 +169,21 @@ def event_from_record(record: EventRecord) -> LedgerEvent:
     return _grant_event(message, record.type)
 
 
+def transaction_from_bytes(raw: bytes) -> TransactionPosted:
+    """The transaction of a serialised envelope. Raises UndecodableEvent."""
+    return transaction_from_record(EventRecord.from_bytes(raw))
+
+
+def transaction_from_record(record: EventRecord) -> TransactionPosted:
+    """The transaction of a record. Raises UndecodableEvent."""
+    message = record.message()
+    if not isinstance(message, ledger_pb2.TransactionPosted):
+        raise UndecodableEvent("the event is no transaction")
+    return transaction_from_pb(message)
+
+
 def transaction_from_pb(message: ledger_pb2.TransactionPosted) -> TransactionPosted:
-    """The transaction of a message."""
+    """The transaction of a message. Raises UndecodableEvent."""
     return TransactionPosted(
         TransactionId(message.transaction_id),
         AccountId(message.account_id),
@@ -172,7 +202,16 @@ def transaction_from_pb(message: ledger_pb2.TransactionPosted) -> TransactionPos
         message.model_id,
         message.price_version_id,
         message.overrun,
+        _quantities(message.quantities),
+        TransactionId(message.corrects_transaction_id),
     )
+
+
+def _quantities(messages: Iterable[common_pb2.TokenQuantity]) -> Quantities:
+    try:
+        return tuple((TokenKind(message.kind), message.tokens) for message in messages)
+    except ValueError as error:
+        raise UndecodableEvent(f"an unknown kind of token: {error}") from error
 
 
 def _key_cap_set(message: ledger_pb2.KeyCapSet) -> KeyCapSet:
@@ -190,9 +229,7 @@ def _key_cap_set(message: ledger_pb2.KeyCapSet) -> KeyCapSet:
     )
 
 
-def _grant_event(
-    message: Message, event_type: str
-) -> GrantOpened | GrantClosed | GrantExpired | GrantResolved:
+def _grant_event(message: Message, event_type: str) -> GrantOpened | GrantChange:
     match message:
         case ledger_pb2.GrantOpened():
             return GrantOpened(
@@ -221,6 +258,13 @@ def _grant_event(
         case ledger_pb2.GrantResolved():
             return GrantResolved(
                 GrantId(message.grant_id), AccountId(message.account_id), message.settled_nanousd
+            )
+        case ledger_pb2.GrantWrittenOff():
+            return GrantWrittenOff(
+                GrantId(message.grant_id),
+                AccountId(message.account_id),
+                message.written_off_nanousd,
+                message.reason,
             )
         case _:
             raise UndecodableEvent(f"{event_type} is no event of the ledger")

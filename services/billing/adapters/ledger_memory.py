@@ -6,18 +6,27 @@ One unit of work runs at a time, on copies; what it wrote is taken over at its e
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Collection,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from services.billing.adapters.events_pb import balance_record, record_from_recorded, stream_of
+from services.billing.adapters.seals_pb import SEALS_STREAM, chain_after, record_from_seal
 from services.billing.domain.book import Book, DayRef, KeyRef, Recorded, TotalRef
 from services.billing.domain.events import TransactionPosted
-from services.billing.domain.state import Grant, KeyAccount, Wallet
+from services.billing.domain.seals import HourFigures, LedgerSealed, SealChain, hour_of
+from services.billing.domain.state import Grant, GrantStatus, KeyAccount, Wallet
 from services.billing.ports import LedgerUnit
 from services.common.errors import ConcurrencyConflict, Unavailable
 from services.common.events import EventRecord
-from services.common.ids import AccountId, GrantId, UsageId
+from services.common.ids import AccountId, GrantId, TransactionId, UsageId
 from services.common.kafka import Batch, Claim, GapDetected, LogMessage, StaleEpoch
 from services.common.topics import BALANCES, KEYS, LEDGER, Topic
 
@@ -37,6 +46,8 @@ class LedgerTables:
     cursors: dict[tuple[str, int], Claim] = field(default_factory=dict)
     events: list[Recorded] = field(default_factory=list)
     outbox: list[OutboxRow] = field(default_factory=list)
+    seals: list[LedgerSealed] = field(default_factory=list)
+    seal_chain: SealChain = field(default_factory=SealChain)
 
     def copy(self) -> LedgerTables:
         """A copy that can be changed without changing this one; the values in it are immutable."""
@@ -50,6 +61,8 @@ class LedgerTables:
             dict(self.cursors),
             list(self.events),
             list(self.outbox),
+            list(self.seals),
+            self.seal_chain,
         )
 
 
@@ -84,13 +97,53 @@ class MemoryLedger:
 
     async def lapsed_grants(self, expired_before_ms: int, limit: int) -> list[Grant]:
         """Open grants that expired before this moment. Raises Unavailable."""
+        return self._expired("open", expired_before_ms, limit)
+
+    async def unresolved_grants(self, expired_before_ms: int, limit: int) -> list[Grant]:
+        """Unresolved grants that expired before this moment. Raises Unavailable."""
+        return self._expired("unresolved", expired_before_ms, limit)
+
+    async def find_transaction(self, transaction_id: TransactionId) -> TransactionPosted | None:
+        """A transaction of any account. Raises Unavailable."""
         self._check()
-        lapsed = [
+        found = (one for one in _transactions(self.tables) if one.transaction_id == transaction_id)
+        return next(found, None)
+
+    async def journal_of_model(
+        self, model_id: str, account_id: AccountId
+    ) -> AsyncGenerator[TransactionPosted, None]:
+        """Every transaction of a model's use, by account and in order. Raises Unavailable."""
+        self._check()
+        found = [
+            one
+            for one in _transactions(self.tables)
+            if one.model_id == model_id and account_id in ("", one.account_id)
+        ]
+        for one in sorted(found, key=lambda one: (one.account_id, one.sequence)):
+            yield one
+
+    async def first_event_ms(self) -> int | None:
+        """When the first event of all was recorded. Raises Unavailable."""
+        self._check()
+        return min((one.occurred_at_ms for one in self.tables.events), default=None)
+
+    async def hour_figures(self, hour_start_ms: int) -> HourFigures:
+        """What the events recorded within an hour come to. Raises Unavailable."""
+        self._check()
+        figures = HourFigures()
+        for recorded in self.tables.events:
+            if hour_of(recorded.occurred_at_ms) == hour_start_ms:
+                figures.count(recorded.event)
+        return figures
+
+    def _expired(self, status: GrantStatus, expired_before_ms: int, limit: int) -> list[Grant]:
+        self._check()
+        found = [
             grant
             for grant in self.tables.grants.values()
-            if grant.status == "open" and grant.expires_at_ms <= expired_before_ms
+            if grant.status == status and grant.expires_at_ms <= expired_before_ms
         ]
-        return sorted(lapsed, key=lambda grant: grant.expires_at_ms)[:limit]
+        return sorted(found, key=lambda grant: grant.expires_at_ms)[:limit]
 
     def _check(self) -> None:
         if not self.available:
@@ -149,15 +202,28 @@ class _MemoryUnit:
     async def transaction(
         self, account_id: AccountId, idempotency_key: str
     ) -> TransactionPosted | None:
-        for recorded in self._tables.events:
-            event = recorded.event
-            if (
-                isinstance(event, TransactionPosted)
-                and event.account_id == account_id
-                and event.idempotency_key == idempotency_key
-            ):
+        for event in _transactions(self._tables):
+            if event.account_id == account_id and event.idempotency_key == idempotency_key:
                 return event
         return None
+
+    async def corrections(
+        self, account_id: AccountId, of: Collection[TransactionId]
+    ) -> list[TransactionPosted]:
+        return [
+            event
+            for event in _transactions(self._tables)
+            if event.account_id == account_id and event.corrects_transaction_id in of
+        ]
+
+    async def seal_chain(self) -> SealChain:
+        return self._tables.seal_chain
+
+    async def save_seal(self, chain: SealChain, seal: LedgerSealed) -> None:
+        value = record_from_seal(seal).to_bytes()
+        self._tables.seals.append(seal)
+        self._tables.seal_chain = chain_after(chain, seal, value)
+        self._tables.outbox.append((LEDGER, SEALS_STREAM, value))
 
     async def save(self, book: Book) -> None:
         tables = self._tables
@@ -180,6 +246,11 @@ class _MemoryUnit:
         for account in sorted(book.wallets_touched):
             value = balance_record(book.wallets[account]).to_bytes()
             tables.outbox.append((BALANCES, account, value))
+
+
+def _transactions(tables: LedgerTables) -> Iterator[TransactionPosted]:
+    events = (recorded.event for recorded in tables.events)
+    return (event for event in events if isinstance(event, TransactionPosted))
 
 
 def records_of(tables: LedgerTables, account_id: AccountId) -> list[EventRecord]:

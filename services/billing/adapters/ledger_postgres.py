@@ -10,28 +10,31 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import astuple
 from itertools import groupby
 
 import asyncpg
 
+from services.billing.adapters import event_log_postgres as journal
 from services.billing.adapters import ledger_sql as sql
 from services.billing.adapters.events_pb import (
     balance_record,
     record_from_recorded,
     stream_of,
-    transaction_from_pb,
+    transaction_from_bytes,
 )
+from services.billing.adapters.seals_pb import SEALS_STREAM, chain_after, record_from_seal
 from services.billing.domain.book import Book, KeyRef
 from services.billing.domain.events import TransactionPosted
+from services.billing.domain.seals import HourFigures, LedgerSealed, SealChain
 from services.billing.domain.state import Grant, KeyAccount, Wallet
 from services.billing.ports import LedgerUnit
 from services.common.errors import ConcurrencyConflict, InternalError, Unavailable
 from services.common.events import EventRecord
-from services.common.ids import AccountId, GrantId, UsageId
+from services.common.ids import AccountId, GrantId, TransactionId, UsageId
 from services.common.kafka import Batch, Claim, LogMessage
-from services.common.pb.mesh.events.v1 import ledger_pb2
 from services.common.postgres import EventStore, PostgresCursors, Transaction, translated
 from services.common.telemetry import get_logger
 from services.common.topics import BALANCES, LEDGER, Topic
@@ -70,6 +73,30 @@ class PostgresLedger:
         with translated():
             rows = await self._pool.fetch(sql.LAPSED_GRANTS, expired_before_ms, limit)
         return [sql.grant_from_row(row) for row in rows]
+
+    async def unresolved_grants(self, expired_before_ms: int, limit: int) -> list[Grant]:
+        """Unresolved grants that expired before this moment. Raises Unavailable."""
+        with translated():
+            rows = await self._pool.fetch(sql.UNRESOLVED_GRANTS, expired_before_ms, limit)
+        return [sql.grant_from_row(row) for row in rows]
+
+    async def find_transaction(self, transaction_id: TransactionId) -> TransactionPosted | None:
+        """A transaction of any account. Raises Unavailable."""
+        return await journal.find_transaction(self._pool, transaction_id)
+
+    def journal_of_model(
+        self, model_id: str, account_id: AccountId
+    ) -> AsyncGenerator[TransactionPosted, None]:
+        """Every transaction of a model's use, by account and in order. Raises Unavailable."""
+        return journal.journal_of_model(self._pool, model_id, account_id)
+
+    async def first_event_ms(self) -> int | None:
+        """When the first event of all was recorded. Raises Unavailable."""
+        return await journal.first_event_ms(self._pool)
+
+    async def hour_figures(self, hour_start_ms: int) -> HourFigures:
+        """What the events recorded within an hour come to. Raises Unavailable, InternalError."""
+        return await journal.hour_figures(self._pool, hour_start_ms)
 
 
 class _PostgresUnit:
@@ -128,11 +155,28 @@ class _PostgresUnit:
         raw = await self._connection.fetchval(
             sql.TRANSACTION_BY_KEY, account_id, idempotency_key, stream_of(account_id)
         )
-        if raw is None:
-            return None
-        message = EventRecord.from_bytes(raw).message()
-        assert isinstance(message, ledger_pb2.TransactionPosted)
-        return transaction_from_pb(message)
+        return None if raw is None else transaction_from_bytes(raw)
+
+    async def corrections(
+        self, account_id: AccountId, of: Collection[TransactionId]
+    ) -> list[TransactionPosted]:
+        rows = await self._connection.fetch(
+            sql.CORRECTIONS, account_id, stream_of(account_id), list(of)
+        )
+        return [transaction_from_bytes(row["payload"]) for row in rows]
+
+    async def seal_chain(self) -> SealChain:
+        row = await self._connection.fetchrow(sql.LOCK_SEAL_CHAIN)
+        assert row is not None, "the migrations make the one row"
+        return SealChain(**dict(row))
+
+    async def save_seal(self, chain: SealChain, seal: LedgerSealed) -> None:
+        record = record_from_seal(seal)
+        value = record.to_bytes()
+        await self._transaction.append(SEALS_STREAM, chain.sequence, [record])
+        after = chain_after(chain, seal, value)
+        await self._connection.execute(sql.UPDATE_SEAL_CHAIN, *astuple(after))
+        await self._transaction.publish(LEDGER, SEALS_STREAM, value)
 
     async def save(self, book: Book) -> None:
         records = [record_from_recorded(recorded) for recorded in book.recorded]

@@ -32,6 +32,10 @@ GRANTS = "SELECT * FROM grants WHERE grant_id = ANY($1::text[])"
 LAPSED_GRANTS = """
 SELECT * FROM grants WHERE status = 'open' AND expires_at_ms <= $1 ORDER BY expires_at_ms LIMIT $2
 """
+UNRESOLVED_GRANTS = """
+SELECT * FROM grants WHERE status = 'unresolved' AND expires_at_ms <= $1
+ORDER BY expires_at_ms LIMIT $2
+"""
 UPSERT_GRANTS = """
 INSERT INTO grants (grant_id, account_id, key_id, worker_id, amount_nanousd, opened_at_ms,
     expires_at_ms, request_hash, settled_nanousd, spent_nanousd, returned_nanousd, status)
@@ -84,11 +88,23 @@ SELECT e.payload FROM journal_key AS k
 JOIN events AS e ON e.stream_id = $3 AND e.stream_version = k.stream_version
 WHERE k.account_id = $1 AND k.idempotency_key = $2
 """
+# The second part of such a key is the id of the transaction that is corrected.
+CORRECTIONS = """
+SELECT e.payload FROM journal_key AS k
+JOIN events AS e ON e.stream_id = $2 AND e.stream_version = k.stream_version
+WHERE k.account_id = $1 AND split_part(k.idempotency_key, ':', 1) IN ('reversal', 'rerate')
+    AND split_part(k.idempotency_key, ':', 2) = ANY($3::text[])
+ORDER BY k.stream_version
+"""
 MARK_USAGE = """
 INSERT INTO usage_mark (usage_id, content_hash) SELECT * FROM unnest($1::text[], $2::bytea[])
 ON CONFLICT DO NOTHING RETURNING usage_id
 """
 USAGE_MARKS = "SELECT usage_id, content_hash FROM usage_mark WHERE usage_id = ANY($1::text[])"
+LOCK_SEAL_CHAIN = "SELECT sequence, hour_start_ms, hash, log_hash FROM seal_chain FOR UPDATE"
+UPDATE_SEAL_CHAIN = """
+UPDATE seal_chain SET sequence = $1, hour_start_ms = $2, hash = $3, log_hash = $4
+"""
 
 
 def wallet_from_row(row: asyncpg.Record) -> Wallet:

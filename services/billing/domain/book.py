@@ -18,6 +18,7 @@ from services.billing.domain.events import (
     GrantExpired,
     GrantOpened,
     GrantResolved,
+    GrantWrittenOff,
     KeyCapSet,
     LedgerEvent,
     TransactionPosted,
@@ -64,7 +65,7 @@ class Book:
                 wallet = self._posted(wallet, event)
             case GrantOpened():
                 wallet = self._opened(wallet, event)
-            case GrantClosed() | GrantExpired() | GrantResolved():
+            case GrantClosed() | GrantExpired() | GrantResolved() | GrantWrittenOff():
                 before = self._grant(event.grant_id, event.account_id)
                 wallet = self._held_changed(wallet, before, grants.evolve(before, event))
             case KeyCapSet():

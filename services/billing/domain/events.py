@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from services.common.ids import AccountId, GrantId, KeyId, TransactionId, UsageId, WorkerId
+from services.common.money import TokenKind
 
 ZERO_HASH = bytes(32)
 NO_KEY = KeyId("")
 NO_GRANT = GrantId("")
 NO_USAGE = UsageId("")
+NO_TRANSACTION = TransactionId("")
+# Token counts, ascending by kind.
+Quantities = tuple[tuple[TokenKind, int], ...]
 
 
 class CapWindow(IntEnum):
@@ -37,7 +41,8 @@ class TransactionPosted:
 
     `occurred_at_ms` is when the cause happened; for usage that is the moment of admission, by whose
     window caps count. `sequence` counts from 1 without gaps. `hash` covers the previous
-    transaction's hash and every other field here.
+    transaction's hash and every other field here. `quantities` are what was priced. A correction
+    names the transaction that it corrects and bears that one's `occurred_at_ms`.
     """
 
     transaction_id: TransactionId
@@ -57,6 +62,8 @@ class TransactionPosted:
     model_id: str = ""
     price_version_id: str = ""
     overrun: bool = False
+    quantities: Quantities = ()
+    corrects_transaction_id: TransactionId = NO_TRANSACTION
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +109,16 @@ class GrantResolved:
 
 
 @dataclass(frozen=True, slots=True)
+class GrantWrittenOff:
+    """Nobody said what was spent, for too long. What was held is available again."""
+
+    grant_id: GrantId
+    account_id: AccountId
+    written_off_nanousd: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class KeyCapSet:
     """The cap that binds a key's grants from here on; `spend_cap_nanousd` None means no cap."""
 
@@ -113,6 +130,5 @@ class KeyCapSet:
     active: bool
 
 
-LedgerEvent = (
-    TransactionPosted | GrantOpened | GrantClosed | GrantExpired | GrantResolved | KeyCapSet
-)
+GrantChange = GrantClosed | GrantExpired | GrantResolved | GrantWrittenOff
+LedgerEvent = TransactionPosted | GrantOpened | GrantChange | KeyCapSet

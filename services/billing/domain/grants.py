@@ -3,9 +3,11 @@
     open --close--> closed --------------settled--> resolved
     open --expire-> unresolved --settled----------> resolved
                     unresolved --close--> closed
+                    unresolved --write off--> written_off
 
-Money leaves a grant in two ways only: a close returns what the worker did not spend, and settlement
-moves what it did spend to the posted side. An expiry returns nothing.
+Money leaves a grant in three ways only: a close returns what the worker did not spend, settlement
+moves what it did spend to the posted side, and a write-off gives up what nobody accounted for. An
+expiry returns nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +17,14 @@ import json
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from services.billing.domain.events import GrantClosed, GrantExpired, GrantOpened, GrantResolved
+from services.billing.domain.events import (
+    GrantChange,
+    GrantClosed,
+    GrantExpired,
+    GrantOpened,
+    GrantResolved,
+    GrantWrittenOff,
+)
 from services.billing.domain.state import Grant, KeyAccount, Wallet
 from services.common.errors import Conflict, Forbidden, NotFound
 from services.common.ids import AccountId, GrantId, KeyId, WorkerId
@@ -65,12 +74,16 @@ class CloseGrant:
 
 @dataclass(frozen=True, slots=True)
 class GrantRules:
-    """How long a grant lives, which part of the available money one may take, when to ask again."""
+    """How long a grant lives, which part of the available money one may take, when to ask again.
+
+    An unresolved grant is written off `write_off_after_ms` after it expired.
+    """
 
     ttl_ms: int = 120_000
     grace_ms: int = 30_000
     share_max: int = 8
     retry_after_ms: int = 1_000
+    write_off_after_ms: int = 7 * 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +167,7 @@ def decide_close(grant: Grant | None, request: CloseGrant) -> Closed:
         raise Forbidden("the grant belongs to another worker")
     if grant.spent_nanousd is not None:
         return Closed(grant.returned_nanousd, disputed=grant.spent_nanousd != request.spent_nanousd)
-    if grant.status == "resolved":
+    if grant.status in ("resolved", "written_off"):
         return Closed(0, disputed=grant.settled_nanousd != request.spent_nanousd)
     kept = max(request.spent_nanousd, grant.settled_nanousd)
     returned = max(0, grant.amount_nanousd - kept)
@@ -170,6 +183,26 @@ def decide_expire(
         return ()
     expired = GrantExpired(grant.grant_id, grant.account_id, grant.held_nanousd)
     return (expired, *resolution(evolve(grant, expired)))
+
+
+def decide_write_off(grant: Grant | None, reason: str) -> tuple[GrantWrittenOff, ...]:
+    """Gives up what an unresolved grant holds; nothing where it was written off before.
+
+    Raises NotFound for a grant that is not there, Conflict for one that is not unresolved.
+    """
+    if grant is None:
+        raise NotFound("there is no such grant")
+    if grant.status == "written_off":
+        return ()
+    if grant.status != "unresolved":
+        raise Conflict(f"the grant is {grant.status}: only an unresolved one is written off")
+    return (GrantWrittenOff(grant.grant_id, grant.account_id, grant.held_nanousd, reason),)
+
+
+def is_overdue(grant: Grant, *, now_ms: int, rules: GrantRules) -> bool:
+    """True for an unresolved grant that has waited as long as the rules let it."""
+    due_ms = grant.expires_at_ms + rules.write_off_after_ms
+    return grant.status == "unresolved" and now_ms >= due_ms
 
 
 def settle(grant: Grant, cost_nanousd: int) -> Grant:
@@ -211,7 +244,7 @@ def opened(event: GrantOpened) -> Grant:
     )
 
 
-def evolve(grant: Grant, event: GrantClosed | GrantExpired | GrantResolved) -> Grant:
+def evolve(grant: Grant, event: GrantChange) -> Grant:
     """The grant after one of its events."""
     match event:
         case GrantClosed():
@@ -225,12 +258,15 @@ def evolve(grant: Grant, event: GrantClosed | GrantExpired | GrantResolved) -> G
             return replace(grant, status="unresolved")
         case GrantResolved():
             return replace(grant, status="resolved")
+        case GrantWrittenOff():
+            returned = grant.returned_nanousd + event.written_off_nanousd
+            return replace(grant, status="written_off", returned_nanousd=returned)
 
 
 def _opened_before(grant: Grant, request: OpenGrant) -> Grant:
     if grant.request_hash != request.content_hash:
         raise Conflict("the grant id was used for another request")
-    if grant.status in ("closed", "resolved"):
+    if grant.status in ("closed", "resolved", "written_off"):
         raise Conflict("the grant has ended")
     return grant
 

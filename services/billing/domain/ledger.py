@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from services.billing.domain.events import (
     NO_GRANT,
     NO_KEY,
+    NO_TRANSACTION,
     NO_USAGE,
     Entry,
+    Quantities,
     TransactionPosted,
 )
 from services.billing.domain.state import Wallet
@@ -48,6 +50,8 @@ class Draft:
     model_id: str = ""
     price_version_id: str = ""
     overrun: bool = False
+    quantities: Quantities = ()
+    corrects_transaction_id: TransactionId = NO_TRANSACTION
 
 
 def wallet_account(account_id: AccountId) -> str:
@@ -90,6 +94,8 @@ def post(wallet: Wallet, draft: Draft) -> TransactionPosted:
         draft.model_id,
         draft.price_version_id,
         draft.overrun,
+        draft.quantities,
+        draft.corrects_transaction_id,
     )
 
 
@@ -108,8 +114,13 @@ def assert_zero_sum(entries: tuple[Entry, ...]) -> None:
 def chained_hash(previous: bytes, content: Draft | TransactionPosted, sequence: int) -> bytes:
     """SHA-256 over the previous hash and the canonical form: a JSON array of every field in order.
 
-    The form is plain on purpose: anyone can compute it again with nothing but a JSON library.
+    The form is plain on purpose: anyone can compute it again with nothing but a JSON library. Two
+    fields came later; they follow, both, where one of them is set, so that older hashes stay right.
     """
+    later: list[object] = []
+    if content.quantities or content.corrects_transaction_id:
+        quantities = [[int(kind), tokens] for kind, tokens in content.quantities]
+        later = [quantities, content.corrects_transaction_id]
     canonical = _CANONICAL.encode(
         [
             content.transaction_id,
@@ -128,6 +139,7 @@ def chained_hash(previous: bytes, content: Draft | TransactionPosted, sequence: 
             content.model_id,
             content.price_version_id,
             content.overrun,
+            *later,
         ]
     )
     return hashlib.sha256(previous + canonical.encode()).digest()

@@ -8,7 +8,7 @@ from typing import Literal
 from services.billing.domain.events import ZERO_HASH, CapWindow
 from services.common.ids import AccountId, GrantId, KeyId, WorkerId
 
-GrantStatus = Literal["open", "closed", "unresolved", "resolved"]
+GrantStatus = Literal["open", "closed", "unresolved", "resolved", "written_off"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 
 from services.billing.domain import grants, ledger
 from services.billing.domain.book import Book
+from services.billing.domain.events import Quantities
 from services.common.ids import AccountId, GrantId, KeyId, TransactionId, UsageId
+
+# A million dollars for one request is a mistake of the price, not a charge.
+COST_MAX_NANOUSD = 10**15
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +18,8 @@ class UsageCharge:
     """One usage event as the ledger sees it. `cost_nanousd` is ours, `stated_nanousd` the event's.
 
     `content_hash` is SHA-256 over the event as it was sent, by which a repeat is told from a
-    contradiction. `admitted_at_ms` is the moment whose cap windows it counts in.
+    contradiction. `admitted_at_ms` is the moment whose cap windows it counts in. `quantities` are
+    what the cost was computed from.
     """
 
     usage_id: UsageId
@@ -29,6 +34,7 @@ class UsageCharge:
     stated_nanousd: int
     content_hash: bytes
     traceparent: str = ""
+    quantities: Quantities = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,7 @@ def book_usage(
         charge.model_id,
         charge.price_version_id,
         booked.overrun,
+        charge.quantities,
     )
     posted = ledger.post(wallet, draft)
     book.record(posted, occurred_at_ms=booked_at_ms, traceparent=charge.traceparent)

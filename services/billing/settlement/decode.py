@@ -10,18 +10,17 @@ import hashlib
 from functools import lru_cache
 from typing import NamedTuple
 
-from services.billing.domain.usage import UsageCharge
+from services.billing.domain.events import Quantities
+from services.billing.domain.usage import COST_MAX_NANOUSD, UsageCharge
 from services.common.events import EventRecord, UndecodableEvent
 from services.common.ids import AccountId, GrantId, KeyId, UsageId
 from services.common.kafka import LogMessage
-from services.common.money import Price, TokenKind, cost_nanousd
+from services.common.money import INT64_MAX, Price, TokenKind, cost_nanousd
 from services.common.pb.mesh.common.v1 import common_pb2
 from services.common.pb.mesh.events.v1 import usage_pb2
 from services.common.pricing_pb import price_from_pb
 
 ID_LENGTH_MAX = 200
-# A million dollars for one request is a mistake of the price, not a charge.
-COST_MAX_NANOUSD = 10**15
 # SDKs send such a request again by themselves, so its answer is never billed.
 RESENT_STATUSES = frozenset({429, 502, 503, 504})
 _PRICES_CACHED = 4_096
@@ -54,6 +53,7 @@ def charge_from_message(message: LogMessage) -> UsageCharge:
         _check_id(name, value, required=False)
     if record.account_id != usage.account_id:
         raise Unacceptable("the envelope names another account than the event")
+    quantities = _quantities(usage)
     return UsageCharge(
         UsageId(usage.usage_id),
         usage.request_id,
@@ -63,23 +63,37 @@ def charge_from_message(message: LogMessage) -> UsageCharge:
         usage.model_id,
         usage.price.price_version_id,
         usage.admitted_at_ms or usage.received_at_ms or record.occurred_at_ms,
-        _cost(usage),
+        _cost(usage, quantities),
         usage.cost_nanousd,
         hashlib.sha256(record.payload).digest(),
         record.traceparent,
+        quantities,
     )
 
 
-def _cost(usage: usage_pb2.UsageRecorded) -> int:
-    """The cost by the pinned price; 0 where nothing is billed, whatever the tokens were."""
+def _quantities(usage: usage_pb2.UsageRecorded) -> Quantities:
+    """The tokens by kind; none where nothing is billed, whatever the tokens were."""
     if not _is_billed(usage):
-        return 0
+        return ()
     quantities: dict[TokenKind, int] = {}
     try:
         for quantity in usage.quantities:
             kind = TokenKind(quantity.kind)
             quantities[kind] = quantities.get(kind, 0) + quantity.tokens
-        cost = cost_nanousd(quantities, _price(usage.price.SerializeToString(deterministic=True)))
+    except ValueError as error:
+        raise Unacceptable(f"the cost cannot be computed: {error}") from error
+    if any(tokens > INT64_MAX for tokens in quantities.values()):
+        raise Unacceptable("an impossible number of tokens")
+    return tuple(sorted(quantities.items()))
+
+
+def _cost(usage: usage_pb2.UsageRecorded, quantities: Quantities) -> int:
+    """The cost by the pinned price; 0 where nothing is billed."""
+    if not _is_billed(usage):
+        return 0
+    try:
+        price = _price(usage.price.SerializeToString(deterministic=True))
+        cost = cost_nanousd(dict(quantities), price)
     except ValueError as error:
         raise Unacceptable(f"the cost cannot be computed: {error}") from error
     if not 0 <= cost <= COST_MAX_NANOUSD:

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 
 from services.accounts.adapters import wire as accounts_wire
 from services.billing.adapters import events_pb as billing_wire
+from services.billing.adapters import seals_pb as seals_wire
 from services.billing.adapters.ledger_memory import MemoryLedger
 from services.billing.settlement.keys import KeyCaps
 from services.billing.settlement.settle import UsageSettlement
@@ -131,6 +132,8 @@ def through_accounts(record: EventRecord) -> Message:
 
 
 def through_billing(record: EventRecord) -> Message:
+    if record.type == seals_wire.SEAL_TYPE:
+        return seals_wire.seal_to_pb(seals_wire.seal_from_record(record))
     return billing_wire.message_from_event(billing_wire.event_from_record(record))
 
 

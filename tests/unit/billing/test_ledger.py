@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from hashlib import sha256
 
 import pytest
 
@@ -12,7 +13,7 @@ from services.billing.domain.ledger import Draft, follows, post, same_cause, tra
 from services.billing.domain.state import Wallet
 from services.common.errors import InternalError, InvalidArgument
 from services.common.ids import AccountId, GrantId, KeyId, TransactionId, UsageId
-from services.common.money import INT64_MAX
+from services.common.money import INT64_MAX, TokenKind
 
 ACCOUNT = AccountId("acc_1")
 
@@ -85,9 +86,30 @@ def test_the_hash_covers_every_field(name: str) -> None:
         "entries": transfer(501, source="promo", target="wallet:acc_1"),
         "overrun": True,
         "sequence": 2,
+        "quantities": ((TokenKind.PROMPT, 1),),
     }
     other = changes.get(name, before + 1 if isinstance(before, int) else f"{before}x")
     assert not follows(Wallet(ACCOUNT), replace(posted, **{name: other}))  # type: ignore[arg-type]  # by name
+
+
+def test_the_hash_of_an_entry_from_before_there_were_quantities_stays_right() -> None:
+    canonical = (
+        '["tx_1","acc_1","credit:1","credit",[["promo",-500],["wallet:acc_1",500]],1000,1001,1,'
+        '"welcome","key","gr","use","req","model","pv",false]'
+    )
+    assert post(Wallet(ACCOUNT), draft()).hash == sha256(bytes(32) + canonical.encode()).digest()
+
+
+def test_quantities_and_the_corrected_transaction_are_covered_apart_and_together() -> None:
+    quantities = ((TokenKind.PROMPT, 3), (TokenKind.COMPLETION, 4))
+    variants = [
+        draft(),
+        draft(quantities=quantities),
+        draft(quantities=quantities[:1]),
+        draft(corrects_transaction_id=TransactionId("tx_0")),
+        draft(quantities=quantities, corrects_transaction_id=TransactionId("tx_0")),
+    ]
+    assert len({post(Wallet(ACCOUNT), one).hash for one in variants}) == len(variants)
 
 
 def test_fields_cannot_flow_into_each_other_in_the_hash() -> None:

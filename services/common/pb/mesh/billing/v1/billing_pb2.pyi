@@ -284,7 +284,7 @@ class GrantInfo(_message.Message):
     settled_nanousd: _builtins.int
     returned_nanousd: _builtins.int
     status: _builtins.str
-    """open, closed, unresolved, resolved"""
+    """open, closed, unresolved, resolved, written_off"""
     expires_at_ms: _builtins.int
     def __init__(
         self,

@@ -66,12 +66,16 @@ class TransactionPosted(_message.Message):
     MODEL_ID_FIELD_NUMBER: _builtins.int
     PRICE_VERSION_ID_FIELD_NUMBER: _builtins.int
     OVERRUN_FIELD_NUMBER: _builtins.int
+    QUANTITIES_FIELD_NUMBER: _builtins.int
+    CORRECTS_TRANSACTION_ID_FIELD_NUMBER: _builtins.int
     transaction_id: _builtins.str
     account_id: _builtins.str
     idempotency_key: _builtins.str
-    """From the cause, not from the delivery: `usage:<usage_id>`, `credit:<caller's key>`."""
+    """From the cause, not from the delivery: `usage:<usage_id>`, `credit:<caller's key>`, `reversal:<transaction_id>`,
+    `rerate:<transaction_id of the usage>:<price_version_id>`.
+    """
     kind: _builtins.str
-    """`usage`, `credit`, ..."""
+    """`usage`, `credit`, `reversal`, `rerate`, ..."""
     occurred_at_ms: _builtins.int
     booked_at_ms: _builtins.int
     sequence: _builtins.int
@@ -87,8 +91,16 @@ class TransactionPosted(_message.Message):
     model_id: _builtins.str
     price_version_id: _builtins.str
     overrun: _builtins.bool
+    corrects_transaction_id: _builtins.str
+    """Of a correction: the transaction that it corrects. `occurred_at_ms` is that one's, so that caps count it there."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___LedgerEntry]: ...
+    @_builtins.property
+    def quantities(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.TokenQuantity]:
+        """What was priced, ascending by kind, so that the journal can be rated again by itself. Absent in entries that are not
+        of usage, and in those booked before entries had quantities.
+        """
+
     def __init__(
         self,
         *,
@@ -109,10 +121,12 @@ class TransactionPosted(_message.Message):
         model_id: _builtins.str = ...,
         price_version_id: _builtins.str = ...,
         overrun: _builtins.bool = ...,
+        quantities: _abc.Iterable[_common_pb2.TokenQuantity] | None = ...,
+        corrects_transaction_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "booked_at_ms", b"booked_at_ms", "entries", b"entries", "grant_id", b"grant_id", "hash", b"hash", "idempotency_key", b"idempotency_key", "key_id", b"key_id", "kind", b"kind", "model_id", b"model_id", "occurred_at_ms", b"occurred_at_ms", "overrun", b"overrun", "price_version_id", b"price_version_id", "reason", b"reason", "request_id", b"request_id", "sequence", b"sequence", "transaction_id", b"transaction_id", "usage_id", b"usage_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "booked_at_ms", b"booked_at_ms", "corrects_transaction_id", b"corrects_transaction_id", "entries", b"entries", "grant_id", b"grant_id", "hash", b"hash", "idempotency_key", b"idempotency_key", "key_id", b"key_id", "kind", b"kind", "model_id", b"model_id", "occurred_at_ms", b"occurred_at_ms", "overrun", b"overrun", "price_version_id", b"price_version_id", "quantities", b"quantities", "reason", b"reason", "request_id", b"request_id", "sequence", b"sequence", "transaction_id", b"transaction_id", "usage_id", b"usage_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -246,6 +260,38 @@ class GrantResolved(_message.Message):
 Global___GrantResolved: _TypeAlias = GrantResolved  # noqa: Y015
 
 @_typing.final
+class GrantWrittenOff(_message.Message):
+    """type `billing.GrantWrittenOff`: nobody said what was spent. What was still held is available again; usage that comes
+    later is booked all the same, as an overrun.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANT_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    WRITTEN_OFF_NANOUSD_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    grant_id: _builtins.str
+    account_id: _builtins.str
+    written_off_nanousd: _builtins.int
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        grant_id: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        written_off_nanousd: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "grant_id", b"grant_id", "reason", b"reason", "written_off_nanousd", b"written_off_nanousd"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GrantWrittenOff: _TypeAlias = GrantWrittenOff  # noqa: Y015
+
+@_typing.final
 class KeyCapSet(_message.Message):
     """type `billing.KeyCapSet`: the cap that binds a key's grants, taken over from the key's settings."""
 
@@ -317,3 +363,90 @@ class BalanceState(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BalanceState: _TypeAlias = BalanceState  # noqa: Y015
+
+@_typing.final
+class LedgerSealed(_message.Message):
+    """type `billing.LedgerSealed`: what all accounts' events of one hour come to. Every hour has one, from that of the first
+    event on, also where nothing happened. Published under the key `seals`; the envelope names no account.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOUR_START_MS_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    HASH_FIELD_NUMBER: _builtins.int
+    SEALED_AT_MS_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    GRANTS_OPENED_FIELD_NUMBER: _builtins.int
+    GRANTED_NANOUSD_FIELD_NUMBER: _builtins.int
+    GRANTS_CLOSED_FIELD_NUMBER: _builtins.int
+    RETURNED_NANOUSD_FIELD_NUMBER: _builtins.int
+    GRANTS_EXPIRED_FIELD_NUMBER: _builtins.int
+    GRANTS_WRITTEN_OFF_FIELD_NUMBER: _builtins.int
+    WRITTEN_OFF_NANOUSD_FIELD_NUMBER: _builtins.int
+    TRANSACTIONS_FIELD_NUMBER: _builtins.int
+    WALLETS_NANOUSD_FIELD_NUMBER: _builtins.int
+    USAGE_BOOKED_FIELD_NUMBER: _builtins.int
+    COST_NANOUSD_FIELD_NUMBER: _builtins.int
+    SETTLEMENTS_FIELD_NUMBER: _builtins.int
+    SETTLED_NANOUSD_FIELD_NUMBER: _builtins.int
+    CORRECTIONS_FIELD_NUMBER: _builtins.int
+    CORRECTED_NANOUSD_FIELD_NUMBER: _builtins.int
+    hour_start_ms: _builtins.int
+    """Unix time of the hour's beginning, a multiple of 3,600,000."""
+    sequence: _builtins.int
+    """Position in the chain of seals, from 1, without gaps."""
+    hash: _builtins.bytes
+    """SHA-256 over the previous seal's hash and this one's content."""
+    sealed_at_ms: _builtins.int
+    events: _builtins.int
+    """Events of every type that were recorded within the hour."""
+    grants_opened: _builtins.int
+    granted_nanousd: _builtins.int
+    grants_closed: _builtins.int
+    returned_nanousd: _builtins.int
+    grants_expired: _builtins.int
+    grants_written_off: _builtins.int
+    written_off_nanousd: _builtins.int
+    transactions: _builtins.int
+    wallets_nanousd: _builtins.int
+    """What the hour's transactions changed all wallets by."""
+    usage_booked: _builtins.int
+    cost_nanousd: _builtins.int
+    settlements: _builtins.int
+    """The part of the usage that was booked under a grant."""
+    settled_nanousd: _builtins.int
+    corrections: _builtins.int
+    """Reversals and re-ratings, and what they changed all wallets by."""
+    corrected_nanousd: _builtins.int
+    def __init__(
+        self,
+        *,
+        hour_start_ms: _builtins.int = ...,
+        sequence: _builtins.int = ...,
+        hash: _builtins.bytes = ...,
+        sealed_at_ms: _builtins.int = ...,
+        events: _builtins.int = ...,
+        grants_opened: _builtins.int = ...,
+        granted_nanousd: _builtins.int = ...,
+        grants_closed: _builtins.int = ...,
+        returned_nanousd: _builtins.int = ...,
+        grants_expired: _builtins.int = ...,
+        grants_written_off: _builtins.int = ...,
+        written_off_nanousd: _builtins.int = ...,
+        transactions: _builtins.int = ...,
+        wallets_nanousd: _builtins.int = ...,
+        usage_booked: _builtins.int = ...,
+        cost_nanousd: _builtins.int = ...,
+        settlements: _builtins.int = ...,
+        settled_nanousd: _builtins.int = ...,
+        corrections: _builtins.int = ...,
+        corrected_nanousd: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["corrected_nanousd", b"corrected_nanousd", "corrections", b"corrections", "cost_nanousd", b"cost_nanousd", "events", b"events", "granted_nanousd", b"granted_nanousd", "grants_closed", b"grants_closed", "grants_expired", b"grants_expired", "grants_opened", b"grants_opened", "grants_written_off", b"grants_written_off", "hash", b"hash", "hour_start_ms", b"hour_start_ms", "returned_nanousd", b"returned_nanousd", "sealed_at_ms", b"sealed_at_ms", "sequence", b"sequence", "settled_nanousd", b"settled_nanousd", "settlements", b"settlements", "transactions", b"transactions", "usage_booked", b"usage_booked", "wallets_nanousd", b"wallets_nanousd", "written_off_nanousd", b"written_off_nanousd"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LedgerSealed: _TypeAlias = LedgerSealed  # noqa: Y015
