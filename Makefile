@@ -79,8 +79,8 @@ ABSENT += sim
 endif
 ifneq ($(wildcard tests/chaos/test_*.py),)
 .PHONY: chaos
-chaos: setup ## kill -9 of real processes
-	@$(PYTHON) -m pytest -q tests/chaos $(ARGS)
+chaos: setup ## kill -9 of real processes under load; KILLS=200 SEED=7, then every invariant of the books
+	@$(PYTHON) -m tests.chaos --kills $(or $(KILLS),40) $(if $(SEED),--seed $(SEED)) $(ARGS)
 else
 ABSENT += chaos
 endif

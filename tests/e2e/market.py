@@ -9,12 +9,9 @@ from dataclasses import dataclass
 import aiohttp
 
 from services.common.money import nanousd_from_usd
+from tests.e2e.operator import operator_of
 from tests.e2e.stack import Stack
 from tests.fixtures.upstream import Upstream
-
-# What the upstream does when it is asked for a model of this name (`tests/fixtures/upstream.py`).
-SCRIPTS = ("ok", "slow", "500", "close", "hang", "refuse")
-PROMPT_USD, COMPLETION_USD = "3", "15"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +51,9 @@ class Market:
 
 
 async def open_market(stack: Stack, upstream: Upstream) -> Market:
-    """Registers the provider and its models, and waits until they are served."""
-    await stack.admin(
-        "providers", "put", "scripted", "--base-url", upstream.base_url, "--no-credential-required"
-    )
-    for script in SCRIPTS:
-        for suffix, prompt, completion in (
-            ("priced", PROMPT_USD, COMPLETION_USD),
-            ("free", "0", "0"),
-        ):
-            model = f"test/{script}-{suffix}"
-            await stack.admin(
-                "models", "put", model, "--provider", "scripted", "--upstream-model", script,
-                "--context", "8192", "--max-output", "1024",
-            )  # fmt: skip
-            await stack.admin("models", "set-price", model, "--prompt", prompt,
-                              "--completion", completion)  # fmt: skip
+    """Registers the provider and its models."""
+    async with operator_of(stack) as operator:
+        await operator.open_market(upstream.base_url)
     return Market(stack, upstream)
 
 
