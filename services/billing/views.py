@@ -164,8 +164,11 @@ async def unresolved_count(pool: asyncpg.Pool) -> int:
 async def _as_tenant(
     pool: asyncpg.Pool, account_id: AccountId
 ) -> AsyncIterator[PoolConnectionProxy]:
-    """A read-only transaction that sees the rows of this account alone."""
+    """A read-only transaction that sees the rows of this account alone, as of one moment."""
     with translated():
-        async with pool.acquire() as connection, connection.transaction(readonly=True):
+        async with (
+            pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
             await connection.execute(_AS_TENANT, account_id)
             yield connection
