@@ -31,8 +31,14 @@ WORKERS = 3
 QUIET_WITHIN_S = 240.0
 LOGGED_WITHIN_S = 60.0
 TOP_UP_EVERY_S = 8.0
-# Shorter than in production, so that grants lapse while their worker is away.
-ENVIRONMENT = {"MESH_BILLING_GRANT_TTL_S": "20", "MESH_BILLING_GRANT_GRACE_S": "4"}
+# Shorter than in production: grants lapse while their worker is away, and the end of an hour is
+# sealed within the run.
+ENVIRONMENT = {
+    "MESH_BILLING_GRANT_TTL_S": "20",
+    "MESH_BILLING_GRANT_GRACE_S": "4",
+    "MESH_BILLING_SEAL_DELAY_S": "31",
+    "MESH_BILLING_SEAL_EVERY_S": "10",
+}
 # Marks in the logs of defects that heal: an invariant that was asserted, money without a grant.
 ALARMS = ("AssertionError", "usage_grant_unknown", "usage_cost_differs", "journal_damaged")
 

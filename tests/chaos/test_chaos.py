@@ -8,6 +8,7 @@ from tests.chaos.run import ChaosRun
 
 
 @pytest.mark.stack
+@pytest.mark.timeout(300)
 async def test_after_random_kills_under_load_every_invariant_of_the_books_holds() -> None:
     run = ChaosRun(kills=6, seed=20)
     report = await run.run()

@@ -24,6 +24,7 @@ MIX = (
 )
 PROBE = Kind("test/ok-priced", stream=False)
 REQUEST_TIMEOUT_S = 30.0
+UNANSWERED_PAUSE_S = 0.5
 
 
 @dataclass(slots=True)
@@ -56,8 +57,10 @@ class Traffic:
         weights = [kind.weight for kind in MIX]
         while not stop.is_set():
             [kind] = order.choices(MIX, weights)
-            await self.send(open_session, order.choice(self.keys), kind)
-            await asyncio.sleep(order.uniform(0, self.pause_s))
+            seen = await self.send(open_session, order.choice(self.keys), kind)
+            await asyncio.sleep(
+                order.uniform(0, self.pause_s) + UNANSWERED_PAUSE_S * (seen is None)
+            )
 
     async def send(self, open_session: aiohttp.ClientSession, key: str, kind: Kind) -> Seen | None:
         """One request; what was seen of it is kept. None where there was no answer at all."""
