@@ -13,6 +13,7 @@ app = App(name="mesh", help="Mesh: an AI model gateway whose money is right.")
 # Named by text, so that an image that carries one service need not carry what the others import.
 app.command("services.cli.up:up", name="up", help="The whole product on this machine.")
 app.command("services.cli.admin:app", name="admin", help="Accounts, keys, models, money, logs.")
+app.command("services.cli.ledger:app", name="ledger", help="The books: explain, verify, correct.")
 app.command("services.cli.topics:app", name="topics", help="The topics on Kafka.")
 app.command(
     "services.cli.check_config:check_config",
