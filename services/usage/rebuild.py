@@ -139,7 +139,7 @@ async def _carry_over(clickhouse: ClickHouse, topic: Topic, starts: Mapping[int,
         await clickhouse.command(
             f"INSERT INTO requests{_SUFFIX} ({columns})"  # noqa: S608 - our own names
             f" SELECT {columns} FROM requests WHERE {older}"
-            " SETTINGS insert_deduplicate = 0, max_partitions_per_insert_block = 0",
+            " SETTINGS max_partitions_per_insert_block = 0",
             parameters,
         )
     return count

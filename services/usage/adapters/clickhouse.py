@@ -27,6 +27,8 @@ T = TypeVar("T")
 # SYNTAX_ERROR, 457 BAD_QUERY_PARAMETER.
 _STATEMENT_ERRORS = frozenset({36, 46, 47, 53, 60, 62, 457})
 _TIMEOUT_S = 30
+# Settings that servers before 26.2 do not know and refuse; there they are left out.
+_NEWER_SETTINGS = frozenset({"deduplicate_insert"})
 
 
 class ClickHouse:
@@ -102,7 +104,7 @@ class ClickHouse:
                 column_names=column_names,
                 column_types=self._types(client, table, column_names),
                 column_oriented=True,
-                settings=dict(settings or {}),
+                settings=_known(client, settings or {}),
             )
 
         await self._run(self._writer, call)
@@ -163,6 +165,12 @@ class ClickHouse:
             raise Unavailable(f"the request log is closed: {error}") from error
         except Exception as error:
             raise _translated(error) from error
+
+
+def _known(client: Client, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings without those that are too new for this server."""
+    unknown = _NEWER_SETTINGS - client.server_settings.keys()
+    return {name: value for name, value in settings.items() if name not in unknown}
 
 
 def _translated(error: Exception) -> Exception:

@@ -4,7 +4,7 @@ partition.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from services.usage.adapters.clickhouse import ClickHouse
 from services.usage.domain.row import COLUMNS, RequestRow
@@ -20,6 +20,10 @@ _INSERT_SETTINGS = {
     "max_insert_block_size": 1_048_576,
     "max_partitions_per_insert_block": 0,
 }
+# Since 26.2 `deduplicate_insert` supersedes `insert_deduplicate`; before, it does not exist.
+_ONCE = {"insert_deduplicate": 1, "deduplicate_insert": "enable"}
+# Without a token the content would be deduplicated, against rows that a crash may have lost.
+_AGAIN = {"insert_deduplicate": 0, "deduplicate_insert": "disable"}
 
 
 class ClickHouseSinkStore:
@@ -67,20 +71,18 @@ class ClickHouseSinkStore:
         await self._clickhouse.insert(self._batches, _BATCH_COLUMNS, [[value] for value in values])
 
     async def insert(self, bounds: Bounds, rows: Sequence[RequestRow]) -> None:
-        await self._insert(
-            rows, {"insert_deduplicate": 1, "insert_deduplication_token": bounds.token}
-        )
+        await self._insert(rows, _ONCE | {"insert_deduplication_token": bounds.token})
 
     async def insert_missing(self, rows: Sequence[RequestRow]) -> None:
-        await self._insert(rows, {"insert_deduplicate": 0})
+        await self._insert(rows, _AGAIN)
 
-    async def _insert(self, rows: Sequence[RequestRow], settings: dict[str, object]) -> None:
+    async def _insert(self, rows: Sequence[RequestRow], settings: Mapping[str, object]) -> None:
         if rows:
             await self._clickhouse.insert(
                 self._requests,
                 COLUMNS,
                 list(zip(*rows, strict=True)),
-                settings=_INSERT_SETTINGS | settings,
+                settings={**_INSERT_SETTINGS, **settings},
             )
 
     async def stored_count(self, bounds: Bounds) -> int:

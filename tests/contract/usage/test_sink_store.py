@@ -34,6 +34,10 @@ class SinkStoreContract:
         """The rows that readers see, by offset."""
         raise NotImplementedError
 
+    async def written_count(self, store: SinkStore) -> int:
+        """How many rows were written, duplicates included."""
+        raise NotImplementedError
+
     async def test_each_claim_has_a_higher_epoch_of_its_partition(self, store: SinkStore) -> None:
         assert await store.epoch(TOPIC, 0) == 0
         epochs = [await store.claim(TOPIC, 0) for _ in range(3)]
@@ -68,6 +72,14 @@ class SinkStoreContract:
         await store.insert_missing(ROWS[4:])
         await store.insert_missing([])
         assert await self.written(store) == ROWS
+
+    async def test_what_is_missing_is_written_although_the_same_was_written_before(
+        self, store: SinkStore
+    ) -> None:
+        await store.insert(BOUNDS, ROWS[:1])
+        await store.insert_missing(ROWS[1:2])
+        await store.insert_missing(ROWS[1:2])
+        assert await self.written_count(store) == 3
 
     async def test_stored_rows_are_counted_within_the_bounds_and_found_by_id(
         self, store: SinkStore
@@ -105,6 +117,10 @@ class TestMemory(SinkStoreContract):
         assert isinstance(store, MemorySinkStore)
         return sorted(store.rows, key=lambda r: r.log_offset)
 
+    async def written_count(self, store: SinkStore) -> int:
+        assert isinstance(store, MemorySinkStore)
+        return sum(len(part) for part in store.parts)
+
 
 class TestClickHouse(SinkStoreContract):
     @pytest.fixture
@@ -121,3 +137,6 @@ class TestClickHouse(SinkStoreContract):
     async def kept(self, store: SinkStore) -> list[RequestRow]:
         page = await UsageViews(self.clickhouse).list_requests(Scope("acc_1"), RequestFilter())
         return sorted(page.rows, key=lambda r: r.log_offset)
+
+    async def written_count(self, store: SinkStore) -> int:
+        return int((await self.clickhouse.query("SELECT count() FROM requests"))[0][0])
