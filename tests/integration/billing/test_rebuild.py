@@ -4,29 +4,42 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 
 import asyncpg
 import pytest
 
+from services.billing import views
 from services.billing.adapters.ledger_postgres import PostgresLedger
+from services.billing.corrections import (
+    PostCorrection,
+    RerateModel,
+    post_correction,
+    rerate_model,
+)
 from services.billing.domain.grants import CloseGrant, GrantRules, OpenGrant
+from services.billing.domain.seals import HOUR_MS, hour_of, sealed
+from services.billing.explain import explain
 from services.billing.handlers import (
     CreditAccount,
     credit_account,
     expire_grants,
     run_grant_commands,
+    write_off_overdue,
 )
 from services.billing.rebuild import rebuild
+from services.billing.sealing import seal_next_hour
 from services.billing.settlement.keys import KeyCaps
 from services.billing.settlement.settle import UsageSettlement
 from services.billing.verify import verify
 from services.common.clock import FakeClock
-from services.common.errors import InternalError
+from services.common.errors import Conflict, InternalError
 from services.common.ids import AccountId, GrantId, KeyId, WorkerId
-from services.common.topics import KEYS, USAGE
-from tests.fixtures.ledger import NOW_MS, Feed, LetterBox, key_record, usage_record
+from services.common.money import Price, Rate, TokenKind
+from services.common.topics import KEYS, LEDGER, USAGE
+from tests.fixtures.ledger import NOW_MS, PRICE, Feed, LetterBox, key_record, usage_record
 
-RULES = GrantRules(ttl_ms=60_000, grace_ms=1_000)
+RULES = GrantRules(ttl_ms=60_000, grace_ms=1_000, write_off_after_ms=1_800_000)
 ACCOUNTS = ("acc_1", "acc_2", "acc_3")
 
 
@@ -52,7 +65,8 @@ class RandomRun:
             await self.step(number)
 
     async def step(self, number: int) -> None:
-        match self.chance.choice(["open", "open", "settle", "settle", "close", "cap", "expire"]):
+        steps = ["open", "open", "settle", "settle", "close", "cap", "expire", "correct", "hour"]
+        match self.chance.choice(steps):
             case "open":
                 await self.open_some(number)
             case "settle":
@@ -61,6 +75,10 @@ class RandomRun:
                 await self.close_some()
             case "cap":
                 await self.set_cap(number)
+            case "correct":
+                await self.correct_some(number)
+            case "hour":
+                await self.let_an_hour_pass()
             case _:
                 await expire_grants(self.ledger, self.clock, rules=RULES, limit=100)
 
@@ -99,6 +117,25 @@ class RandomRun:
             )
         await self.usage.send(*records)
 
+    async def correct_some(self, number: int) -> None:
+        model = PRICE.model_id
+        journal = [one async for one in self.ledger.journal_of_model(model, AccountId(""))]
+        for posted in self.chance.sample(journal, min(2, len(journal))):
+            with suppress(Conflict):
+                command = PostCorrection(posted.transaction_id, "random")
+                await post_correction(self.ledger, self.clock, command)
+        correct = Price(f"pv_{number}", {TokenKind.COMPLETION: Rate(2_000_000)}, model_id=model)
+        account = AccountId(self.chance.choice(ACCOUNTS))
+        rerating = RerateModel(model, PRICE.price_version_id, correct, False, account)
+        async for _ in rerate_model(self.ledger, self.clock, rerating):
+            pass
+
+    async def let_an_hour_pass(self) -> None:
+        await self.clock.advance(3_600)
+        await write_off_overdue(self.ledger, self.clock, rules=RULES, limit=100)
+        while await seal_next_hour(self.ledger, self.clock, delay_ms=60_000):
+            pass
+
     async def set_cap(self, number: int) -> None:
         state = key_record(
             f"key_{self.chance.randint(1, 2)}",
@@ -134,14 +171,17 @@ async def test_the_tables_made_again_from_the_events_are_the_same(
     rebuilt = await rebuild(pool)
     assert rebuilt.is_equal
     assert rebuilt.kept
-    assert rebuilt.events == verified.events > 100
+    assert verified.seals > 5
+    assert rebuilt.events == verified.events + verified.seals > 100
+    types = {row[0] for row in await pool.fetch("SELECT DISTINCT type FROM events")}
+    assert types == set(LEDGER.event_types)
     assert (await verify(pool)).is_sound
 
 
 async def test_billing_goes_on_after_a_rebuild(pool: asyncpg.Pool, ledger: PostgresLedger) -> None:
     await random_run(ledger, 3, steps=20)
     await rebuild(pool, repair=True)
-    clock = FakeClock(NOW_MS)
+    clock = FakeClock(NOW_MS + 1_000 * HOUR_MS)
     again = await credit_account(
         ledger, clock, CreditAccount(AccountId("acc_1"), 50_000, "", "first")
     )
@@ -160,6 +200,7 @@ async def test_billing_goes_on_after_a_rebuild(pool: asyncpg.Pool, ledger: Postg
         ("UPDATE key_day SET spent_nanousd = spent_nanousd - 1", "day"),
         ("UPDATE ledger_total SET balance_nanousd = balance_nanousd + 1", "totals"),
         ("DELETE FROM usage_mark", "marked"),
+        ("UPDATE seal_chain SET log_hash = hash", "seals"),
     ],
 )
 async def test_a_changed_table_is_found_and_a_rebuild_repairs_it_only_when_asked(
@@ -218,3 +259,45 @@ async def test_an_event_that_cannot_be_read_stops_a_rebuild_and_keeps_the_tables
     with pytest.raises(InternalError):
         await rebuild(pool, repair=True)
     assert await pool.fetch("SELECT * FROM wallet ORDER BY account_id") == before
+
+
+async def test_a_seal_that_says_something_else_is_found_even_when_its_chain_holds(
+    pool: asyncpg.Pool, ledger: PostgresLedger
+) -> None:
+    run = RandomRun(ledger, 8)
+    await run.run(steps=0)
+    await run.settle_some(1)
+    figures = await ledger.hour_figures(hour_of(NOW_MS))
+    figures.cost_nanousd += 1
+    async with ledger.unit() as unit:
+        chain = await unit.seal_chain()
+        seal = sealed(
+            chain, figures, hour_start_ms=hour_of(NOW_MS), sealed_at_ms=run.clock.now_ms()
+        )
+        await unit.save_seal(chain, seal)
+    [finding] = (await verify(pool)).findings
+    assert "cost_nanousd was" in finding.what
+    # Of one account nothing is wrong, and the seals are not looked at.
+    assert (await verify(pool, "acc_1")).is_sound
+
+
+@pytest.mark.parametrize("seed", [9, 10])
+async def test_an_explanation_sums_to_the_balance_at_any_time(
+    pool: asyncpg.Pool, ledger: PostgresLedger, seed: int
+) -> None:
+    """The balances that were seen while it happened are told again afterwards, exactly."""
+    run = RandomRun(ledger, seed)
+    seen: list[tuple[str, int, int]] = []
+    await run.run(steps=0)
+    for number in range(60):
+        await run.clock.advance(run.chance.randint(1, 20))
+        await run.step(number)
+        for account in ACCOUNTS:
+            wallet = await views.balance(pool, AccountId(account))
+            seen.append((account, run.clock.now_ms(), wallet.posted_nanousd))
+    assert len({balance for _, _, balance in seen}) > 10
+    for account, at_ms, balance in seen:
+        told = [one async for one in explain(pool, AccountId(account), at_ms=at_ms)]
+        assert sum(one.change_nanousd for one in told) == balance
+        assert (told[-1].balance_nanousd if told else 0) == balance
+    assert [one async for one in explain(pool, AccountId("acc_1"), at_ms=NOW_MS - 1)] == []
