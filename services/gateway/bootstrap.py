@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import aiohttp
@@ -20,6 +21,7 @@ from services.gateway.account_reads import Balances, RequestLog
 from services.gateway.adapters.account_reads_grpc import GrpcBalances, GrpcRequestLog
 from services.gateway.adapters.credentials_grpc import GrpcCredentials
 from services.gateway.adapters.grants_grpc import GrpcGrants
+from services.gateway.adapters.quotas_grpc import GrpcQuotas
 from services.gateway.config import GatewaySettings
 from services.gateway.entrypoints.app import PublicReads, build_app
 from services.gateway.entrypoints.chat_lane import ChatLane
@@ -33,16 +35,19 @@ from services.gateway.ports import (
     Freshness,
     KeyDirectory,
     ProviderKind,
+    Quotas,
     UsageJournal,
 )
 from services.gateway.providers.openai_compatible import OpenAiCompatible, open_session
 from services.gateway.providers.port import ChatProvider
+from services.gateway.quota.service import LeasedQuotas
 from services.gateway.routing import Router
 from services.gateway.state.state import GatewayState, kafka_readers
 
 _log = get_logger(__name__)
 
 MONEY_DRAIN_S = 5.0
+QUOTA_DRAIN_S = 2.0
 # What the other components may take to stop, on top of the requests and the money.
 _STOP_MARGIN_S = 5.0
 
@@ -54,6 +59,7 @@ class Ports:
     keys: KeyDirectory
     catalogue: Catalogue
     freshness: Freshness
+    quotas: Quotas
     budget: Budget
     journal: UsageJournal
     balances: Balances
@@ -80,6 +86,7 @@ def build_edge(settings: GatewaySettings, ports: Ports) -> Edge:
         keys=ports.keys,
         freshness=ports.freshness,
         router=Router(ports.catalogue, ports.providers.keys()),
+        quotas=ports.quotas,
         budget=ports.budget,
         journal=ports.journal,
         providers=ports.providers,
@@ -96,6 +103,7 @@ def build_edge(settings: GatewaySettings, ports: Ports) -> Edge:
         keys=ports.keys,
         catalogue=ports.catalogue,
         freshness=ports.freshness,
+        quotas=ports.quotas,
         balances=ports.balances,
         request_log=ports.request_log,
         clock=ports.clock,
@@ -141,12 +149,14 @@ async def compose(settings: GatewaySettings) -> Gateway:
         budget_limits=settings.budget,
         journal_limits=settings.journal,
     )
+    quotas = LeasedQuotas(GrpcQuotas(billing, worker_id), clock=clock, limits=settings.quota)
     session = open_session(settings.pool)
     worker = Worker(settings, state, money)
     ports = Ports(
         keys=state.keys,
         catalogue=state.catalogue,
         freshness=state.freshness,
+        quotas=quotas,
         budget=money.budget,
         journal=money.journal,
         balances=GrpcBalances(billing),
@@ -162,10 +172,12 @@ async def compose(settings: GatewaySettings) -> Gateway:
         Component("producer", producer.start, stop=producer.stop),
         Component("journal", stop=worker.close_journal),
         Component("money", run=money.run, stop=worker.drain_money),
+        Component("quotas", run=quotas.run, stop=lambda: _drained(quotas)),
         Component("state", run=state.run),
         Component("public", run=worker.serve, stop=worker.stop_serving),
     ]
-    grace_s = settings.drain_notice_s + 2 * settings.grace_s + MONEY_DRAIN_S + _STOP_MARGIN_S
+    grace_s = settings.drain_notice_s + 2 * settings.grace_s + MONEY_DRAIN_S + QUOTA_DRAIN_S
+    grace_s += _STOP_MARGIN_S
     return Gateway(components, worker.public, worker.ops, grace_s)
 
 
@@ -225,6 +237,13 @@ class Worker:
 
     def _part(self, name: str) -> Callable[[], bool]:
         return lambda: self._state.freshness.parts()[name]
+
+
+async def _drained(quotas: LeasedQuotas) -> None:
+    """After the last request. What is not returned in time stays counted in its window."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(QUOTA_DRAIN_S):
+            await quotas.drain()
 
 
 async def _close_all(session: aiohttp.ClientSession, *channels: GrpcChannel) -> None:

@@ -14,6 +14,7 @@ from services.gateway.journal.limits import MIB, JournalLimits
 from services.gateway.metering import EstimateRules
 from services.gateway.providers.openai_compatible import PoolLimits
 from services.gateway.providers.port import UpstreamLimits
+from services.gateway.quota.limits import QuotaLimits
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
@@ -69,6 +70,12 @@ class GatewaySettings(CommonSettings):
     grant_idle_s: Seconds = 5.0
     grant_horizon_s: Seconds = 3.0
 
+    # A lease of requests that nothing was taken from for this long goes back; how many seconds of
+    # traffic one is for; for how long a limit that is used up is refused without asking.
+    quota_idle_s: Seconds = 0.5
+    quota_horizon_s: Seconds = 3.0
+    quota_gone_s: Seconds = 1.0
+
     @property
     def upstream(self) -> UpstreamLimits:
         return UpstreamLimits(
@@ -92,6 +99,15 @@ class GatewaySettings(CommonSettings):
             place_deadline_s=self.place_deadline_s,
             idle_s=self.grant_idle_s,
             horizon_s=self.grant_horizon_s,
+        )
+
+    @property
+    def quota(self) -> QuotaLimits:
+        return QuotaLimits(
+            place_deadline_s=self.place_deadline_s,
+            idle_s=self.quota_idle_s,
+            horizon_s=self.quota_horizon_s,
+            gone_s=self.quota_gone_s,
         )
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import orjson
 from services.common.errors import AppError, FieldError
 from services.common.ids import RequestId, new_id
 from services.gateway.errors import InvalidApiVersion
+from services.gateway.ports import QuotaMeter
 
 API_VERSIONS = ("2026-08", "2026-09")
 BASELINE_VERSION = API_VERSIONS[0]
@@ -50,6 +52,29 @@ def api_version_from(given: Iterable[bytes]) -> str:
     if known is None:
         raise InvalidApiVersion(f"X-Mesh-Version: this API serves {', '.join(API_VERSIONS)}")
     return known
+
+
+def rate_limit_headers(meters: Iterable[QuotaMeter]) -> list[tuple[bytes, bytes]]:
+    """`x-ratelimit-{limit,remaining,reset}-requests` and `-tokens`, for the limits that there are.
+
+    Of two limits of requests the one is shown of which less is left. Resets are whole seconds with
+    their unit, such as `37s`.
+    """
+    headers = []
+    by_left = sorted(meters, key=lambda meter: (meter.left, -meter.resets_in_s))
+    for what in ("requests", "tokens"):
+        meter = next((m for m in by_left if (m.limit == "tpm") == (what == "tokens")), None)
+        if meter is not None:
+            shown = {
+                "limit": str(meter.limit_value),
+                "remaining": str(meter.left),
+                "reset": f"{math.ceil(meter.resets_in_s)}s",
+            }
+            headers += [
+                (f"x-ratelimit-{name}-{what}".encode(), value.encode())
+                for name, value in shown.items()
+            ]
+    return headers
 
 
 def error_object(error: AppError) -> dict[str, Any]:  # Any: JSON

@@ -50,20 +50,28 @@ class Estimate:
 
 
 async def estimate(
-    request: ChatRequest, model: ModelEntry, price: Price, *, rules: EstimateRules
+    request: ChatRequest,
+    model: ModelEntry,
+    price: Price,
+    *,
+    rules: EstimateRules,
+    counted: bool = False,
 ) -> Estimate:
-    """The estimate for one model. Raises ContextWindowExceeded where the prompt does not fit."""
-    if price.is_free and _surely_fits(request, model):
+    """The estimate for one model. Raises ContextWindowExceeded where the prompt does not fit.
+
+    `counted`: the tokens are needed even where nobody pays for them.
+    """
+    if price.is_free and not counted and _surely_fits(request, model):
         # Nobody pays, so nobody needs the count.
         return Estimate(0, 0, 0, 0, TokenKind.PROMPT, TokenKind.COMPLETION, send_limit=False)
-    counted = await tokens.count_prompt(request.prompt, model.tokenizer)
-    if 0 < model.context_length < counted:
+    found = await tokens.count_prompt(request.prompt, model.tokenizer)
+    if 0 < model.context_length < found:
         raise ContextWindowExceeded(
-            f"the prompt has about {counted} tokens; {model.model_id} takes {model.context_length}"
+            f"the prompt has about {found} tokens; {model.model_id} takes {model.context_length}"
         )
     exact = tokens.is_exact(model.tokenizer)
-    prompt = counted if exact else math.ceil(counted * rules.safety_factor)
-    bound, ours = _output_bound(request, model, counted, rules=rules)
+    prompt = found if exact else math.ceil(found * rules.safety_factor)
+    bound, ours = _output_bound(request, model, found, rules=rules)
     output = bound * request.choices
     least = min(rules.output_tokens_least, bound) * request.choices
     prompt_kind = _dearest(price, prompt, _prompt_kinds(request))

@@ -9,7 +9,7 @@ not a stream yet is not.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from services.common.errors import (
     AppError,
     Forbidden,
     InternalError,
+    RateLimitExceeded,
     SpendLimitExceeded,
     Unavailable,
 )
@@ -36,6 +37,8 @@ from services.gateway.ports import (
     KeyDirectory,
     KeyPrincipal,
     ProviderKind,
+    QuotaMeter,
+    Quotas,
     UsageJournal,
 )
 from services.gateway.providers.port import (
@@ -54,6 +57,9 @@ _log = get_logger(__name__)
 
 class Reply(Protocol):
     """The way back to the caller."""
+
+    def announce(self, meters: Sequence[QuotaMeter]) -> None:
+        """Has the head of the answer, which is not sent yet, say how far the key is."""
 
     async def begin_stream(self) -> None:
         """Sends the head of a stream."""
@@ -93,6 +99,7 @@ class ChatPipeline:
     keys: KeyDirectory
     freshness: Freshness
     router: Router
+    quotas: Quotas
     budget: Budget
     journal: UsageJournal
     providers: Mapping[ProviderKind, ChatProvider]
@@ -116,7 +123,7 @@ class ChatPipeline:
         cancelled = False
         try:
             with interrupt:
-                ending = await self._answer(call, entry, relay)
+                ending = await self._answer(call, entry, relay, reply=reply)
         except asyncio.CancelledError:
             cancelled = True
             stopping = Unavailable("this gateway is shutting down", retry_after_s=1)
@@ -128,17 +135,24 @@ class ChatPipeline:
             fault = InternalError("something went wrong inside the gateway")
             ending = await self._break_off(entry, relay, fault)
         entry.latency_ms = self._since(call)
+        if entry.ticket is not None:
+            self.quotas.settle(entry.ticket, sum(entry.quantities.values()))
         ending = await self._record(entry, relay, ending)
         await reply.finish(ending)
         if cancelled:
             raise asyncio.CancelledError
         return entry
 
-    async def _answer(self, call: ChatCall, entry: UsageEntry, relay: Relay) -> Ending:
+    async def _answer(
+        self, call: ChatCall, entry: UsageEntry, relay: Relay, *, reply: Reply
+    ) -> Ending:
         """The steps of a request, in the order in which it may be refused."""
         # 1. The caller: a suspended key is known, and therefore logged.
         require_active(entry.principal)
-        # 2. The request, the key's defaults beneath it.
+        # 2. Its limits of requests, as far as they are known to be used up: no work for the rest.
+        entry.stage = "guard_rate_limit"
+        self._check_quotas(entry, reply)
+        # 3. The request, the key's defaults beneath it.
         entry.stage = "template"
         settings = entry.principal.settings
         body = body_from_bytes(await call.read_body())
@@ -148,16 +162,25 @@ class ChatPipeline:
         )
         entry.request = request
         entry.requested_model = request.models[0]
-        # 3. The model, its provider, and the price, which is pinned from here on.
+        # 4. The model, its provider, and the price, which is pinned from here on.
         entry.stage = "guard_model_access"
         entry.admitted_at_ms = self.clock.now_ms()
         chosen = self.router.choose(request.models, settings, entry.admitted_at_ms)
         entry.chosen = chosen
-        guess = await estimate(request, chosen.model, chosen.price, rules=self.rules.estimates)
-        # 4. The money, and the promise that the request will end in an event.
+        guess = await estimate(
+            request,
+            chosen.model,
+            chosen.price,
+            rules=self.rules.estimates,
+            counted=settings.tpm_limit is not None,
+        )
+        # 5. The limits of requests and tokens; free models count too.
+        entry.stage = "guard_rate_limit"
+        await self._admit_to_quotas(entry, guess, reply)
+        # 6. The money, and the promise that the request will end in an event.
         entry.stage = "balance"
         output_tokens_max = await self._admit(entry, request, chosen, guess=guess)
-        # 5. The provider; what it sends goes to the caller as it comes.
+        # 7. The provider; what it sends goes to the caller as it comes.
         entry.stage = "upstream_submit"
         attempt = UpstreamAttempt(
             provider=chosen.provider,
@@ -175,7 +198,7 @@ class ChatPipeline:
             await relay.pass_on(
                 upstream, on_first=lambda: _note_first(entry, max(1, self._since(call)))
             )
-        # 6. What it used, and the last bytes, which wait until that is on disk.
+        # 8. What it used, and the last bytes, which wait until that is on disk.
         entry.stage = "settlement"
         usage, entry.basis = await relay.tally.settle(request, chosen.model.tokenizer)
         entry.quantities = usage.quantities()
@@ -185,6 +208,23 @@ class ChatPipeline:
             entry.outcome = "limit_reached"
         entry.http_status = 200
         return relay.ending(usage.to_wire())
+
+    def _check_quotas(self, entry: UsageEntry, reply: Reply) -> None:
+        try:
+            self.quotas.check(entry.principal)
+        except RateLimitExceeded:
+            reply.announce(self.quotas.standing(entry.principal))
+            raise
+
+    async def _admit_to_quotas(self, entry: UsageEntry, guess: Estimate, reply: Reply) -> None:
+        """Takes a ticket, where the key has limits; the answer tells how far it is into them."""
+        if not entry.principal.settings.limited:
+            return
+        tokens = guess.prompt_tokens + guess.output_tokens
+        try:
+            entry.ticket = await self.quotas.admit(entry.principal, tokens)
+        finally:
+            reply.announce(self.quotas.standing(entry.principal))
 
     async def _admit(
         self, entry: UsageEntry, request: ChatRequest, chosen: Route, *, guess: Estimate

@@ -36,6 +36,8 @@ from services.common.pb.mesh.events.v1.usage_pb2 import UsageRecorded
 ProviderKind = Literal["openai_compatible", "anthropic", "gemini"]
 SpendLimit = Literal["balance", "key_cap"]
 SpendState = Literal["held", "gone"]
+# Requests a minute, requests a day, tokens a minute.
+QuotaLimit = Literal["rpm", "rpd", "tpm"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,16 @@ class KeySettings:
     # A JSON object of request parameters; not to be changed by a reader.
     default_params: Mapping[str, Any] = field(default_factory=dict)  # Any: values are free JSON
     allowed_models: frozenset[str] = frozenset()
+
+    @property
+    def limits(self) -> tuple[int | None, int | None, int | None]:
+        """The limits of requests a minute and a day and of tokens a minute."""
+        return self.rpm_limit, self.rpd_limit, self.tpm_limit
+
+    @property
+    def limited(self) -> bool:
+        """True where any of them is set."""
+        return self.limits != (None, None, None)
 
     def allows(self, model_id: str) -> bool:
         """True where the key may call this model."""
@@ -245,6 +257,53 @@ class Budget(Protocol):
         """Ends a hold whose request was never admitted to the journal. A hold ends once; a second
         time asserts.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaTicket:
+    """One request let in under its key's limits, with the tokens that were set aside for it."""
+
+    number: int
+    lease_id: str
+    account_id: AccountId
+    key_id: KeyId
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaMeter:
+    """One limit of a key: what is left of it, and when its window ends."""
+
+    limit: QuotaLimit
+    limit_value: int
+    left: int
+    resets_in_s: float
+
+
+class Quotas(Protocol):
+    """The limits of requests and tokens, exact over all workers. A key without limits costs
+    nothing here.
+    """
+
+    def check(self, principal: KeyPrincipal) -> None:
+        """Raises RateLimitExceeded where the key is known to be at its limit, without asking."""
+
+    async def admit(self, principal: KeyPrincipal, tokens: int) -> QuotaTicket | None:
+        """Lets one request in that may come to so many tokens; None for a key without limits.
+
+        Raises RateLimitExceeded with extra {"limit": QuotaLimit} and, where waiting helps,
+        `retry_after_s`; Forbidden where billing knows the key as inactive; Unavailable where
+        billing gave no answer within the deadline. Cancelling leaves the request counted.
+        """
+
+    def settle(self, ticket: QuotaTicket, actual_tokens: int) -> None:
+        """Ends a ticket with the tokens that the request came to. A second time asserts."""
+
+    def standing(self, principal: KeyPrincipal) -> Sequence[QuotaMeter]:
+        """The key's limits as far as this worker knows, without asking; for headers."""
+
+    async def meters(self, principal: KeyPrincipal) -> Sequence[QuotaMeter]:
+        """The key's limits as billing counts them now. Raises Unavailable."""
 
 
 @dataclass(frozen=True, slots=True)

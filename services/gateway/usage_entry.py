@@ -13,7 +13,7 @@ from services.common.pb.mesh.events.v1 import usage_pb2
 from services.common.pricing_pb import price_to_pb
 from services.gateway.chat_request import ChatRequest
 from services.gateway.metering import UsageBasis, UsageTally
-from services.gateway.ports import AdmittedRecord, Hold, KeyPrincipal
+from services.gateway.ports import AdmittedRecord, Hold, KeyPrincipal, QuotaTicket
 from services.gateway.routing import Route
 
 Outcome = Literal["success", "refused", "upstream_error", "client_gone", "limit_reached"]
@@ -76,6 +76,7 @@ class UsageEntry:
     requested_model: str = ""
     request: ChatRequest | None = None
     chosen: Route | None = None
+    ticket: QuotaTicket | None = None
     hold: Hold | None = None
     admitted_at_ms: int = 0
     tally: UsageTally | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -16,7 +17,7 @@ from services.common.money import usd_from_nanousd
 from services.gateway.account_reads import LoggedRequest, Result, UsageQuery
 from services.gateway.entrypoints.app import PublicReads, caller_of, reads_of
 from services.gateway.entrypoints.system_routes import json_response
-from services.gateway.ports import KeyPrincipal
+from services.gateway.ports import KeyPrincipal, QuotaLimit, QuotaMeter
 
 router = APIRouter(prefix="/v1", tags=["account"])
 
@@ -27,6 +28,7 @@ Caller = Annotated[KeyPrincipal, Depends(caller_of)]
 # longer.
 LOOKUP_TRIES = 15
 LOOKUP_PAUSE_S = 0.1
+_LIMIT_NAMES: tuple[QuotaLimit, ...] = ("rpm", "rpd", "tpm")
 
 
 def _as_list(value: object) -> object:
@@ -68,6 +70,20 @@ async def balance(reads: Reads, caller: Caller) -> Response:
             "reserved_breakdown": {"requests": held} if reserved else {},
             "updated_at": _iso(wallet.updated_at_ms) if wallet.updated_at_ms else None,
             "message": None,
+        }
+    )
+    response.headers["cache-control"] = "no-store"
+    return response
+
+
+@router.get("/usage/rate-limits")
+async def rate_limits(reads: Reads, caller: Caller) -> Response:
+    """How far this key is into each of its limits; null where it has none."""
+    meters = {meter.limit: meter for meter in await reads.quotas.meters(caller)}
+    response = json_response(
+        {
+            "as_of": _iso(reads.clock.now_ms()),
+            "key": {name: _metric(meters.get(name)) for name in _LIMIT_NAMES},
         }
     )
     response.headers["cache-control"] = "no-store"
@@ -116,6 +132,22 @@ async def usage_request(request_id: str, reads: Reads, caller: Caller) -> Respon
             {"request_id": row.request_id, "outcome": row.outcome, "event": _event(row)}
         )
     raise AssertionError("unreachable: the last turn returns or raises")
+
+
+def _metric(meter: QuotaMeter | None) -> dict[str, Any] | None:  # Any: JSON
+    if meter is None:
+        return None
+    current = meter.limit_value - meter.left
+    # Where nothing is allowed, all of it is used up.
+    share = min(1.0, current / meter.limit_value) if meter.limit_value else 1.0
+    return {
+        "current": current,
+        "limit": meter.limit_value,
+        "pct": round(100 * share, 2),
+        "resets_in_seconds": math.ceil(meter.resets_in_s),
+        # There are no limits but those that an owner set.
+        "is_default_limit": False,
+    }
 
 
 def _event(row: LoggedRequest) -> dict[str, Any]:  # Any: JSON

@@ -19,7 +19,7 @@ from services.gateway.auth import authenticate, require_active
 from services.gateway.entrypoints.head import RequestHead
 from services.gateway.envelope import LATEST_VERSION, Ending, error_ending
 from services.gateway.errors import MethodNotAllowed
-from services.gateway.ports import Catalogue, Freshness, KeyDirectory, KeyPrincipal
+from services.gateway.ports import Catalogue, Freshness, KeyDirectory, KeyPrincipal, Quotas
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class PublicReads:
     keys: KeyDirectory
     catalogue: Catalogue
     freshness: Freshness
+    quotas: Quotas
     balances: Balances
     request_log: RequestLog
     clock: Clock

@@ -5,6 +5,7 @@ framework.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from services.common.clock import Clock
 from services.common.errors import AppError, BadRequest
@@ -12,10 +13,11 @@ from services.common.ids import RequestId
 from services.common.telemetry import span_from
 from services.gateway.entrypoints.asgi import HeaderList, Receive, Send, send_whole
 from services.gateway.entrypoints.head import RequestHead
-from services.gateway.envelope import Ending, error_ending
+from services.gateway.envelope import Ending, error_ending, rate_limit_headers
 from services.gateway.errors import ClientGone, PayloadTooLarge
 from services.gateway.interrupt import Interrupt
 from services.gateway.pipeline import ChatCall, ChatPipeline
+from services.gateway.ports import QuotaMeter
 
 ROUTE = "/v1/chat/completions"
 _STREAM_HEADERS: HeaderList = [
@@ -35,6 +37,10 @@ class LaneReply:
         self._headers = headers
         self._begun = False
         self.status = 0
+
+    def announce(self, meters: Sequence[QuotaMeter]) -> None:
+        # The list belongs to the head; it is made new where something is added.
+        self._headers = [*self._headers, *rate_limit_headers(meters)]
 
     async def begin_stream(self) -> None:
         self._begun = True
