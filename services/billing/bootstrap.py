@@ -197,7 +197,7 @@ def _pumps(
     keys = Pump(
         topic=KEYS,
         group=KEYS_GROUP,
-        target=KeyCaps(store, dead_letters, clock, limits),
+        target=KeyCaps(store, dead_letters, clock, quotas=limits),
         bootstrap=settings.kafka_bootstrap,
         batch_max=settings.keys_batch_max,
     )

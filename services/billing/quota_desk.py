@@ -80,7 +80,7 @@ class QuotaDesk:
 
     async def meters(self, account_id: AccountId, key_id: KeyId) -> tuple[tuple[Meter, ...], int]:
         """How far the key is into its limits, and billing's time of that. Raises Unavailable."""
-        return await read_meters(self._store, self._clock, account_id, key_id)
+        return await read_meters(self._store, self._clock, (account_id, key_id))
 
     async def _submit(self, command: QuotaCommand) -> Lent | Refused | Returned:
         answer = await self._groups.submit(command)

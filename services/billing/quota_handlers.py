@@ -34,7 +34,6 @@ from services.billing.quota_ports import (
 )
 from services.common.clock import Clock
 from services.common.errors import AppError
-from services.common.ids import AccountId, KeyId
 
 QuotaCommand = DrawQuota | ReturnQuota
 KINDS: tuple[WindowKind, ...] = ("minute", "day")
@@ -85,7 +84,9 @@ class _Desk:
         key = self.keys.get(ref)
         if key is None:
             return ()
-        return quotas.meters(key, self.window(ref, "minute"), self.window(ref, "day"), self.now_ms)
+        return quotas.meters(
+            key, self.window(ref, "minute"), self.window(ref, "day"), now_ms=self.now_ms
+        )
 
     def put(self, before: Lease | None, after: Lease) -> None:
         """Takes a new or changed lease into the windows in which it was drawn.
@@ -119,10 +120,9 @@ async def run_quota_commands(
 
 
 async def read_meters(
-    store: QuotaStore, clock: Clock, account_id: AccountId, key_id: KeyId
+    store: QuotaStore, clock: Clock, ref: KeyRef
 ) -> tuple[tuple[Meter, ...], int]:
     """How far the key is into its limits, and the moment of that; nothing for an unknown key."""
-    ref = (account_id, key_id)
     now_ms = clock.now_ms()
     key = await store.limits(ref)
     if key is None:
@@ -130,7 +130,7 @@ async def read_meters(
     refs = [window_ref(ref, kind, now_ms) for kind in KINDS]
     found = await store.counted(refs)
     minute, day = (found.get(one, Window()) for one in refs)
-    return quotas.meters(key, minute, day, now_ms), now_ms
+    return quotas.meters(key, minute, day, now_ms=now_ms), now_ms
 
 
 def window_ref(ref: KeyRef, kind: WindowKind, moment_ms: int) -> WindowRef:
@@ -157,7 +157,7 @@ def _decide(desk: _Desk, command: QuotaCommand, rules: QuotaRules) -> QuotaAnswe
     try:
         if isinstance(command, ReturnQuota):
             return _return(desk, before, command)
-        return _draw(desk, before, command, rules)
+        return _draw(desk, before, command, rules=rules)
     except AppError as error:
         return error
 
@@ -170,7 +170,7 @@ def _return(desk: _Desk, before: Lease | None, command: ReturnQuota) -> Returned
 
 
 def _draw(
-    desk: _Desk, before: Lease | None, command: DrawQuota, rules: QuotaRules
+    desk: _Desk, before: Lease | None, command: DrawQuota, *, rules: QuotaRules
 ) -> Lent | Refused:
     ref = (command.account_id, command.key_id)
     out = tuple(one for one in desk.leases.values() if (one.account_id, one.key_id) == ref)

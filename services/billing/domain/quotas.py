@@ -189,7 +189,7 @@ def window_end(kind: WindowKind, moment_ms: int) -> int:
     return window_start(kind, moment_ms) + WINDOW_MS[kind]
 
 
-def meters(key: KeyLimits, minute: Window, day: Window, now_ms: int) -> tuple[Meter, ...]:
+def meters(key: KeyLimits, minute: Window, day: Window, *, now_ms: int) -> tuple[Meter, ...]:
     """One for each limit that the key has."""
     found = []
     if key.rpm is not None:
@@ -215,7 +215,7 @@ def decide_draw(
         return QuotaRefusal("key_inactive", 0, rules.retry_after_ms, held=True, behind=True)
     if not key.active:
         return QuotaRefusal("key_inactive", 0, 0, held=False)
-    found = meters(key, state.minute, state.day, now_ms)
+    found = meters(key, state.minute, state.day, now_ms=now_ms)
     binding = [meter for meter in found if meter.left < _needed(command, meter.limit)]
     if binding:
         return _refusal(binding, state.leases, command, now_ms=now_ms, rules=rules)
@@ -226,8 +226,13 @@ def decide_draw(
         command.account_id,
         command.key_id,
         command.worker_id,
-        _size(command.needed_requests, command.wanted_requests, requests, rules.share_max),
-        _size(command.needed_tokens, command.wanted_tokens, tokens, rules.share_max),
+        _size(
+            command.needed_requests,
+            command.wanted_requests,
+            left=requests,
+            share_max=rules.share_max,
+        ),
+        _size(command.needed_tokens, command.wanted_tokens, left=tokens, share_max=rules.share_max),
         now_ms,
         min(now_ms + rules.ttl_ms, window_end("minute", now_ms)),
         command.content_hash,
@@ -309,7 +314,7 @@ def _returning(meter: Meter, leases: list[Lease]) -> int:
     return returning - max(0, meter.taken - meter.limit_value)
 
 
-def _size(needed: int, wanted: int, left: list[int], share_max: int) -> int | None:
+def _size(needed: int, wanted: int, *, left: list[int], share_max: int) -> int | None:
     """Between needed and wanted, at most a share of what is left unless the need demands more."""
     if not left:
         return None

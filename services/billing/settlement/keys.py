@@ -32,6 +32,7 @@ class KeyCaps:
         store: LedgerStore,
         dead_letters: DeadLetterBox,
         clock: Clock,
+        *,
         quotas: QuotaStore | None = None,
     ) -> None:
         self._store = store

@@ -87,7 +87,7 @@ async def run(quotas: QuotaStore, clock: FakeClock, *commands: QuotaCommand) -> 
 
 
 async def taken(quotas: QuotaStore, clock: FakeClock) -> dict[str, int]:
-    meters, now_ms = await read_meters(quotas, clock, ACCOUNT, KEY)
+    meters, now_ms = await read_meters(quotas, clock, (ACCOUNT, KEY))
     assert now_ms == clock.now_ms()
     return {meter.limit: meter.taken for meter in meters}
 

@@ -11,7 +11,7 @@ from services.billing.adapters import quotas_memory as billing_memory
 from services.billing.domain.quotas import KeyLimits, QuotaRules
 from services.billing.entrypoints.quotas import POLICIES, QuotasServicer
 from services.billing.quota_desk import QuotaDesk
-from services.common.errors import Conflict, NotFound, Unavailable
+from services.common.errors import Conflict, Forbidden, InvalidArgument, NotFound, Unavailable
 from services.common.grpc import GrpcChannel, GrpcServer, TokenSigner, TokenVerifier
 from services.common.ids import AccountId, KeyId, WorkerId
 from services.common.pb.mesh.billing.v1 import quotas_pb2_grpc
@@ -33,6 +33,7 @@ class Lender:
     source: QuotaSource
     clock: EarlyClock
     limit: Callable[[dict[QuotaLimit, int]], Awaitable[None]]
+    address: str = ""
 
 
 async def _memory() -> AsyncIterator[Lender]:
@@ -57,7 +58,8 @@ async def _remote() -> AsyncIterator[Lender]:
         await store.put_limits([KeyLimits(ACCOUNT, KEY, 1, True, **limits)])
 
     async with running(desk.run):
-        yield Lender(GrpcQuotas(channel, WorkerId("w1")), clock, limit)
+        source = GrpcQuotas(channel, WorkerId("w1"))
+        yield Lender(source, clock, limit, f"127.0.0.1:{server.port}")
         await channel.close()
         await server.stop(0.1)
 
@@ -169,3 +171,19 @@ async def test_a_billing_that_is_away_is_unavailable() -> None:
     with pytest.raises(Unavailable):
         await source.draw(draw(), timeout_s=0.5)
     await channel.close()
+
+
+async def test_billing_lends_to_gateways_only_and_checks_what_it_is_told() -> None:
+    async for lender in _remote():
+        source = lender.source
+        await lender.limit({"rpm": 5})
+        with pytest.raises(InvalidArgument):
+            await source.draw(replace(draw(), lease_id=LeaseId("")), timeout_s=5)
+        with pytest.raises(InvalidArgument):
+            await source.draw(draw(requests=10**13), timeout_s=5)
+        with pytest.raises(InvalidArgument):
+            await source.give_back(give_back(1, 0, revision=0), timeout_s=5)
+        other = GrpcChannel(lender.address, TokenSigner(SECRET, "dashboard"))
+        with pytest.raises(Forbidden):
+            await GrpcQuotas(other, WorkerId("w1")).draw(draw(), timeout_s=5)
+        await other.close()

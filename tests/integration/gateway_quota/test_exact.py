@@ -108,7 +108,7 @@ async def world(postgres_dsn: PostgresServer) -> AsyncIterator[World]:
             ports.append(server.port)
             pools.append(pool)
         limits = PostgresQuotas(pools[0], unit_timeout_s=10.0)
-        keys = Feed(KEYS, KeyCaps(MemoryLedger(), LetterBox(), clock, limits))
+        keys = Feed(KEYS, KeyCaps(MemoryLedger(), LetterBox(), clock, quotas=limits))
         yield World(pools[0], keys, clock, ports, stack)
 
 

@@ -8,7 +8,11 @@ import pytest
 
 from services.billing.domain.events import CapWindow
 from services.billing.settlement.decode import Unacceptable, charge_from_message
-from services.billing.settlement.keys import cap_from_message
+from services.billing.settlement.keys import (
+    cap_from_message,
+    limits_from_state,
+    state_from_message,
+)
 from services.common.events import EventRecord, record_of
 from services.common.kafka import LogMessage
 from services.common.money import Price, Rate, TokenKind
@@ -128,3 +132,18 @@ def test_a_suspended_key_or_account_makes_the_key_inactive(flag: str) -> None:
 def test_a_nonsensical_key_state_is_put_aside(state: accounts_pb2.KeyState) -> None:
     with pytest.raises(Unacceptable):
         cap_from_message(message(record_of(state, account_id="acc_1", occurred_at_ms=NOW_MS)))
+
+
+def test_the_limits_of_a_key_are_none_where_absent_and_zero_where_nothing_is_allowed() -> None:
+    settings = accounts_pb2.KeySettings(rpm_limit=0, tpm_limit=9)
+    state = accounts_pb2.KeyState(
+        key_hash="h", key_id="key_1", account_id="acc_1", settings=settings, version=3
+    )
+    record = record_of(state, account_id="acc_1", occurred_at_ms=NOW_MS)
+    limits = limits_from_state(state_from_message(message(record)))
+    assert (limits.rpm, limits.rpd, limits.tpm) == (0, None, 9)
+    assert (limits.version, limits.active) == (3, True)
+    settings.rpd_limit = -1
+    state.settings.CopyFrom(settings)
+    with pytest.raises(Unacceptable):
+        state_from_message(message(record_of(state, account_id="acc_1", occurred_at_ms=NOW_MS)))
