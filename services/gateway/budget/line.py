@@ -83,13 +83,15 @@ class Line:
         return [max(doubtful, key=_bound)]
 
     def learn_held(self, batch: list[Waiter], problem: AppError) -> None:
-        """Billing said `held`; it holds for every request that needs no more than was asked for."""
+        """Billing said `held`: not gone for whoever needs no more than was asked for, and not there
+        for whoever needs no less. What a smaller request needs may be there all the same.
+        """
         asked = min(_bound(waiter) for waiter in batch)
         for waiter in self.waiters:
             if _bound(waiter) <= asked:
                 waiter.known_held = True
-        for waiter in self.waiters:
-            waiter.problem = problem
+            if _bound(waiter) >= asked:
+                waiter.problem = problem
 
     def _answer(self, waiter: Waiter, least_nanousd: int, now_ms: int) -> None:
         request = waiter.request

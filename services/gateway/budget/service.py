@@ -187,7 +187,7 @@ class PurseBudget:
 
     async def _ask(self, line: Line, batch: list[Waiter]) -> None:
         request = self._question(line, batch)
-        answer = await self._answer(line, request)
+        answer, doubtful = await self._answer(line, request)
         match answer:
             case Grant():
                 now_ms = self._clock.now_ms()
@@ -200,7 +200,7 @@ class PurseBudget:
                     self._return(line, line.purse.returnable(now_ms, idle_ms=0))
                     await self._pause(line, self._limits.held_retry_max_s)
             case Refusal():
-                self._log.grant_closed(request.grant_id)
+                self._not_lent(request, doubtful=doubtful)
                 await self._refused(line, batch, answer)
 
     def _question(self, line: Line, batch: list[Waiter]) -> GrantRequest:
@@ -220,11 +220,13 @@ class PurseBudget:
             wanted_nanousd=needed + growth,
         )
 
-    async def _answer(self, line: Line, request: GrantRequest) -> Grant | Refusal:
-        """Billing's answer, however long it takes; who waits is refused at its own deadline."""
-        self._log.grant_opened(
-            GrantTotal(request.grant_id, self._worker_id, request.account_id, request.key_id)
-        )
+    async def _answer(self, line: Line, request: GrantRequest) -> tuple[Grant | Refusal, bool]:
+        """Billing's answer, however long it takes; who waits is refused at its own deadline.
+
+        True with it where an earlier try was given up: that one may still open the grant.
+        """
+        self._log.grant_opened(self._unspent(request))
+        doubtful = False
         backoff_s = self._limits.backoff_first_s
         while True:
             try:
@@ -234,15 +236,26 @@ class PurseBudget:
                 )
             except AppError as error:
                 if not answer_is_uncertain(error):
-                    self._log.grant_closed(request.grant_id)
+                    self._not_lent(request, doubtful=doubtful)
                     _log.error("grant_request_refused", error=error.message)
                     raise Unavailable("billing does not lend", retry_after_s=1) from error
             else:
-                return answer
+                return answer, doubtful
+            doubtful = True
             line.expire(self._clock.monotonic_s())
             await self._clock.sleep(backoff_s)
             ceiling_s = self._limits.held_retry_max_s if line.waiters else None
             backoff_s = min(2 * backoff_s, ceiling_s or self._limits.backoff_max_s)
+
+    def _unspent(self, request: GrantRequest) -> GrantTotal:
+        return GrantTotal(request.grant_id, self._worker_id, request.account_id, request.key_id)
+
+    def _not_lent(self, request: GrantRequest, *, doubtful: bool) -> None:
+        """Forgets a grant that was refused; closes it where a try that was given up may open it."""
+        if doubtful:
+            self.closer.add(self._unspent(request))
+        else:
+            self._log.grant_closed(request.grant_id)
 
     def _patience_s(self, line: Line) -> float:
         """How long one call may take: until the first who waits must be refused."""

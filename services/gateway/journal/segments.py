@@ -71,7 +71,11 @@ def find_segments(directory: Path) -> list[Segment]:
 
 
 def replay(segments: list[Segment]) -> Iterator[Frame]:
-    """Every record, oldest first; sets the sizes and cuts a torn end off the last segment."""
+    """Every record, oldest first; sets the sizes and cuts a torn end off the last segment.
+
+    The last segment is flushed too: a process that was killed may have left it in memory alone, and
+    once another follows it, it counts as finished and may not lose its end any more.
+    """
     for segment in segments:
         data = segment.path.read_bytes()
         last = segment is segments[-1]
@@ -82,7 +86,8 @@ def replay(segments: list[Segment]) -> Iterator[Frame]:
             _log.warning(
                 "journal_torn_end", segment=segment.path.name, bytes=len(data) - segment.size
             )
-            _cut(segment)
+        if last:
+            _finish(segment)
         yield from frames_in(data[: segment.size])
 
 
@@ -129,7 +134,8 @@ def sync_directory(directory: Path) -> None:
         os.close(handle)
 
 
-def _cut(segment: Segment) -> None:
+def _finish(segment: Segment) -> None:
+    """Cuts the file at its sound end and makes it durable."""
     handle = os.open(segment.path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.ftruncate(handle, segment.size)

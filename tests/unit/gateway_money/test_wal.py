@@ -64,6 +64,26 @@ def test_a_restart_finds_what_was_open(tmp_path: Path) -> None:
     assert ids_of(usage_of(again)) == [f"use_{number}" for number in range(60) if number % 7]
 
 
+def test_what_a_killed_process_left_is_flushed_before_another_segment_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wal = open_wal(tmp_path)
+    _admit(wal, 1)
+    wal.close(remove=False)
+    (left,) = tmp_path.glob("*.wal")
+    flushed: list[int] = []
+    fsync = os.fsync
+
+    def watched(handle: int) -> None:
+        flushed.append(os.fstat(handle).st_ino)
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    again = open_wal(tmp_path)
+    assert flushed[0] == left.stat().st_ino
+    again.close(remove=False)
+
+
 def test_every_cut_of_the_last_segment_replays_to_a_prefix(tmp_path: Path) -> None:
     wal = open_wal(tmp_path / "whole", JournalLimits(reserve_bytes=0))
     begun = wal.end.offset
