@@ -51,8 +51,8 @@ seed: python ## make the demo account again on the stack that is running
 test: setup ## every test, on real engines
 	@$(PYTHON) -m pytest -q $(ARGS)
 
-test-fast: python ## unit and contract tests
-	@$(PYTHON) -m pytest -q tests/unit tests/contract $(ARGS)
+test-fast: python ## unit and contract tests, a few seeds of the simulator
+	@$(PYTHON) -m pytest -q tests/unit tests/contract tests/sim $(ARGS)
 
 check: python ## format, lint, types, layers, sizes, contracts, generated files, containers
 	@scripts/check.sh
@@ -71,11 +71,13 @@ else
 ABSENT += bench
 endif
 ifneq ($(wildcard tests/sim/test_*.py),)
-.PHONY: sim
-sim: python ## the deterministic simulator
-	@$(PYTHON) -m pytest -q tests/sim $(ARGS)
+.PHONY: sim sim-mutants
+sim: python ## the deterministic simulator of the money; SEEDS=300, or SEED=7 for one again
+	@$(PYTHON) -m tests.sim $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),100)) $(ARGS)
+sim-mutants: python ## production code broken on purpose: the simulator must notice each way
+	@$(PYTHON) -m tests.sim.mutants $(ARGS)
 else
-ABSENT += sim
+ABSENT += sim sim-mutants
 endif
 ifneq ($(wildcard tests/chaos/test_*.py),)
 .PHONY: chaos
