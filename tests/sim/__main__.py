@@ -13,10 +13,13 @@ from tests.sim.simulation import run_seed
 def main() -> int:
     """Runs the seeds that the command line names."""
     parser = argparse.ArgumentParser(prog="tests.sim", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=100, help="how many, from 1 on")
+    parser.add_argument("--seeds", type=int, default=100, help="how many")
+    parser.add_argument("--first", type=int, default=1, help="from this one on")
     parser.add_argument("--seed", type=int, help="this one alone")
     arguments = parser.parse_args()
-    seeds = range(1, arguments.seeds + 1) if arguments.seed is None else [arguments.seed]
+    first = arguments.first
+    alone = arguments.seed is not None
+    seeds = [arguments.seed] if alone else range(first, first + arguments.seeds)
     started_s = time.monotonic()
     steps = requests = crashes = violations = 0
     for result in run_all(run_seed, seeds):
