@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Generic, TypeVar
 
-from services.common.errors import AppError, ConcurrencyConflict, InternalError, Unavailable
+from services.common.errors import AppError, Unavailable
 
 Command = TypeVar("Command")
 Answer = TypeVar("Answer")
@@ -83,11 +83,11 @@ class GroupCommit(Generic[Command, Answer]):
             return
         try:
             answers = await self._execute([command for command, _ in group])
-        except (ConcurrencyConflict, InternalError) as error:
-            await self._write_apart(group, error)
-        except AppError as error:
+        except Unavailable as error:
             for _, future in group:
                 _fail(future, error)
+        except AppError as error:
+            await self._write_apart(group, error)
         except BaseException:
             # Cancelled, or a defect: nobody may be left waiting, and the defect goes up.
             for _, future in group:

@@ -20,7 +20,7 @@ from services.billing.settlement.keys import KeyCaps
 from services.billing.settlement.settle import UsageSettlement
 from services.billing.verify import verify
 from services.common.clock import FakeClock
-from services.common.errors import InternalError, Unavailable
+from services.common.errors import InvalidArgument, Unavailable
 from services.common.ids import AccountId, GrantId, KeyId, WorkerId
 from services.common.postgres import Transaction, open_pool
 from services.common.topics import KEYS, USAGE
@@ -158,13 +158,13 @@ async def _cut_off(pool: asyncpg.Pool, feed: Feed) -> None:
     await delivering
 
 
-async def test_a_write_that_the_database_refuses_is_an_internal_error_and_changes_nothing(
+async def test_a_text_that_the_database_cannot_hold_is_the_callers_mistake_and_changes_nothing(
     pool: asyncpg.Pool, ledger: PostgresLedger
 ) -> None:
     await started(ledger)
     before = await everything(pool)
     request = OpenGrant(GrantId("g\0"), WorkerId("w1"), ACCOUNT, KeyId("key_1"), 1, 10, 0, 0)
-    with pytest.raises(InternalError):
+    with pytest.raises(InvalidArgument):
         await run_grant_commands(ledger, CLOCK, [request], rules=GrantRules())
     assert await everything(pool) == before
 

@@ -8,7 +8,13 @@ from collections.abc import Sequence
 import pytest
 
 from services.billing.group_commit import GroupCommit
-from services.common.errors import ConcurrencyConflict, Unavailable
+from services.common.errors import (
+    AppError,
+    ConcurrencyConflict,
+    InternalError,
+    InvalidArgument,
+    Unavailable,
+)
 from tests.fixtures.waiting import eventually, running
 
 
@@ -20,6 +26,7 @@ class Ledger:
         self.go = asyncio.Event()
         self.go.set()
         self.poison: int | None = None
+        self.problem: AppError = ConcurrencyConflict("another was first")
         self.away = False
 
     async def __call__(self, commands: Sequence[int]) -> list[int]:
@@ -28,7 +35,7 @@ class Ledger:
         if self.away:
             raise Unavailable("away")
         if self.poison in commands:
-            raise ConcurrencyConflict("another was first")
+            raise self.problem
         return list(commands)
 
 
@@ -68,8 +75,10 @@ async def test_calls_collect_while_a_group_is_being_written() -> None:
     assert ledger.groups == [[0], list(range(1, 50))]
 
 
-async def test_a_poisonous_call_fails_alone() -> None:
+@pytest.mark.parametrize("error", [ConcurrencyConflict, InternalError, InvalidArgument])
+async def test_a_poisonous_call_fails_alone(error: type[AppError]) -> None:
     ledger = Ledger()
+    ledger.problem = error("not this one")
     ledger.poison = 3
     groups = group_commit(ledger)
     async with running(groups.run):
@@ -77,7 +86,7 @@ async def test_a_poisonous_call_fails_alone() -> None:
             *(groups.submit(number) for number in range(5)), return_exceptions=True
         )
     assert [answer for answer in answers if isinstance(answer, int)] == [0, 1, 2, 4]
-    assert isinstance(answers[3], ConcurrencyConflict)
+    assert isinstance(answers[3], error)
 
 
 async def test_a_store_that_is_away_fails_every_call_and_heals() -> None:
