@@ -7,9 +7,9 @@ from __future__ import annotations
 import hypothesis
 import pytest
 
-from tests.fixtures.engines import kafka_bootstrap, make_topic, postgres_dsn
+from tests.fixtures.engines import kafka_bootstrap, make_topic, own_kafka, postgres_dsn
 
-__all__ = ["hypothesis", "kafka_bootstrap", "make_topic", "postgres_dsn"]
+__all__ = ["hypothesis", "kafka_bootstrap", "make_topic", "own_kafka", "postgres_dsn"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -117,10 +117,10 @@ async def billing(dsn: str, bootstrap: str) -> AsyncIterator[Served]:
 
 
 @pytest.fixture
-async def log(kafka_bootstrap: str) -> AsyncIterator[KafkaProducer]:
+async def log(own_kafka: str) -> AsyncIterator[KafkaProducer]:
     """A producer, on a broker that has the product's topics."""
-    await create_topics(kafka_bootstrap)
-    producer = KafkaProducer(kafka_bootstrap)
+    await create_topics(own_kafka)
+    producer = KafkaProducer(own_kafka)
     await producer.start()
     yield producer
     await producer.stop()
@@ -133,7 +133,7 @@ async def send_usage(log: KafkaProducer, numbers: range, grant_id: str = "gr_1")
 
 
 async def test_a_process_serves_settles_publishes_survives_a_kill_and_stops_in_order(
-    billing_dsn: str, kafka_bootstrap: str, log: KafkaProducer, pool: asyncpg.Pool
+    billing_dsn: str, own_kafka: str, log: KafkaProducer, pool: asyncpg.Pool
 ) -> None:
     balances: dict[str, int] = {}
 
@@ -142,11 +142,11 @@ async def test_a_process_serves_settles_publishes_survives_a_kill_and_stops_in_o
         assert isinstance(state, ledger_pb2.BalanceState)
         balances[key] = state.posted_nanousd
 
-    reader = TableReader(bootstrap=kafka_bootstrap, topic=BALANCES.name, on_message=note)
+    reader = TableReader(bootstrap=own_kafka, topic=BALANCES.name, on_message=note)
     state = key_record("key_1", account_id=ACCOUNT, cap_nanousd=5_000)
     await log.send(KEYS.name, b"hash", state.to_bytes())
     async with running(reader.run):
-        async with billing(billing_dsn, kafka_bootstrap) as first:
+        async with billing(billing_dsn, own_kafka) as first:
             await first.credit(10_000)
             answer = await first.open("gr_1", 1_000)
             assert answer.grant.amount_nanousd == 1_000
@@ -157,7 +157,7 @@ async def test_a_process_serves_settles_publishes_survives_a_kill_and_stops_in_o
             first.process.kill()
             await first.process.wait()
         await send_usage(log, range(30, 60))
-        async with billing(billing_dsn, kafka_bootstrap) as second:
+        async with billing(billing_dsn, own_kafka) as second:
             await eventually(lambda: balances.get(ACCOUNT) == 9_400)
             await second.close("gr_1", 600)
             assert await second.balance() == (9_400, 0)

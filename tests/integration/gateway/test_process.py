@@ -221,8 +221,8 @@ async def _grpc(grants: MemoryGrants) -> AsyncIterator[int]:
 
 
 @pytest.fixture
-async def world(kafka_bootstrap: str, tmp_path: Path) -> AsyncIterator[World]:
-    await create_topics(kafka_bootstrap)
+async def world(own_kafka: str, tmp_path: Path) -> AsyncIterator[World]:
+    await create_topics(own_kafka)
     grants = MemoryGrants(clock=SystemClock())
     grants.balances[ACCOUNT] = 10 * USD
     listen, ops = unused_port(), unused_port()
@@ -235,15 +235,15 @@ async def world(kafka_bootstrap: str, tmp_path: Path) -> AsyncIterator[World]:
         if event.worker_id == worker_id:
             events[event.usage_id] = event
 
-    reader = TableReader(bootstrap=kafka_bootstrap, topic=USAGE, on_message=note)
+    reader = TableReader(bootstrap=own_kafka, topic=USAGE, on_message=note)
     async with upstream_server() as upstream, _grpc(grants) as port, running(reader.run):
-        await _publish(kafka_bootstrap, upstream.base_url)
+        await _publish(own_kafka, upstream.base_url)
         address = f"127.0.0.1:{port}"
         yield World(
             environment={
                 **os.environ,
                 "MESH_ENV": "test",
-                "MESH_KAFKA_BOOTSTRAP": kafka_bootstrap,
+                "MESH_KAFKA_BOOTSTRAP": own_kafka,
                 "MESH_BILLING_ADDRESS": address,
                 "MESH_USAGE_ADDRESS": address,
                 "MESH_CATALOG_ADDRESS": address,

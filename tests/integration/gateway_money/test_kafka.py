@@ -29,10 +29,10 @@ REQUESTS = 300
 
 
 @pytest.fixture
-async def bootstrap(kafka_bootstrap: str) -> str:
+async def bootstrap(own_kafka: str) -> str:
     """A broker with the product's topics."""
-    await create_topics(kafka_bootstrap, [USAGE, KEYS, MODELS])
-    return kafka_bootstrap
+    await create_topics(own_kafka, [USAGE, KEYS, MODELS])
+    return own_kafka
 
 
 @pytest.fixture
@@ -69,14 +69,15 @@ async def _stop(task: asyncio.Future[None]) -> None:
 
 async def _usage_events(bootstrap: str) -> dict[str, UsageRecorded]:
     """Every event on the usage topic, by usage id."""
-    consumer: Any = AIOKafkaConsumer(bootstrap_servers=bootstrap)  # Any: aiokafka is untyped
+    consumer: Any = AIOKafkaConsumer(  # Any: aiokafka is untyped
+        bootstrap_servers=bootstrap, auto_offset_reset="earliest"
+    )
     await consumer.start()
     found: dict[str, UsageRecorded] = {}
     try:
         places = [TopicPartition(USAGE.name, number) for number in range(USAGE.partitions)]
         consumer.assign(places)
         ends = await consumer.end_offsets(places)
-        await consumer.seek_to_beginning(*places)
         for place in places:
             while await consumer.position(place) < ends[place]:
                 for record in (await consumer.getmany(place, timeout_ms=500)).get(place, []):

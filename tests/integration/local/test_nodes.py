@@ -36,12 +36,11 @@ async def write(bootstrap: str, value: bytes) -> int:
 
 
 async def read_first(bootstrap: str) -> bytes:
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=None)
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
     await consumer.start()
     try:
         partition = TopicPartition(KEYS.name, 0)
         consumer.assign([partition])
-        await consumer.seek_to_beginning(partition)
         async with asyncio.timeout(30):
             return bytes((await consumer.getone()).value)
     finally:

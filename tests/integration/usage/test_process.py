@@ -96,11 +96,11 @@ async def producing(bootstrap: str, account_id: str) -> AsyncIterator[asyncio.Ta
 
 @pytest.mark.timeout(240)
 async def test_a_killed_service_comes_back_and_logs_each_request_once(
-    kafka_bootstrap: str, tmp_path: Path
+    own_kafka: str, tmp_path: Path
 ) -> None:
-    await create_topics(kafka_bootstrap, [USAGE, USAGE_DEAD])
+    await create_topics(own_kafka, [USAGE, USAGE_DEAD])
     account_id = new_id("acc")
-    service = UsageProcess(tmp_path, kafka_bootstrap)
+    service = UsageProcess(tmp_path, own_kafka)
     channel = GrpcChannel(service.grpc, TokenSigner(DEVELOPMENT_SECRET, "dashboard"))
     stub = usage_pb2_grpc.UsageServiceStub(channel.channel())
     owner = Principal("user", account_id, "usr_1", role="owner")
@@ -119,7 +119,7 @@ async def test_a_killed_service_comes_back_and_logs_each_request_once(
 
     await service.start()
     try:
-        async with producing(kafka_bootstrap, account_id) as produced:
+        async with producing(own_kafka, account_id) as produced:
             await eventually_async(lambda: logged_more_than(100))
             assert await service.end(signal.SIGKILL) == -signal.SIGKILL
             await service.start()
