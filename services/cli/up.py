@@ -152,7 +152,7 @@ def summary(stack: Stack, start_s: float) -> str:
             "    -H 'Content-Type: application/json' \\",
             f'    -d \'{{"model": "{MODEL_PRICED}", "messages": {messages}}}\'',
             "",
-            f"  The same as variables: source {stack.layout.demo}",
+            f"  The same as variables: set -a; source {stack.layout.demo}; set +a",
         ]
     elif stack.options.seed:
         lines.append("There is no demo account, because services are left out.")

@@ -30,7 +30,7 @@ TOKENS = int(USAGE["completion_tokens"])
 COST_NANOUSD = TOKENS * RATE_NANOUSD
 ENOUGH_FOR = 300
 REQUESTS = 1_000
-SAMPLE_EVERY_S = 0.1
+SAMPLE_EVERY_S = 0.02
 ANSWERED_WITHIN_S = 120.0
 
 
@@ -157,7 +157,9 @@ async def everybody_asks(market: Market, operator: Operator, account: Account) -
         f"{crowd.served} served, {crowd.refused_as_held} held, {time.monotonic() - started:.1f} s"
     )
     assert limits.broken == []
-    assert limits.samples > 5
+    # How many fit in depends on how fast the crowd is served; that they saw money moving does not.
+    assert limits.samples > 0
+    assert limits.most_nanousd > 0
     assert crowd.others == []
     assert crowd.served == ENOUGH_FOR == crowd.sent_upstream
     assert len(crowd.sent_when_gone) == REQUESTS - ENOUGH_FOR
