@@ -1,6 +1,7 @@
 """The sweeper: marks grants unresolved that nobody closed in time, and much later writes them off.
 
-The first returns no money, ever. The second does, and says so in an event of its own.
+The first returns no money, ever. The second does, and says so in an event of its own. Recalls that
+are over go too.
 """
 
 from __future__ import annotations
@@ -58,4 +59,5 @@ class ExpirySweeper:
         if overdue:
             metrics.GRANTS_WRITTEN_OFF.inc(overdue)
             log.error("grants_written_off", count=overdue)
+        await self._store.forget_recalls(self._clock.now_ms())
         return max(seen, overdue)

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from services.billing import metrics
-from services.billing.domain.grants import Closed, CloseGrant, GrantRules, OpenGrant, Refusal
+from services.billing.domain.book import KeyRef
+from services.billing.domain.grants import (
+    Closed,
+    CloseGrant,
+    GrantRules,
+    OpenGrant,
+    Refusal,
+    RenewGrant,
+)
 from services.billing.domain.state import Grant
 from services.billing.group_commit import GroupCommit
 from services.billing.handlers import GrantAnswer, GrantCommand, run_grant_commands
 from services.billing.ports import LedgerStore
 from services.common.clock import Clock
 from services.common.errors import AppError, InternalError
+from services.common.ids import AccountId
 from services.common.telemetry import get_logger
 
 log = get_logger(__name__)
@@ -52,20 +61,25 @@ class GrantDesk:
 
     async def open(self, request: OpenGrant) -> Grant | Refusal:
         """A grant or the limit that binds. Raises Conflict, Unavailable."""
-        deadline_s = self._clock.monotonic_s() + self._fence_s
-        while True:
-            answer = await self._submit(request)
-            if isinstance(answer, Closed):
-                raise InternalError("an opening was answered as a close")
-            behind = isinstance(answer, Refusal) and answer.behind
-            if not behind or self._clock.monotonic_s() >= deadline_s:
-                break
-            await self._clock.sleep(self._fence_poll_s)
-        if isinstance(answer, Refusal):
-            metrics.GRANTS_REFUSED.labels(answer.limit, str(answer.held).lower()).inc()
-        else:
+        answer = await self._lend(request)
+        if not isinstance(answer, Refusal):
             metrics.GRANTS_OPENED.inc()
         return answer
+
+    async def renew(self, request: RenewGrant) -> Grant | Refusal:
+        """The grant as it is then, or the limit that binds. Raises NotFound, Forbidden, Conflict,
+        Unavailable.
+        """
+        answer = await self._lend(request)
+        if not isinstance(answer, Refusal):
+            metrics.GRANTS_RENEWED.inc()
+        return answer
+
+    async def recalls(self, accounts: Collection[AccountId]) -> list[KeyRef]:
+        """Where idle money is wanted now; an empty key id: anywhere in the account. Raises
+        Unavailable.
+        """
+        return await self._store.recalls(accounts, self._clock.now_ms())
 
     async def close(self, request: CloseGrant) -> Closed:
         """What came back to the wallet. Raises NotFound, Forbidden, Unavailable."""
@@ -80,6 +94,21 @@ class GrantDesk:
                 account_id=request.account_id,
                 spent_nanousd=request.spent_nanousd,
             )
+        return answer
+
+    async def _lend(self, request: OpenGrant | RenewGrant) -> Grant | Refusal:
+        """The answer, after a wait for the key's settings where these are behind the worker's."""
+        deadline_s = self._clock.monotonic_s() + self._fence_s
+        while True:
+            answer = await self._submit(request)
+            if isinstance(answer, Closed):
+                raise InternalError("a loan was answered as a close")
+            behind = isinstance(answer, Refusal) and answer.behind
+            if not behind or self._clock.monotonic_s() >= deadline_s:
+                break
+            await self._clock.sleep(self._fence_poll_s)
+        if isinstance(answer, Refusal):
+            metrics.GRANTS_REFUSED.labels(answer.limit, str(answer.held).lower()).inc()
         return answer
 
     async def _submit(self, command: GrantCommand) -> Grant | Refusal | Closed:

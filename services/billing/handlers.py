@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from services.billing.domain import grants
 from services.billing.domain.book import Book, KeyRef
 from services.billing.domain.caps import first_day
-from services.billing.domain.events import CapWindow, GrantOpened, TransactionPosted
+from services.billing.domain.events import (
+    NO_KEY,
+    CapWindow,
+    GrantOpened,
+    GrantRenewed,
+    TransactionPosted,
+)
 from services.billing.domain.grants import (
     Closed,
     CloseGrant,
@@ -20,6 +26,7 @@ from services.billing.domain.grants import (
     OpenGrant,
     OpenState,
     Refusal,
+    RenewGrant,
 )
 from services.billing.domain.ledger import PROMO, Draft, post, same_cause, transfer, wallet_account
 from services.billing.domain.state import Grant, KeyAccount, Wallet
@@ -28,7 +35,7 @@ from services.common.clock import Clock
 from services.common.errors import AppError, Conflict, NotFound
 from services.common.ids import AccountId, GrantId, TransactionId, new_id
 
-GrantCommand = OpenGrant | CloseGrant
+GrantCommand = OpenGrant | RenewGrant | CloseGrant
 GrantAnswer = Grant | Refusal | Closed | AppError
 
 
@@ -105,7 +112,24 @@ async def run_grant_commands(
                 answers.append(error)
         if book.recorded:
             await unit.save(book)
+        if wanted := _held_by_others(book, commands, answers):
+            await unit.ask_back(wanted, now_ms + rules.recall_ms)
         return answers
+
+
+def _held_by_others(
+    book: Book, commands: Sequence[GrantCommand], answers: Sequence[GrantAnswer]
+) -> set[KeyRef]:
+    """Where money was refused that is only held: other workers may have it idle."""
+    wanted: set[KeyRef] = set()
+    for command, answer in zip(commands, answers, strict=True):
+        if not isinstance(answer, Refusal) or not answer.held or answer.limit == "key_inactive":
+            continue
+        grant = book.grants.get(command.grant_id)
+        key_id = command.key_id if isinstance(command, OpenGrant) else grant and grant.key_id
+        of_key = answer.limit == "key_cap"
+        wanted.add((command.account_id, key_id if of_key and key_id else NO_KEY))
+    return wanted
 
 
 async def expire_grants(store: LedgerStore, clock: Clock, *, rules: GrantRules, limit: int) -> int:
@@ -215,12 +239,17 @@ def _decide(
         closed = grants.decide_close(grant, command)
         book.record_all(closed.events, occurred_at_ms=now_ms, traceparent=command.traceparent)
         return closed
-    ref = (command.account_id, command.key_id)
+    key_id = command.key_id if isinstance(command, OpenGrant) else grant.key_id if grant else NO_KEY
+    ref = (command.account_id, key_id)
     state = OpenState(
         book.wallets.get(command.account_id), book.keys.get(ref), spent.get(ref, 0), grant
     )
-    decision = grants.decide_open(state, command, now_ms=now_ms, rules=rules)
-    if isinstance(decision, GrantOpened):
+    decision: GrantOpened | GrantRenewed | Grant | Refusal
+    if isinstance(command, RenewGrant):
+        decision = grants.decide_renew(state, command, now_ms=now_ms, rules=rules)
+    else:
+        decision = grants.decide_open(state, command, now_ms=now_ms, rules=rules)
+    if isinstance(decision, GrantOpened | GrantRenewed):
         book.record(decision, occurred_at_ms=now_ms, traceparent=command.traceparent)
         return book.grants[command.grant_id]
     return decision

@@ -9,6 +9,7 @@ SETTLED_REPEATS = Counter("mesh_billing_settled_repeats", "Usage events seen aga
 SETTLE_SECONDS = Histogram("mesh_billing_settle_batch_seconds", "Time of one settlement batch.")
 OVERRUNS = Counter("mesh_billing_overruns", "Charges above what their grant had left.")
 GRANTS_OPENED = Counter("mesh_billing_grants_opened", "Grants given.")
+GRANTS_RENEWED = Counter("mesh_billing_grants_renewed", "Grants renewed, grown or shrunk.")
 GRANTS_REFUSED = Counter("mesh_billing_grants_refused", "Grants refused.", ["limit", "held"])
 GRANT_GROUP = Histogram(
     "mesh_billing_grant_group_size", "Grant calls written together.", buckets=(1, 4, 16, 64, 256)

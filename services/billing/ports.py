@@ -41,6 +41,10 @@ class LedgerUnit(Protocol):
     async def window_spend(self, first_days: Mapping[KeyRef, int]) -> dict[KeyRef, int]:
         """What each key spent from its day on, in nano-dollars; 0 where nothing."""
 
+    async def ask_back(self, refs: Collection[KeyRef], until_ms: int) -> None:
+        """Has workers asked for idle money under these keys until then; an empty key id: under any
+        of the account."""
+
     async def mark_usage(self, hashes: Mapping[UsageId, bytes]) -> dict[UsageId, bytes]:
         """Marks usage ids as taken; returns the content hashes of those that were before."""
 
@@ -79,6 +83,12 @@ class LedgerStore(Protocol):
 
     async def unresolved_grants(self, expired_before_ms: int, limit: int) -> list[Grant]:
         """Unresolved grants that expired before this moment, longest ago first, not locked."""
+
+    async def recalls(self, accounts: Collection[AccountId], now_ms: int) -> list[KeyRef]:
+        """Where idle money of these accounts is asked back now; see `LedgerUnit.ask_back`."""
+
+    async def forget_recalls(self, before_ms: int) -> None:
+        """Deletes recalls that were over before this moment."""
 
     async def find_transaction(self, transaction_id: TransactionId) -> TransactionPosted | None:
         """A transaction of any account."""

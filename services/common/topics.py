@@ -40,7 +40,7 @@ LEDGER = Topic(
     (
         "billing.TransactionPosted", "billing.GrantOpened", "billing.GrantClosed",
         "billing.GrantExpired", "billing.GrantResolved", "billing.KeyCapSet",
-        "billing.GrantWrittenOff", "billing.LedgerSealed",
+        "billing.GrantWrittenOff", "billing.LedgerSealed", "billing.GrantRenewed",
     ),
     "Every event of the ledger, in the order of each account's journal, and its hourly seals.",
 )  # fmt: skip

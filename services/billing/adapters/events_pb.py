@@ -15,6 +15,7 @@ from services.billing.domain.events import (
     GrantClosed,
     GrantExpired,
     GrantOpened,
+    GrantRenewed,
     GrantResolved,
     GrantWrittenOff,
     KeyCapSet,
@@ -86,6 +87,14 @@ def message_from_event(event: LedgerEvent) -> Message:
                 opened_at_ms=event.opened_at_ms,
                 expires_at_ms=event.expires_at_ms,
                 request_hash=event.request_hash,
+            )
+        case GrantRenewed():
+            return ledger_pb2.GrantRenewed(
+                grant_id=event.grant_id,
+                account_id=event.account_id,
+                number=event.number,
+                added_nanousd=event.added_nanousd,
+                expires_at_ms=event.expires_at_ms,
             )
         case GrantClosed():
             return ledger_pb2.GrantClosed(
@@ -241,6 +250,14 @@ def _grant_event(message: Message, event_type: str) -> GrantOpened | GrantChange
                 message.opened_at_ms,
                 message.expires_at_ms,
                 message.request_hash,
+            )
+        case ledger_pb2.GrantRenewed():
+            return GrantRenewed(
+                GrantId(message.grant_id),
+                AccountId(message.account_id),
+                message.number,
+                message.added_nanousd,
+                message.expires_at_ms,
             )
         case ledger_pb2.GrantClosed():
             return GrantClosed(

@@ -42,6 +42,7 @@ class LedgerTables:
     keys: dict[KeyRef, KeyAccount] = field(default_factory=dict)
     days: dict[DayRef, int] = field(default_factory=dict)
     totals: dict[TotalRef, int] = field(default_factory=dict)
+    recalls: dict[KeyRef, int] = field(default_factory=dict)
     marks: dict[UsageId, bytes] = field(default_factory=dict)
     cursors: dict[tuple[str, int], Claim] = field(default_factory=dict)
     events: list[Recorded] = field(default_factory=list)
@@ -57,6 +58,7 @@ class LedgerTables:
             dict(self.keys),
             dict(self.days),
             dict(self.totals),
+            dict(self.recalls),
             dict(self.marks),
             dict(self.cursors),
             list(self.events),
@@ -102,6 +104,18 @@ class MemoryLedger:
     async def unresolved_grants(self, expired_before_ms: int, limit: int) -> list[Grant]:
         """Unresolved grants that expired before this moment. Raises Unavailable."""
         return self._expired("unresolved", expired_before_ms, limit)
+
+    async def recalls(self, accounts: Collection[AccountId], now_ms: int) -> list[KeyRef]:
+        """Where idle money of these accounts is asked back now. Raises Unavailable."""
+        self._check()
+        found = self.tables.recalls
+        return sorted(ref for ref, until in found.items() if ref[0] in accounts and until > now_ms)
+
+    async def forget_recalls(self, before_ms: int) -> None:
+        """Deletes recalls that were over before this moment. Raises Unavailable."""
+        self._check()
+        found = self.tables.recalls
+        self.tables.recalls = {ref: until for ref, until in found.items() if until > before_ms}
 
     async def find_transaction(self, transaction_id: TransactionId) -> TransactionPosted | None:
         """A transaction of any account. Raises Unavailable."""
@@ -192,6 +206,10 @@ class _MemoryUnit:
             if day >= first_days.get((account, key), day + 1):
                 spent[account, key] += amount
         return spent
+
+    async def ask_back(self, refs: Collection[KeyRef], until_ms: int) -> None:
+        found = self._tables.recalls
+        found |= {ref: max(until_ms, found.get(ref, 0)) for ref in refs}
 
     async def mark_usage(self, hashes: Mapping[UsageId, bytes]) -> dict[UsageId, bytes]:
         marks = self._tables.marks

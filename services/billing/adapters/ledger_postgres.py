@@ -80,6 +80,17 @@ class PostgresLedger:
             rows = await self._pool.fetch(sql.UNRESOLVED_GRANTS, expired_before_ms, limit)
         return [sql.grant_from_row(row) for row in rows]
 
+    async def recalls(self, accounts: Collection[AccountId], now_ms: int) -> list[KeyRef]:
+        """Where idle money of these accounts is asked back now. Raises Unavailable."""
+        with translated():
+            rows = await self._pool.fetch(sql.RECALLS, list(accounts), now_ms)
+        return [(row["account_id"], row["key_id"]) for row in rows]
+
+    async def forget_recalls(self, before_ms: int) -> None:
+        """Deletes recalls that were over before this moment. Raises Unavailable."""
+        with translated():
+            await self._pool.execute(sql.FORGET_RECALLS, before_ms)
+
     async def find_transaction(self, transaction_id: TransactionId) -> TransactionPosted | None:
         """A transaction of any account. Raises Unavailable."""
         return await journal.find_transaction(self._pool, transaction_id)
@@ -137,6 +148,11 @@ class _PostgresUnit:
         wanted = [(account, key, day) for (account, key), day in first_days.items()]
         rows = await self._connection.fetch(sql.WINDOW_SPEND, *_columns(wanted))
         return {(row["account_id"], row["key_id"]): int(row["spent"]) for row in rows}
+
+    async def ask_back(self, refs: Collection[KeyRef], until_ms: int) -> None:
+        # In one order everywhere; their wallets are locked already.
+        rows = [(*ref, until_ms) for ref in sorted(refs)]
+        await self._connection.execute(sql.ASK_BACK, *_columns(rows))
 
     async def mark_usage(self, hashes: Mapping[UsageId, bytes]) -> dict[UsageId, bytes]:
         # In one order everywhere, so that two batches with the same ids cannot block each other.

@@ -38,12 +38,14 @@ ORDER BY expires_at_ms LIMIT $2
 """
 UPSERT_GRANTS = """
 INSERT INTO grants (grant_id, account_id, key_id, worker_id, amount_nanousd, opened_at_ms,
-    expires_at_ms, request_hash, settled_nanousd, spent_nanousd, returned_nanousd, status)
+    expires_at_ms, request_hash, settled_nanousd, spent_nanousd, returned_nanousd, status, renewals)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[],
-    $7::bigint[], $8::bytea[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[])
-ON CONFLICT (grant_id) DO UPDATE SET settled_nanousd = excluded.settled_nanousd,
+    $7::bigint[], $8::bytea[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[],
+    $13::bigint[])
+ON CONFLICT (grant_id) DO UPDATE SET amount_nanousd = excluded.amount_nanousd,
+    expires_at_ms = excluded.expires_at_ms, settled_nanousd = excluded.settled_nanousd,
     spent_nanousd = excluded.spent_nanousd, returned_nanousd = excluded.returned_nanousd,
-    status = excluded.status
+    status = excluded.status, renewals = excluded.renewals
 WHERE grants.account_id = excluded.account_id
 """
 KEYS = """
@@ -101,6 +103,17 @@ INSERT INTO usage_mark (usage_id, content_hash) SELECT * FROM unnest($1::text[],
 ON CONFLICT DO NOTHING RETURNING usage_id
 """
 USAGE_MARKS = "SELECT usage_id, content_hash FROM usage_mark WHERE usage_id = ANY($1::text[])"
+ASK_BACK = """
+INSERT INTO grant_recall (account_id, key_id, until_ms)
+SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[])
+ON CONFLICT (account_id, key_id) DO UPDATE SET until_ms = excluded.until_ms
+WHERE grant_recall.until_ms < excluded.until_ms
+"""
+RECALLS = """
+SELECT account_id, key_id FROM grant_recall
+WHERE account_id = ANY($1::text[]) AND until_ms > $2 ORDER BY 1, 2
+"""
+FORGET_RECALLS = "DELETE FROM grant_recall WHERE until_ms <= $1"
 LOCK_SEAL_CHAIN = "SELECT sequence, hour_start_ms, hash, log_hash FROM seal_chain FOR UPDATE"
 UPDATE_SEAL_CHAIN = """
 UPDATE seal_chain SET sequence = $1, hour_start_ms = $2, hash = $3, log_hash = $4
@@ -151,6 +164,7 @@ def grant_from_row(row: asyncpg.Record) -> Grant:
         row["spent_nanousd"],
         row["returned_nanousd"],
         row["status"],
+        row["renewals"],
     )
 
 
@@ -169,6 +183,7 @@ def row_from_grant(grant: Grant) -> tuple[object, ...]:
         grant.spent_nanousd,
         grant.returned_nanousd,
         grant.status,
+        grant.renewals,
     )
 
 

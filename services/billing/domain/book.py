@@ -17,6 +17,7 @@ from services.billing.domain.events import (
     GrantClosed,
     GrantExpired,
     GrantOpened,
+    GrantRenewed,
     GrantResolved,
     GrantWrittenOff,
     KeyCapSet,
@@ -65,7 +66,13 @@ class Book:
                 wallet = self._posted(wallet, event)
             case GrantOpened():
                 wallet = self._opened(wallet, event)
-            case GrantClosed() | GrantExpired() | GrantResolved() | GrantWrittenOff():
+            case (
+                GrantRenewed()
+                | GrantClosed()
+                | GrantExpired()
+                | GrantResolved()
+                | GrantWrittenOff()
+            ):
                 before = self._grant(event.grant_id, event.account_id)
                 wallet = self._held_changed(wallet, before, grants.evolve(before, event))
             case KeyCapSet():

@@ -81,6 +81,20 @@ class GrantOpened:
 
 
 @dataclass(frozen=True, slots=True)
+class GrantRenewed:
+    """The worker has it for longer; `added_nanousd`, negative where given back, is on its amount.
+
+    `number` counts the grant's renewals from 1. One that had expired is open again.
+    """
+
+    grant_id: GrantId
+    account_id: AccountId
+    number: int
+    added_nanousd: int
+    expires_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class GrantClosed:
     """The worker said what it spent in all; what it did not is available again."""
 
@@ -130,5 +144,5 @@ class KeyCapSet:
     active: bool
 
 
-GrantChange = GrantClosed | GrantExpired | GrantResolved | GrantWrittenOff
+GrantChange = GrantRenewed | GrantClosed | GrantExpired | GrantResolved | GrantWrittenOff
 LedgerEvent = TransactionPosted | GrantOpened | GrantChange | KeyCapSet

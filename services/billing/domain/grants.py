@@ -1,13 +1,16 @@
 """Grants: how much a worker is lent, and the only ways in which a loan ends.
 
+    open --renew--> open
     open --close--> closed --------------settled--> resolved
     open --expire-> unresolved --settled----------> resolved
+                    unresolved --renew----------> open
                     unresolved --close--> closed
                     unresolved --write off--> written_off
 
-Money leaves a grant in three ways only: a close returns what the worker did not spend, settlement
-moves what it did spend to the posted side, and a write-off gives up what nobody accounted for. An
-expiry returns nothing.
+Money leaves a grant in four ways only: a close returns what the worker did not spend, a renewal may
+give back what it does without, settlement moves what was spent to the posted side, and a write-off
+gives up what nobody accounted for. An expiry returns nothing, so a worker that comes back late with
+requests still running has its grant renewed as if it had come in time.
 """
 
 from __future__ import annotations
@@ -22,11 +25,12 @@ from services.billing.domain.events import (
     GrantClosed,
     GrantExpired,
     GrantOpened,
+    GrantRenewed,
     GrantResolved,
     GrantWrittenOff,
 )
 from services.billing.domain.state import Grant, KeyAccount, Wallet
-from services.common.errors import Conflict, Forbidden, NotFound
+from services.common.errors import Conflict, Forbidden, InternalError, NotFound
 from services.common.ids import AccountId, GrantId, KeyId, WorkerId
 
 LimitName = Literal["balance", "key_cap", "key_inactive"]
@@ -62,6 +66,22 @@ class OpenGrant:
 
 
 @dataclass(frozen=True, slots=True)
+class RenewGrant:
+    """A worker changes its grant for the `number`th time: more time, and money one way at most."""
+
+    grant_id: GrantId
+    worker_id: WorkerId
+    account_id: AccountId
+    number: int
+    key_version: int
+    needed_nanousd: int = 0
+    least_nanousd: int = 0
+    wanted_nanousd: int = 0
+    give_back_nanousd: int = 0
+    traceparent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class CloseGrant:
     """A worker says what it spent in all under a grant, in nano-dollars."""
 
@@ -76,7 +96,8 @@ class CloseGrant:
 class GrantRules:
     """How long a grant lives, which part of the available money one may take, when to ask again.
 
-    An unresolved grant is written off `write_off_after_ms` after it expired.
+    An unresolved grant is written off `write_off_after_ms` after it expired. Money that was refused
+    because it is held is asked back from workers for `recall_ms`.
     """
 
     ttl_ms: int = 120_000
@@ -84,6 +105,7 @@ class GrantRules:
     share_max: int = 8
     retry_after_ms: int = 1_000
     write_off_after_ms: int = 7 * 86_400_000
+    recall_ms: int = 1_500
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,26 +156,49 @@ def decide_open(
     """
     if state.grant is not None:
         return _opened_before(state.grant, request)
-    inactive = _refusal_of_key(state, request, rules)
-    if inactive is not None:
-        return inactive
-    assert state.wallet is not None
-    assert state.key is not None
-    rooms = _rooms(state.wallet, state.key, state.window_spent_nanousd)
-    available = min(room.available_nanousd for room in rooms)
-    least = request.least_nanousd or request.needed_nanousd
-    if available < least:
-        return _refusal_of_money(rooms, least, rules)
+    amount = _amount(state, request, rules)
+    if isinstance(amount, Refusal):
+        return amount
     return GrantOpened(
         request.grant_id,
         request.account_id,
         request.key_id,
         request.worker_id,
-        _size(request, available, rules.share_max),
+        amount,
         now_ms,
         now_ms + rules.ttl_ms,
         request.content_hash,
     )
+
+
+def decide_renew(
+    state: OpenState, request: RenewGrant, *, now_ms: int, rules: GrantRules
+) -> GrantRenewed | Grant | Refusal:
+    """The change, the grant as it is where that was made before, or the limit that binds.
+
+    Raises NotFound and Forbidden as a close does, Conflict for a grant that has ended, for a number
+    that does not follow and for more given back than is not settled.
+    """
+    grant = _grant_of(state.grant, request)
+    if grant.status not in ("open", "unresolved"):
+        raise Conflict("the grant has ended")
+    if request.number <= grant.renewals:
+        return grant
+    if request.number != grant.renewals + 1:
+        raise Conflict(f"renewal {request.number} does not follow {grant.renewals}")
+    added = 0
+    if request.needed_nanousd:
+        amount = _amount(state, request, rules)
+        if isinstance(amount, Refusal):
+            return amount
+        added = amount
+    elif request.give_back_nanousd:
+        # What stays must cover what is settled, and be a grant at all.
+        if grant.amount_nanousd - request.give_back_nanousd < max(1, grant.settled_nanousd):
+            raise Conflict("more would be given back than there is")
+        added = -request.give_back_nanousd
+    expires_at_ms = max(grant.expires_at_ms, now_ms + rules.ttl_ms)
+    return GrantRenewed(grant.grant_id, grant.account_id, request.number, added, expires_at_ms)
 
 
 def decide_close(grant: Grant | None, request: CloseGrant) -> Closed:
@@ -161,10 +206,7 @@ def decide_close(grant: Grant | None, request: CloseGrant) -> Closed:
 
     Raises NotFound for a grant the account has not, Forbidden where another worker holds it.
     """
-    if grant is None or grant.account_id != request.account_id:
-        raise NotFound("there is no such grant")
-    if grant.worker_id != request.worker_id:
-        raise Forbidden("the grant belongs to another worker")
+    grant = _grant_of(grant, request)
     if grant.spent_nanousd is not None:
         return Closed(grant.returned_nanousd, disputed=grant.spent_nanousd != request.spent_nanousd)
     if grant.status in ("resolved", "written_off"):
@@ -220,6 +262,7 @@ def settle(grant: Grant, cost_nanousd: int) -> Grant:
         grant.spent_nanousd,
         grant.returned_nanousd,
         grant.status,
+        grant.renewals,
     )
 
 
@@ -247,6 +290,16 @@ def opened(event: GrantOpened) -> Grant:
 def evolve(grant: Grant, event: GrantChange) -> Grant:
     """The grant after one of its events."""
     match event:
+        case GrantRenewed():
+            if event.number != grant.renewals + 1:
+                raise InternalError("a renewal does not follow the last one of its grant")
+            return replace(
+                grant,
+                status="open",
+                amount_nanousd=grant.amount_nanousd + event.added_nanousd,
+                expires_at_ms=event.expires_at_ms,
+                renewals=event.number,
+            )
         case GrantClosed():
             return replace(
                 grant,
@@ -271,7 +324,33 @@ def _opened_before(grant: Grant, request: OpenGrant) -> Grant:
     return grant
 
 
-def _refusal_of_key(state: OpenState, request: OpenGrant, rules: GrantRules) -> Refusal | None:
+def _grant_of(grant: Grant | None, request: RenewGrant | CloseGrant) -> Grant:
+    """The grant that is spoken of, where whoever speaks may do so."""
+    if grant is None or grant.account_id != request.account_id:
+        raise NotFound("there is no such grant")
+    if grant.worker_id != request.worker_id:
+        raise Forbidden("the grant belongs to another worker")
+    return grant
+
+
+def _amount(state: OpenState, request: OpenGrant | RenewGrant, rules: GrantRules) -> int | Refusal:
+    """How much is lent now, or the limit that binds."""
+    inactive = _refusal_of_key(state, request, rules)
+    if inactive is not None:
+        return inactive
+    assert state.wallet is not None
+    assert state.key is not None
+    rooms = _rooms(state.wallet, state.key, state.window_spent_nanousd)
+    available = min(room.available_nanousd for room in rooms)
+    least = request.least_nanousd or request.needed_nanousd
+    if available < least:
+        return _refusal_of_money(rooms, least, rules)
+    return _size(request, available, rules.share_max)
+
+
+def _refusal_of_key(
+    state: OpenState, request: OpenGrant | RenewGrant, rules: GrantRules
+) -> Refusal | None:
     known = state.key.version if state.key is not None else 0
     if state.wallet is None or state.key is None or known < max(1, request.key_version):
         return Refusal("key_inactive", True, rules.retry_after_ms, 0, behind=True)
@@ -305,7 +384,7 @@ def _refusal_of_money(rooms: list[_Room], least_nanousd: int, rules: GrantRules)
     )
 
 
-def _size(request: OpenGrant, available_nanousd: int, share_max: int) -> int:
+def _size(request: OpenGrant | RenewGrant, available_nanousd: int, share_max: int) -> int:
     """Between needed and wanted, at most a share of what is there unless the need demands more."""
     if available_nanousd < request.needed_nanousd:
         return available_nanousd

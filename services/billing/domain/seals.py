@@ -17,6 +17,7 @@ from services.billing.domain.events import (
     GrantClosed,
     GrantExpired,
     GrantOpened,
+    GrantRenewed,
     GrantResolved,
     GrantWrittenOff,
     KeyCapSet,
@@ -58,6 +59,10 @@ class HourFigures:
             case GrantOpened():
                 self.grants_opened += 1
                 self.granted_nanousd += event.amount_nanousd
+            case GrantRenewed():
+                # Counted with what was lent and what came back, so that seals keep their form.
+                self.granted_nanousd += max(0, event.added_nanousd)
+                self.returned_nanousd += max(0, -event.added_nanousd)
             case GrantClosed():
                 self.grants_closed += 1
                 self.returned_nanousd += event.returned_nanousd

@@ -37,7 +37,9 @@ class Wallet:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """One loan to a worker. `spent_nanousd` is what the worker said when it closed it."""
+    """One loan to a worker. `spent_nanousd` is what the worker said when it closed it; `renewals`
+    counts how often it was changed since it was opened.
+    """
 
     grant_id: GrantId
     account_id: AccountId
@@ -51,6 +53,7 @@ class Grant:
     spent_nanousd: int | None = None
     returned_nanousd: int = 0
     status: GrantStatus = "open"
+    renewals: int = 0
 
     @property
     def held_nanousd(self) -> int:

@@ -6,7 +6,14 @@ import pytest
 
 from services.billing.domain.book import Book
 from services.billing.domain.events import TransactionPosted
-from services.billing.domain.grants import Closed, CloseGrant, GrantRules, OpenGrant, Refusal
+from services.billing.domain.grants import (
+    Closed,
+    CloseGrant,
+    GrantRules,
+    OpenGrant,
+    Refusal,
+    RenewGrant,
+)
 from services.billing.domain.ledger import Draft, post, transfer, wallet_account
 from services.billing.domain.state import Grant, Wallet
 from services.billing.handlers import (
@@ -52,7 +59,7 @@ class World:
             key_record(KEY, account_id=ACCOUNT, cap_nanousd=cap, window=window, version=1)
         )
 
-    async def run(self, *commands: OpenGrant | CloseGrant) -> list[object]:
+    async def run(self, *commands: OpenGrant | RenewGrant | CloseGrant) -> list[object]:
         return list(await run_grant_commands(self.store, self.clock, commands, rules=RULES))
 
     async def open(self, grant_id: str, needed: int, version: int = 1) -> object:
@@ -323,3 +330,61 @@ async def test_a_unit_that_fails_leaves_nothing_behind(world: World) -> None:
         await write_and_crash()
     assert await world.wallet() == before
     await world.credit(1, "second")
+
+
+def renew(grant_id: str, number: int, needed: int = 0, back: int = 0) -> RenewGrant:
+    return RenewGrant(GrantId(grant_id), WorkerId("w1"), ACCOUNT, number, 1, needed, 0, 0, back)
+
+
+async def test_a_grant_grows_and_shrinks_with_the_wallet_and_closes_as_it_is(world: World) -> None:
+    await world.start(1_000)
+    await world.open("g1", 300)
+    [grown] = await world.run(renew("g1", 1, needed=500))
+    assert isinstance(grown, Grant)
+    assert (grown.amount_nanousd, await world.money()) == (800, (1_000, 800))
+    assert await world.run(renew("g1", 1, needed=500)) == [grown]
+    await world.run(renew("g1", 2, back=600))
+    assert await world.money() == (1_000, 200)
+    await world.usage.send(usage_record("use_1", account_id=ACCOUNT, grant_id="g1", tokens=150))
+    await world.run(close("g1", 150))
+    assert await world.money() == (850, 0)
+    assert (await world.grant("g1")).renewals == 2
+
+
+async def test_a_grant_renewed_in_time_never_becomes_unresolved(world: World) -> None:
+    await world.start(1_000)
+    await world.open("g1", 300)
+    for number in range(1, 5):
+        await world.clock.advance(RULES.ttl_ms / 1000 - 1)
+        assert isinstance((await world.run(renew("g1", number)))[0], Grant)
+        assert await expire_grants(world.store, world.clock, rules=RULES, limit=10) == 0
+    await world.clock.advance((RULES.ttl_ms + RULES.grace_ms) / 1000)
+    assert await expire_grants(world.store, world.clock, rules=RULES, limit=10) == 1
+
+
+async def test_money_refused_because_it_is_held_is_asked_back_for_a_moment(world: World) -> None:
+    await world.start(1_000, cap=2_000)
+    await world.open("g1", 900)
+    now = world.clock.now_ms
+    assert await world.store.recalls([ACCOUNT], now()) == []
+    assert isinstance(await world.open("g2", 500), Refusal)
+    assert await world.store.recalls([ACCOUNT, AccountId("acc_2")], now()) == [(ACCOUNT, "")]
+    assert await world.store.recalls([AccountId("acc_2")], now()) == []
+    await world.clock.advance(RULES.recall_ms / 1000)
+    assert await world.store.recalls([ACCOUNT], now()) == []
+    await world.store.forget_recalls(now())
+
+
+async def test_money_held_under_a_keys_cap_is_asked_back_for_that_key_alone(world: World) -> None:
+    await world.start(10_000, cap=1_000)
+    await world.open("g1", 900)
+    assert isinstance(await world.open("g2", 500), Refusal)
+    [grown] = await world.run(renew("g1", 1, needed=101))
+    assert isinstance(grown, Refusal)
+    assert await world.store.recalls([ACCOUNT], world.clock.now_ms()) == [(ACCOUNT, KEY)]
+
+
+async def test_money_that_is_gone_is_asked_back_from_nobody(world: World) -> None:
+    await world.start(100)
+    assert isinstance(await world.open("g1", 500), Refusal)
+    assert await world.store.recalls([ACCOUNT], world.clock.now_ms()) == []

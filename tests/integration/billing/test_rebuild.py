@@ -17,8 +17,9 @@ from services.billing.corrections import (
     post_correction,
     rerate_model,
 )
-from services.billing.domain.grants import CloseGrant, GrantRules, OpenGrant
+from services.billing.domain.grants import CloseGrant, GrantRules, OpenGrant, RenewGrant
 from services.billing.domain.seals import HOUR_MS, hour_of, sealed
+from services.billing.domain.state import Grant
 from services.billing.explain import explain
 from services.billing.handlers import (
     CreditAccount,
@@ -54,6 +55,7 @@ class RandomRun:
         self.usage = Feed(USAGE, UsageSettlement(ledger, box, self.clock))
         self.keys = Feed(KEYS, KeyCaps(ledger, box, self.clock))
         self.grants: list[tuple[str, str, str]] = []
+        self.renewals: dict[str, int] = {}
 
     async def run(self, steps: int) -> None:
         for account in ACCOUNTS:
@@ -65,10 +67,13 @@ class RandomRun:
             await self.step(number)
 
     async def step(self, number: int) -> None:
-        steps = ["open", "open", "settle", "settle", "close", "cap", "expire", "correct", "hour"]
+        steps = ["open", "open", "renew", "settle", "settle", "close", "cap", "expire", "correct"]
+        steps.append("hour")
         match self.chance.choice(steps):
             case "open":
                 await self.open_some(number)
+            case "renew":
+                await self.renew_some()
             case "settle":
                 await self.settle_some(number)
             case "close":
@@ -91,6 +96,18 @@ class RandomRun:
             needed, wanted = self.chance.randint(1, 300), self.chance.randint(0, 600)
             asks.append(OpenGrant(*ids, 0, needed, 0, wanted))
         await run_grant_commands(self.ledger, self.clock, asks, rules=RULES)
+
+    async def renew_some(self) -> None:
+        renewals = []
+        for grant, account, _ in self.chance.sample(self.grants, min(4, len(self.grants))):
+            needed = self.chance.choice([0, self.chance.randint(1, 300)])
+            back = 0 if needed else self.chance.choice([0, self.chance.randint(1, 50)])
+            number = self.renewals[grant] = self.renewals.get(grant, 0) + 1
+            ids = (GrantId(grant), WorkerId("w1"), AccountId(account))
+            renewals.append(RenewGrant(*ids, number, 0, needed, 0, 0, back))
+        answers = await run_grant_commands(self.ledger, self.clock, renewals, rules=RULES)
+        for renewal, answer in zip(renewals, answers, strict=True):
+            self.renewals[renewal.grant_id] -= not isinstance(answer, Grant)
 
     async def close_some(self) -> None:
         closes = [

@@ -11,6 +11,7 @@ from services.billing.domain.events import (
     GrantClosed,
     GrantExpired,
     GrantOpened,
+    GrantRenewed,
     GrantResolved,
 )
 from services.billing.domain.grants import (
@@ -19,9 +20,11 @@ from services.billing.domain.grants import (
     OpenGrant,
     OpenState,
     Refusal,
+    RenewGrant,
     decide_close,
     decide_expire,
     decide_open,
+    decide_renew,
     evolve,
     opened,
     settle,
@@ -218,3 +221,81 @@ def test_an_expired_grant_that_is_settled_whole_is_resolved_at_once() -> None:
     lapse = grant.expires_at_ms + RULES.grace_ms
     events = decide_expire(grant, now_ms=lapse, rules=RULES)
     assert events == (GrantExpired(GRANT, ACCOUNT, 0), GrantResolved(GRANT, ACCOUNT, 100))
+
+
+def renew(
+    number: int, *, needed: int = 0, least: int = 0, back: int = 0, worker: str = "w1"
+) -> RenewGrant:
+    return RenewGrant(GRANT, WorkerId(worker), ACCOUNT, number, 1, needed, least, 0, back)
+
+
+def renewed(
+    given: OpenState, grant: Grant, request: RenewGrant, *, now_ms: int = NOW + 60_000
+) -> GrantRenewed | Grant | Refusal:
+    return decide_renew(replace(given, grant=grant), request, now_ms=now_ms, rules=RULES)
+
+
+def test_a_renewal_gives_a_whole_life_more_and_no_money() -> None:
+    expires_at_ms = NOW + 60_000 + RULES.ttl_ms
+    event = renewed(state(0), lent(), renew(1))
+    assert event == GrantRenewed(GRANT, ACCOUNT, 1, 0, expires_at_ms)
+
+
+def test_a_renewal_for_more_money_lends_by_the_same_limits_as_an_opening() -> None:
+    given = state(1_000, granted=100)
+    assert isinstance(more := renewed(given, lent(), renew(1, needed=900)), GrantRenewed)
+    assert more.added_nanousd == 900
+    assert isinstance(less := renewed(given, lent(), renew(1, needed=950, least=5)), GrantRenewed)
+    assert less.added_nanousd == 900
+    held = Refusal("balance", True, RULES.retry_after_ms, 900)
+    assert renewed(given, lent(), renew(1, needed=901)) == held
+
+
+def test_a_suspended_key_gets_time_for_what_runs_and_no_more_money() -> None:
+    given = state(1_000, active=False)
+    assert isinstance(renewed(given, lent(), renew(1)), GrantRenewed)
+    assert isinstance(renewed(given, lent(), renew(1, needed=1)), Refusal)
+
+
+def test_the_same_renewal_again_changes_nothing_and_says_how_the_grant_is() -> None:
+    event = renewed(state(1_000), lent(), renew(1, needed=50))
+    assert isinstance(event, GrantRenewed)
+    grant = evolve(lent(), event)
+    assert (grant.amount_nanousd, grant.renewals) == (150, 1)
+    assert renewed(state(1_000), grant, renew(1, needed=50)) == grant
+
+
+def test_a_renewal_that_does_not_follow_is_a_conflict() -> None:
+    with pytest.raises(Conflict):
+        renewed(state(1_000), lent(), renew(2))
+
+
+def test_money_given_back_lowers_the_grant_down_to_what_is_settled() -> None:
+    grant = settle(lent(), 40)
+    event = renewed(state(0), grant, renew(1, back=60))
+    assert isinstance(event, GrantRenewed)
+    assert evolve(grant, event).held_nanousd == 0
+    with pytest.raises(Conflict):
+        renewed(state(0), grant, renew(1, back=61))
+
+
+def test_a_grant_is_never_given_back_to_the_last_nano_dollar() -> None:
+    with pytest.raises(Conflict):
+        renewed(state(0), lent(100), renew(1, back=100))
+
+
+def test_a_grant_that_expired_unaccounted_for_is_open_again_once_its_worker_renews_it() -> None:
+    grant = replace(lent(), status="unresolved")
+    event = renewed(state(0), grant, renew(1))
+    assert isinstance(event, GrantRenewed)
+    assert evolve(grant, event).status == "open"
+
+
+def test_a_grant_that_ended_or_is_anothers_cannot_be_renewed() -> None:
+    for status in ("closed", "resolved", "written_off"):
+        with pytest.raises(Conflict):
+            renewed(state(0), replace(lent(), status=status), renew(1))
+    with pytest.raises(Forbidden):
+        renewed(state(0), lent(), renew(1, worker="w2"))
+    with pytest.raises(NotFound):
+        decide_renew(state(0), renew(1), now_ms=NOW, rules=RULES)

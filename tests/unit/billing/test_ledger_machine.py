@@ -19,14 +19,23 @@ from services.billing.domain.caps import DAY_MS, day_of, first_day
 from services.billing.domain.events import (
     CapWindow,
     GrantOpened,
+    GrantRenewed,
     GrantResolved,
     KeyCapSet,
     TransactionPosted,
 )
-from services.billing.domain.grants import CloseGrant, GrantRules, OpenGrant, OpenState, Refusal
+from services.billing.domain.grants import (
+    CloseGrant,
+    GrantRules,
+    OpenGrant,
+    OpenState,
+    Refusal,
+    RenewGrant,
+)
 from services.billing.domain.ledger import Draft, follows, post, transfer, wallet_account
 from services.billing.domain.state import Wallet
 from services.billing.domain.usage import UsageCharge, book_usage
+from services.common.errors import Conflict
 from services.common.ids import AccountId, GrantId, KeyId, TransactionId, UsageId, WorkerId
 
 ACCOUNT, WORKER = AccountId("acc"), WorkerId("w1")
@@ -47,6 +56,7 @@ class ModelGrant:
     returned: int = 0
     closed: bool = False
     lapsed: bool = False
+    renewals: int = 0
 
     @property
     def held(self) -> int:
@@ -129,6 +139,51 @@ class LedgerMachine(RuleBasedStateMachine):
             assert isinstance(decision, Refusal)
             told = {max(0, limit) for limit in limits} if active else {0}
             assert decision.available_nanousd in told
+
+    @precondition(lambda self: self.model_grants)
+    @rule(data=st.data(), needed=st.just(0) | MONEY, least=MONEY, back=st.just(0) | MONEY)
+    def renew(self, data: st.DataObject, needed: int, least: int, back: int) -> None:
+        grant_id = data.draw(st.sampled_from(sorted(self.model_grants)))
+        model = self.model_grants[grant_id]
+        number = model.renewals + data.draw(st.sampled_from([0, 1, 1, 1, 2]))
+        least = min(least, needed)
+        request = RenewGrant(
+            grant_id, WORKER, ACCOUNT, number, 0, needed, least, 0, 0 if needed else back
+        )
+        spent = self.model_window_spend(model.key) if model.key in self.model_caps else 0
+        state = OpenState(
+            self.book.wallets[ACCOUNT],
+            self.book.keys.get((ACCOUNT, model.key)),
+            spent,
+            self.book.grants[grant_id],
+        )
+        held = sum(grant.held for grant in self.model_grants.values())
+        limits = [self.model_posted - held]
+        cap, _, active = self.model_caps.get(model.key, (None, CapWindow.LIFETIME, False))
+        if cap is not None:
+            mine = sum(one.held for one in self.model_grants.values() if one.key == model.key)
+            limits.append(cap - spent - mine)
+        try:
+            decision = grants.decide_renew(state, request, now_ms=self.now_ms, rules=RULES)
+        except Conflict:
+            ended = model.closed or (model.lapsed and model.held == 0)
+            too_much = not needed and model.amount - back < max(1, model.settled)
+            assert ended or number > model.renewals + 1 or too_much
+            return
+        if isinstance(decision, GrantRenewed):
+            assert number == model.renewals + 1
+            if needed:
+                assert active
+                assert (least or needed) <= decision.added_nanousd <= min(needed, *limits)
+            else:
+                assert decision.added_nanousd == -back
+            self.book.record(decision, occurred_at_ms=self.now_ms)
+            model.amount += decision.added_nanousd
+            model.expires_ms, model.renewals, model.lapsed = decision.expires_at_ms, number, False
+        elif isinstance(decision, Refusal):
+            assert not active or min(limits) < (least or needed)
+        else:
+            assert number == model.renewals
 
     @precondition(lambda self: self.model_grants)
     @rule(data=st.data(), spent=MONEY)

@@ -45,6 +45,16 @@ class GrantsServiceStub:
                 request_serializer=mesh_dot_billing_dot_v1_dot_grants__pb2.CloseGrantRequest.SerializeToString,
                 response_deserializer=mesh_dot_billing_dot_v1_dot_grants__pb2.CloseGrantResponse.FromString,
                 _registered_method=True)
+        self.RenewGrant = channel.unary_unary(
+                '/mesh.billing.v1.GrantsService/RenewGrant',
+                request_serializer=mesh_dot_billing_dot_v1_dot_grants__pb2.RenewGrantRequest.SerializeToString,
+                response_deserializer=mesh_dot_billing_dot_v1_dot_grants__pb2.RenewGrantResponse.FromString,
+                _registered_method=True)
+        self.ListRecalls = channel.unary_unary(
+                '/mesh.billing.v1.GrantsService/ListRecalls',
+                request_serializer=mesh_dot_billing_dot_v1_dot_grants__pb2.ListRecallsRequest.SerializeToString,
+                response_deserializer=mesh_dot_billing_dot_v1_dot_grants__pb2.ListRecallsResponse.FromString,
+                _registered_method=True)
 
 
 class GrantsServiceServicer:
@@ -65,6 +75,20 @@ class GrantsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RenewGrant(self, request, context):
+        """Changes an open grant: more time always, and more money or less where that is asked for. Idempotent by its number.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRecalls(self, request, context):
+        """Where money is wanted that is only held: a worker that has some of it idle gives it back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GrantsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +101,16 @@ def add_GrantsServiceServicer_to_server(servicer, server):
                     servicer.CloseGrant,
                     request_deserializer=mesh_dot_billing_dot_v1_dot_grants__pb2.CloseGrantRequest.FromString,
                     response_serializer=mesh_dot_billing_dot_v1_dot_grants__pb2.CloseGrantResponse.SerializeToString,
+            ),
+            'RenewGrant': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenewGrant,
+                    request_deserializer=mesh_dot_billing_dot_v1_dot_grants__pb2.RenewGrantRequest.FromString,
+                    response_serializer=mesh_dot_billing_dot_v1_dot_grants__pb2.RenewGrantResponse.SerializeToString,
+            ),
+            'ListRecalls': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRecalls,
+                    request_deserializer=mesh_dot_billing_dot_v1_dot_grants__pb2.ListRecallsRequest.FromString,
+                    response_serializer=mesh_dot_billing_dot_v1_dot_grants__pb2.ListRecallsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +168,60 @@ class GrantsService:
             '/mesh.billing.v1.GrantsService/CloseGrant',
             mesh_dot_billing_dot_v1_dot_grants__pb2.CloseGrantRequest.SerializeToString,
             mesh_dot_billing_dot_v1_dot_grants__pb2.CloseGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenewGrant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.billing.v1.GrantsService/RenewGrant',
+            mesh_dot_billing_dot_v1_dot_grants__pb2.RenewGrantRequest.SerializeToString,
+            mesh_dot_billing_dot_v1_dot_grants__pb2.RenewGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRecalls(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.billing.v1.GrantsService/ListRecalls',
+            mesh_dot_billing_dot_v1_dot_grants__pb2.ListRecallsRequest.SerializeToString,
+            mesh_dot_billing_dot_v1_dot_grants__pb2.ListRecallsResponse.FromString,
             options,
             channel_credentials,
             insecure,

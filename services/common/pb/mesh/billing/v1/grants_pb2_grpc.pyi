@@ -38,6 +38,10 @@ class GrantsServiceStub:
     """Idempotent: says in absolute figures what was spent in all; what was not is available again at once. What was
     spent stays held until its usage events are settled.
     """
+    RenewGrant: _grpc.UnaryUnaryMultiCallable[_grants_pb2.RenewGrantRequest, _grants_pb2.RenewGrantResponse]
+    """Changes an open grant: more time always, and more money or less where that is asked for. Idempotent by its number."""
+    ListRecalls: _grpc.UnaryUnaryMultiCallable[_grants_pb2.ListRecallsRequest, _grants_pb2.ListRecallsResponse]
+    """Where money is wanted that is only held: a worker that has some of it idle gives it back."""
 
 @_typing.type_check_only
 class GrantsServiceAsyncStub(GrantsServiceStub):
@@ -49,6 +53,10 @@ class GrantsServiceAsyncStub(GrantsServiceStub):
     """Idempotent: says in absolute figures what was spent in all; what was not is available again at once. What was
     spent stays held until its usage events are settled.
     """
+    RenewGrant: _aio.UnaryUnaryMultiCallable[_grants_pb2.RenewGrantRequest, _grants_pb2.RenewGrantResponse]  # type: ignore[assignment]
+    """Changes an open grant: more time always, and more money or less where that is asked for. Idempotent by its number."""
+    ListRecalls: _aio.UnaryUnaryMultiCallable[_grants_pb2.ListRecallsRequest, _grants_pb2.ListRecallsResponse]  # type: ignore[assignment]
+    """Where money is wanted that is only held: a worker that has some of it idle gives it back."""
 
 class GrantsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Money lent to gateway workers. Called by gateways only; collected and decided in groups on the other side."""
@@ -69,5 +77,21 @@ class GrantsServiceServicer(metaclass=_abc_1.ABCMeta):
         """Idempotent: says in absolute figures what was spent in all; what was not is available again at once. What was
         spent stays held until its usage events are settled.
         """
+
+    @_abc_1.abstractmethod
+    def RenewGrant(
+        self,
+        request: _grants_pb2.RenewGrantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_grants_pb2.RenewGrantResponse, _abc.Awaitable[_grants_pb2.RenewGrantResponse]]:
+        """Changes an open grant: more time always, and more money or less where that is asked for. Idempotent by its number."""
+
+    @_abc_1.abstractmethod
+    def ListRecalls(
+        self,
+        request: _grants_pb2.ListRecallsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_grants_pb2.ListRecallsResponse, _abc.Awaitable[_grants_pb2.ListRecallsResponse]]:
+        """Where money is wanted that is only held: a worker that has some of it idle gives it back."""
 
 def add_GrantsServiceServicer_to_server(servicer: GrantsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -176,6 +176,43 @@ class GrantOpened(_message.Message):
 Global___GrantOpened: _TypeAlias = GrantOpened  # noqa: Y015
 
 @_typing.final
+class GrantRenewed(_message.Message):
+    """type `billing.GrantRenewed`: the worker has it for longer, and with more or less money in it. One that had expired
+    unaccounted for is open again.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANT_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    ADDED_NANOUSD_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_MS_FIELD_NUMBER: _builtins.int
+    grant_id: _builtins.str
+    account_id: _builtins.str
+    number: _builtins.int
+    """Counts the grant's renewals from 1, without gaps."""
+    added_nanousd: _builtins.int
+    """Added to its amount; below zero: given back."""
+    expires_at_ms: _builtins.int
+    def __init__(
+        self,
+        *,
+        grant_id: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        number: _builtins.int = ...,
+        added_nanousd: _builtins.int = ...,
+        expires_at_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "added_nanousd", b"added_nanousd", "expires_at_ms", b"expires_at_ms", "grant_id", b"grant_id", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GrantRenewed: _TypeAlias = GrantRenewed  # noqa: Y015
+
+@_typing.final
 class GrantClosed(_message.Message):
     """type `billing.GrantClosed`: the worker said what it spent; what it did not is available again."""
 
