@@ -109,7 +109,7 @@ def build_edge(settings: GatewaySettings, ports: Ports) -> Edge:
         clock=ports.clock,
         not_ready=ports.not_ready,
     )
-    return Edge(lane, build_app(reads))
+    return Edge(lane, build_app(reads, lane))
 
 
 def public_server(edge: Edge, settings: GatewaySettings) -> PublicServer:

@@ -62,11 +62,14 @@ class PromptParts:
     images: int = 0
     audio_bytes: int = 0
     videos: int = 0
+    # Tokens that the caller counted, by sending them as numbers.
+    token_ids: int = 0
 
     @property
     def text_bytes_max(self) -> int:
         """No more than this many bytes of UTF-8, hence no more text tokens either."""
-        return sum(len(piece) * (1 if piece.isascii() else 4) for piece in self.texts)
+        written = sum(len(piece) * (1 if piece.isascii() else 4) for piece in self.texts)
+        return written + self.token_ids
 
 
 def check_messages(faults: Faults, messages: Any) -> PromptParts:  # Any: JSON

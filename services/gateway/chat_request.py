@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -27,6 +27,9 @@ from services.gateway.checks import (
     text_map,
 )
 from services.gateway.errors import CapabilityNotSupported, NotImplementedHere
+
+# What is asked of a model: an answer to a conversation, vectors, or verdicts.
+Operation = Literal["chat", "embeddings", "moderations"]
 
 NESTING_MAX = 128
 OUTPUT_TOKENS_MAX = 10_000_000
@@ -140,6 +143,12 @@ class ChatRequest:
     session_id: str
     end_user_id: str
     tags: Mapping[str, str]
+    operation: Operation = "chat"
+
+    @property
+    def streams_upstream(self) -> bool:
+        """False where the answer can only be had in one piece."""
+        return self.stream or (self.operation == "chat" and not self.wants_audio)
 
 
 def body_from_bytes(raw: bytes | bytearray) -> dict[str, Any]:  # Any: JSON

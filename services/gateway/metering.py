@@ -65,7 +65,7 @@ async def estimate(
         # Nobody pays, so nobody needs the count.
         return Estimate(0, 0, 0, 0, TokenKind.PROMPT, TokenKind.COMPLETION, send_limit=False)
     found = await tokens.count_prompt(request.prompt, model.tokenizer)
-    if 0 < model.context_length < found:
+    if request.operation == "chat" and 0 < model.context_length < found:
         raise ContextWindowExceeded(
             f"the prompt has about {found} tokens; {model.model_id} takes {model.context_length}"
         )
@@ -114,6 +114,8 @@ def _output_bound(
     request: ChatRequest, model: ModelEntry, prompt: int, *, rules: EstimateRules
 ) -> tuple[int, bool]:
     """Output tokens of one choice at most, and whether nobody but us bounds them."""
+    if request.operation != "chat":
+        return 0, False
     bounds = [bound for bound in (request.output_tokens_max, model.max_output_tokens) if bound]
     if model.context_length:
         bounds.append(max(1, model.context_length - prompt))
@@ -191,20 +193,20 @@ def usage_from_wire(wire: Any) -> Usage | None:  # Any: JSON
     """
     if not isinstance(wire, dict):
         return None
-    prompt, completion = _count(wire, "prompt_tokens"), _count(wire, "completion_tokens")
+    prompt, completion = token_count(wire, "prompt_tokens"), token_count(wire, "completion_tokens")
     if prompt is None or completion is None:
         return None
     reads = _details(wire, "prompt_tokens_details")
     writes = _details(wire, "completion_tokens_details")
-    reasoning = _count(writes, "reasoning_tokens") or 0
-    if reasoning and _count(wire, "total_tokens") == prompt + completion + reasoning:
+    reasoning = token_count(writes, "reasoning_tokens") or 0
+    if reasoning and token_count(wire, "total_tokens") == prompt + completion + reasoning:
         # Some providers count reasoning beside the completion instead of inside it.
         completion += reasoning
-    cached = min(_count(reads, "cached_tokens") or 0, prompt)
-    cache_write = min(_count(reads, "cache_write_tokens") or 0, prompt - cached)
-    audio_prompt = min(_count(reads, "audio_tokens") or 0, prompt - cached - cache_write)
+    cached = min(token_count(reads, "cached_tokens") or 0, prompt)
+    cache_write = min(token_count(reads, "cache_write_tokens") or 0, prompt - cached)
+    audio_prompt = min(token_count(reads, "audio_tokens") or 0, prompt - cached - cache_write)
     reasoning = min(reasoning, completion)
-    audio_completion = min(_count(writes, "audio_tokens") or 0, completion - reasoning)
+    audio_completion = min(token_count(writes, "audio_tokens") or 0, completion - reasoning)
     return Usage(prompt, completion, cached, cache_write, audio_prompt, reasoning, audio_completion)
 
 
@@ -213,7 +215,8 @@ def _details(wire: Mapping[str, Any], name: str) -> Mapping[str, Any]:  # Any: J
     return value if isinstance(value, dict) else {}
 
 
-def _count(wire: Mapping[str, Any], name: str) -> int | None:  # Any: JSON
+def token_count(wire: Mapping[str, Any], name: str) -> int | None:  # Any: JSON
+    """A count of a provider's usage; None where it is none."""
     value = wire.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -229,11 +232,13 @@ class UsageTally:
     reported: Usage | None = None
     texts: list[str] = field(default_factory=list)
     reasoning_texts: list[str] = field(default_factory=list)
+    # True once an answer is there that has no text: vectors, verdicts.
+    answered: bool = False
 
     @property
     def produced(self) -> bool:
         """True once the provider has produced or reported anything."""
-        return bool(self.texts or self.reasoning_texts or self.reported)
+        return bool(self.texts or self.reasoning_texts or self.reported or self.answered)
 
     async def settle(self, request: ChatRequest, tokenizer: str) -> tuple[Usage, UsageBasis]:
         """The usage to bill and on what ground it stands; nothing where nothing was produced."""

@@ -25,8 +25,10 @@ from services.common.errors import (
 from services.common.ids import RequestId, UsageId, new_id
 from services.common.telemetry import Span, get_logger
 from services.gateway.auth import authenticate, require_active
-from services.gateway.chat_request import ChatRequest, body_from_bytes, chat_request_from_body
-from services.gateway.envelope import Ending, error_ending, error_frames
+from services.gateway.chat_request import ChatRequest, body_from_bytes
+from services.gateway.dialects.chat import CHAT
+from services.gateway.dialects.port import Dialect
+from services.gateway.envelope import Ending
 from services.gateway.errors import ClientGone
 from services.gateway.interrupt import Interrupt
 from services.gateway.metering import Estimate, EstimateRules, affordable_output, estimate
@@ -49,6 +51,7 @@ from services.gateway.providers.port import (
 )
 from services.gateway.providers.trial import Trial
 from services.gateway.relay import Relay
+from services.gateway.requests import request_from_body
 from services.gateway.routing import Route, Router
 from services.gateway.usage_entry import UsageEntry
 
@@ -81,6 +84,8 @@ class ChatCall:
     received_at_ms: int
     received_s: float
     read_body: Callable[[], Awaitable[bytes | bytearray]]
+    # The format of this caller's body and of the answer.
+    dialect: Dialect = CHAT
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +124,7 @@ class ChatPipeline:
         self.freshness.require()
         principal = authenticate(call.authorization, self.keys, call.received_at_ms)
         entry = self._entry(call, principal, trace)
-        relay = Relay(reply)
+        relay = Relay(reply, call.dialect)
         cancelled = False
         try:
             with interrupt:
@@ -127,17 +132,17 @@ class ChatPipeline:
         except asyncio.CancelledError:
             cancelled = True
             stopping = Unavailable("this gateway is shutting down", retry_after_s=1)
-            ending = await self._break_off(entry, relay, stopping)
+            ending = await self._break_off(call, entry, relay, cause=stopping)
         except (AppError, AttemptFailed) as error:
-            ending = await self._break_off(entry, relay, error)
+            ending = await self._break_off(call, entry, relay, cause=error)
         except Exception as error:  # noqa: BLE001 - an edge: whatever it was, the request must settle
             _log.error("request failed inside", request_id=call.request_id, exc_info=error)
             fault = InternalError("something went wrong inside the gateway")
-            ending = await self._break_off(entry, relay, fault)
+            ending = await self._break_off(call, entry, relay, cause=fault)
         entry.latency_ms = self._since(call)
         if entry.ticket is not None:
             self.quotas.settle(entry.ticket, sum(entry.quantities.values()))
-        ending = await self._record(entry, relay, ending)
+        ending = await self._record(call, entry, relay, ending=ending)
         await reply.finish(ending)
         if cancelled:
             raise asyncio.CancelledError
@@ -155,17 +160,18 @@ class ChatPipeline:
         # 3. The request, the key's defaults beneath it.
         entry.stage = "template"
         settings = entry.principal.settings
-        body = body_from_bytes(await call.read_body())
-        entry.requested_model = _name(body.get("model")) or settings.default_model
-        request = chat_request_from_body(
-            body, default_model=settings.default_model, default_params=settings.default_params
-        )
+        given = body_from_bytes(await call.read_body())
+        entry.requested_model = _name(given.get("model")) or settings.default_model
+        body = await call.dialect.chat_body(given, entry.principal)
+        request = request_from_body(call.dialect.operation, body, settings)
         entry.request = request
         entry.requested_model = request.models[0]
         # 4. The model, its provider, and the price, which is pinned from here on.
         entry.stage = "guard_model_access"
         entry.admitted_at_ms = self.clock.now_ms()
-        chosen = self.router.choose(request.models, settings, entry.admitted_at_ms)
+        chosen = self.router.choose(
+            request.models, settings, entry.admitted_at_ms, operation=request.operation
+        )
         entry.chosen = chosen
         guess = await estimate(
             request,
@@ -188,7 +194,8 @@ class ChatPipeline:
             payload=request.upstream,
             output_tokens_max=output_tokens_max,
             limits=self._limits(chosen, request),
-            stream=request.stream or not request.wants_audio,
+            stream=request.streams_upstream,
+            operation=request.operation,
         )
         provider = self.providers[chosen.provider.kind]
         async with Trial(provider, attempt, entry=entry, clock=self.clock) as upstream:
@@ -257,7 +264,12 @@ class ChatPipeline:
         return limit
 
     async def _break_off(
-        self, entry: UsageEntry, relay: Relay, cause: AppError | AttemptFailed
+        self,
+        call: ChatCall,
+        entry: UsageEntry,
+        relay: Relay,
+        *,
+        cause: AppError | AttemptFailed,
     ) -> Ending:
         """Settles what was produced and says why it ended; nothing delivered or produced costs
         nothing.
@@ -280,10 +292,12 @@ class ChatPipeline:
             usage, entry.basis = await entry.tally.settle(entry.request, tokenizer)
             entry.quantities = usage.quantities()
         if relay.begun:
-            return Ending(200, error_frames(error, entry.request_id))
-        return error_ending(error, entry.request_id)
+            return Ending(200, call.dialect.broken(error, entry.request_id))
+        return call.dialect.refusal(error, entry.request_id)
 
-    async def _record(self, entry: UsageEntry, relay: Relay, ending: Ending) -> Ending:
+    async def _record(
+        self, call: ChatCall, entry: UsageEntry, relay: Relay, *, ending: Ending
+    ) -> Ending:
         """Writes the event and settles the hold; where that is impossible the answer says so."""
         try:
             await self.journal.record(entry.event(), entry.hold)
@@ -292,8 +306,8 @@ class ChatPipeline:
             entry.outcome, entry.stage, entry.http_status = "refused", "settlement", 503
             entry.basis = "none"
             if relay.begun:
-                return Ending(200, error_frames(error, entry.request_id))
-            return error_ending(error, entry.request_id)
+                return Ending(200, call.dialect.broken(error, entry.request_id))
+            return call.dialect.refusal(error, entry.request_id)
         return ending
 
     def _entry(self, call: ChatCall, principal: KeyPrincipal, trace: Span) -> UsageEntry:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import orjson
-
 from services.common.errors import UpstreamError
 from services.common.ids import new_id
 from services.gateway.answer import AnswerFold, BadUpstreamAnswer, ChunkNormaliser
 from services.gateway.chat_request import ChatRequest
-from services.gateway.envelope import DONE_FRAME, Ending
+from services.gateway.dialects.port import Dialect
+from services.gateway.envelope import Ending
 from services.gateway.metering import UsageTally
 from services.gateway.providers.port import AttemptFailed, UpstreamStream
 from services.gateway.routing import Route
+from services.gateway.whole_answer import WholeAnswer
 
 
 class StreamWriter(Protocol):
@@ -28,15 +28,19 @@ class StreamWriter(Protocol):
 class Relay:
     """One answer on its way from an attempt to the caller."""
 
-    def __init__(self, writer: StreamWriter) -> None:
+    def __init__(self, writer: StreamWriter, dialect: Dialect) -> None:
         self._writer = writer
-        self._chunks: ChunkNormaliser | None = None
-        self._fold: AnswerFold | None = None
+        self._dialect = dialect
+        self._chunks: ChunkNormaliser | WholeAnswer | None = None
+        self._fold: AnswerFold | WholeAnswer | None = None
         # True once the head of a stream has gone out: from then on failures are frames.
         self.begun = False
 
     def start(self, request: ChatRequest, chosen: Route, now_ms: int) -> None:
         """Makes ready for the chunks of an answer."""
+        if request.operation != "chat":
+            self._chunks = self._fold = WholeAnswer(request, chosen.model.model_id)
+            return
         self._chunks = ChunkNormaliser(
             model_id=chosen.model.model_id,
             answer_id=new_id("chatcmpl", now_ms).replace("_", "-", 1),
@@ -82,7 +86,8 @@ class Relay:
             if not self.begun:
                 self.begun = True
                 await self._writer.begin_stream()
-            await self._writer.write(b"".join([frame(chunk) for chunk in uniform]))
+            if data := self._dialect.frames(uniform):
+                await self._writer.write(data)
         if not chunks.finished and not (upstream.complete and chunks.started):
             early = UpstreamError("the upstream provider ended its answer early")
             raise AttemptFailed(early, stage="upstream_stream", http_status=200)
@@ -91,10 +96,5 @@ class Relay:
         """The last frames of the stream, or the whole answer."""
         assert self._chunks is not None
         if self._fold is not None:
-            return Ending(200, orjson.dumps(self._fold.whole(usage)))
-        return Ending(200, frame(self._chunks.usage_chunk(usage)) + DONE_FRAME)
-
-
-def frame(chunk: dict[str, Any]) -> bytes:  # Any: JSON
-    """One event: one line of JSON and a blank line."""
-    return b"data: " + orjson.dumps(chunk) + b"\n\n"
+            return Ending(200, self._dialect.whole(self._fold.whole(usage)))
+        return Ending(200, self._dialect.last(self._chunks.usage_chunk(usage)))

@@ -70,8 +70,9 @@ async def count_prompt(parts: PromptParts, tokenizer: str) -> int:
     counted = await count_text(parts.texts, tokenizer)
     return (
         counted
+        + parts.token_ids
         + parts.messages * _TOKENS_PER_MESSAGE
-        + _TOKENS_PER_ANSWER
+        + (_TOKENS_PER_ANSWER if parts.messages else 0)
         + parts.images * _TOKENS_PER_IMAGE
         + -(-parts.audio_bytes // _AUDIO_BYTES_PER_TOKEN)
         + parts.videos * _TOKENS_PER_VIDEO

@@ -28,6 +28,7 @@ class Traits:
 Table = Sequence[tuple[re.Pattern[str], str]]
 
 _TYPES: Table = (
+    (re.compile(r"moderation"), "moderation"),
     (re.compile(r"embed|^bge-"), "embedding"),
     (re.compile(r"image|banana|^imagen"), "image"),
     (re.compile(r"-omni-.*flash|^veo|^sora"), "video"),
@@ -62,6 +63,8 @@ def traits_of(upstream_model: str, hears: bool = False) -> Traits:
         return Traits(
             model_type, ("text",), ("text",), ModelCapabilities(embeddings=True), tokenizer
         )
+    if model_type == "moderation":
+        return Traits(model_type, ("text", "image"), ("text",), ModelCapabilities(), "")
     sees = model_type in {"image", "video"} or _SEES.search(name) is not None
     heard = hears or model_type == "audio"
     made = ("text",) if model_type == "text" else ("text", model_type)

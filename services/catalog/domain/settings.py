@@ -18,7 +18,7 @@ FREE_SUFFIX = ":free"
 TIMEOUT_MS_MAX = 3_600_000
 CONTEXT_LENGTH_MAX = 1_000_000_000
 MODALITIES = frozenset({"text", "image", "audio", "video", "file"})
-MODEL_TYPES = frozenset({"text", "embedding", "image", "audio", "video"})
+MODEL_TYPES = frozenset({"text", "embedding", "image", "audio", "video", "moderation"})
 TOKENIZERS = frozenset({"", "cl100k_base", "o200k_base"})
 
 _PROVIDER_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")

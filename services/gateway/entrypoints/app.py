@@ -16,6 +16,7 @@ from services.common.clock import Clock
 from services.common.errors import AppError, BadRequest, FieldError, InvalidArgument, NotFound
 from services.gateway.account_reads import Balances, RequestLog
 from services.gateway.auth import authenticate, require_active
+from services.gateway.entrypoints.chat_lane import ChatLane
 from services.gateway.entrypoints.head import RequestHead
 from services.gateway.envelope import LATEST_VERSION, Ending, error_ending
 from services.gateway.errors import MethodNotAllowed
@@ -37,9 +38,14 @@ class PublicReads:
     not_ready: Callable[[], list[str]]
 
 
-def build_app(reads: PublicReads) -> FastAPI:
+def build_app(reads: PublicReads, lane: ChatLane) -> FastAPI:
     """The application; it holds no state of its own."""
-    from services.gateway.entrypoints import account_routes, model_routes, system_routes
+    from services.gateway.entrypoints import (
+        account_routes,
+        dialect_routes,
+        model_routes,
+        system_routes,
+    )
 
     app = FastAPI(
         title="Mesh",
@@ -51,9 +57,11 @@ def build_app(reads: PublicReads) -> FastAPI:
         openapi_url="/openapi.json",
     )
     app.state.reads = reads
+    app.state.lane = lane
     app.include_router(system_routes.router)
     app.include_router(model_routes.router)
     app.include_router(account_routes.router)
+    app.include_router(dialect_routes.router)
     app.add_exception_handler(AppError, _app_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)

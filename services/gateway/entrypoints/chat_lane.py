@@ -1,5 +1,5 @@
 """The lane of POST /v1/chat/completions: from ASGI messages to the pipeline and back, past the
-framework.
+framework. Routes in other formats come to it through the framework (`dialect_routes.py`).
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from services.common.clock import Clock
 from services.common.errors import AppError, BadRequest
 from services.common.ids import RequestId
 from services.common.telemetry import span_from
+from services.gateway.dialects.chat import CHAT
+from services.gateway.dialects.port import Dialect
 from services.gateway.entrypoints.asgi import HeaderList, Receive, Send, send_whole
 from services.gateway.entrypoints.head import RequestHead
-from services.gateway.envelope import Ending, error_ending, rate_limit_headers
+from services.gateway.envelope import Ending, rate_limit_headers
 from services.gateway.errors import ClientGone, PayloadTooLarge
 from services.gateway.interrupt import Interrupt
 from services.gateway.pipeline import ChatCall, ChatPipeline
@@ -127,21 +129,33 @@ class ChatLane:
         self._body_bytes_max = body_bytes_max
         self._body_timeout_s = body_timeout_s
 
-    async def serve(self, head: RequestHead, receive: Receive, send: Send) -> int:
-        """Answers one request; returns the status that was sent."""
-        reply = LaneReply(send, head.answer_headers)
+    async def serve(
+        self,
+        head: RequestHead,
+        receive: Receive,
+        send: Send,
+        *,
+        dialect: Dialect = CHAT,
+        route: str = ROUTE,
+        stamped: bool = False,
+    ) -> int:
+        """Answers one request; returns the status that was sent. `stamped`: whoever sends adds what
+        every answer carries.
+        """
+        reply = LaneReply(send, [] if stamped else head.answer_headers)
         body = BodyReader(
             receive, head, bytes_max=self._body_bytes_max, timeout_s=self._body_timeout_s
         )
         call = ChatCall(
             request_id=RequestId(head.request_id),
-            route=ROUTE,
+            route=route,
             authorization=head.authorization,
             received_at_ms=self._clock.now_ms(),
             received_s=self._clock.monotonic_s(),
             read_body=body.read,
+            dialect=dialect,
         )
-        with span_from(head.traceparent, "POST " + ROUTE) as trace:
+        with span_from(head.traceparent, "POST " + route) as trace:
             trace.set("mesh.request_id", head.request_id)
             try:
                 entry = await self._pipeline.serve(
@@ -149,7 +163,7 @@ class ChatLane:
                 )
                 trace.set("mesh.usage_id", entry.usage_id)
             except AppError as error:
-                await reply.finish(error_ending(error, head.request_id))
+                await reply.finish(dialect.refusal(error, head.request_id))
             finally:
                 body.stop()
             trace.set("http.response.status_code", reply.status)

@@ -20,6 +20,8 @@ class RequestHead:
     request_id: RequestId
     api_version: str
     authorization: bytes | None = None
+    # Where Anthropic's SDKs put the key.
+    api_key: bytes | None = None
     traceparent: str = ""
     content_length: int = 0
     # True where an OpenAI SDK calls, which wants lists in an envelope of its own.
@@ -46,6 +48,8 @@ def head_from(headers: HeaderList) -> RequestHead:
             given_id = value
         elif name == b"x-mesh-version":
             versions.append(value)
+        elif name == b"x-api-key":
+            head.api_key = value
         elif name == b"traceparent":
             head.traceparent = value.decode("latin-1")
         elif name == b"x-meshapi-sdk":

@@ -19,6 +19,7 @@ import orjson
 from yarl import URL
 
 from services.common.errors import GatewayTimeout, ProviderNotAvailable, UpstreamError
+from services.gateway.chat_request import Operation
 from services.gateway.providers.faults import failure_from_frame, failure_from_status
 from services.gateway.providers.port import AttemptFailed, FailureStage, UpstreamAttempt
 from services.gateway.providers.sse import EventTooLong, SseDecoder
@@ -99,7 +100,7 @@ class OpenAiCompatible:
             raise _failed(UpstreamError("the connection to the upstream provider broke")) from error
 
     async def _send(self, attempt: UpstreamAttempt) -> aiohttp.ClientResponse:
-        url = chat_url(attempt.provider.base_url)
+        url = operation_url(attempt.provider.base_url, attempt.operation)
         body = orjson.dumps(payload_of(attempt))
         headers = {
             "Content-Type": "application/json",
@@ -259,6 +260,8 @@ class OpenAiStream:
 
 def payload_of(attempt: UpstreamAttempt) -> dict[str, Any]:  # Any: JSON
     """What is sent: the caller's parameters under the provider's name of the model."""
+    if attempt.operation != "chat":
+        return {**attempt.payload, "model": attempt.model.upstream_model}
     payload = {
         **attempt.payload,
         "model": attempt.model.upstream_model,
@@ -275,11 +278,11 @@ def payload_of(attempt: UpstreamAttempt) -> dict[str, Any]:  # Any: JSON
 
 
 @lru_cache(maxsize=1024)
-def chat_url(base_url: str) -> URL:
+def operation_url(base_url: str, operation: Operation) -> URL:
     """The route under a base address; an address without a path means the one under `/v1`."""
     base = URL(base_url.rstrip("/"))
     root = base / "v1" if base.path in ("", "/") else base
-    return root / "chat" / "completions"
+    return root / "chat" / "completions" if operation == "chat" else root / operation
 
 
 def _message(message: dict[str, Any]) -> dict[str, Any]:  # Any: JSON

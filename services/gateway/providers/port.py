@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from services.common.errors import AppError
+from services.gateway.chat_request import Operation
 from services.gateway.ports import ModelEntry, ProviderEntry
 
 FailureStage = Literal["credentials", "upstream_submit", "upstream_stream"]
@@ -49,6 +50,7 @@ class UpstreamAttempt:
     limits: UpstreamLimits
     # False where the answer can only be had in one piece.
     stream: bool = True
+    operation: Operation = "chat"
 
 
 class AttemptFailed(Exception):

@@ -79,7 +79,7 @@ async def test_a_fault_of_ours_settles_and_says_nothing_of_itself(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr("services.gateway.relay.frame", broken)
+    monkeypatch.setattr("services.gateway.dialects.chat.frame", broken)
     answer = await ask(gateway, chat(stream=True))
     assert answer.status == 200
     assert answer.frames[-1]["error"]["code"] == "internal_error"
