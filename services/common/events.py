@@ -7,6 +7,7 @@ no topic names can neither be written nor read.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
@@ -115,6 +116,34 @@ class EventRecord:
             return found.FromString(self.payload)
         except DecodeError as error:
             raise UndecodableEvent(f"the payload is not a {self.type}") from error
+
+
+M = TypeVar("M", bound=Message)
+
+
+def message_of_type(
+    raw: bytes | None, message_class: type[M], *, event_type: str, version_max: int
+) -> tuple[str, M]:
+    """Event id and payload of an envelope that must hold this type, without a record in between:
+    for consumers of one type that take very many. Raises UndecodableEvent.
+    """
+    if not raw:
+        raise UndecodableEvent("an event message without a value")
+    try:
+        envelope = envelope_pb2.Envelope.FromString(raw)
+    except DecodeError as error:
+        raise UndecodableEvent(f"{len(raw)} bytes that are not an envelope") from error
+    event_id, version = envelope.event_id, envelope.version
+    if envelope.type != event_type:
+        raise UndecodableEvent(f"not a {event_type}: {envelope.type!r}")
+    if not (event_id and version):
+        raise UndecodableEvent("an envelope without an event id or a version")
+    if version > version_max:
+        raise UndecodableEvent(f"version {version} of {event_type} is newer than ours")
+    try:
+        return event_id, message_class.FromString(envelope.payload)
+    except DecodeError as error:
+        raise UndecodableEvent(f"the payload is not a {event_type}") from error
 
 
 def record_of(

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from services.common.errors import Unavailable
 from services.common.grpc import GrpcServer, TokenVerifier
-from services.common.kafka import DeadLetters, KafkaProducer, LogProducer, LogSource, Pump
+from services.common.kafka import (
+    DeadLetters,
+    KafkaProducer,
+    LogProducer,
+    LogSource,
+    Pump,
+    PumpTarget,
+)
 from services.common.kafka.source import KafkaSource
 from services.common.ops import OpsServer
 from services.common.pb.mesh.usage.v1 import usage_pb2_grpc
 from services.common.retry import Backoff
 from services.common.runtime import Component
 from services.common.telemetry import get_logger
-from services.common.topics import USAGE, USAGE_DEAD, Topic
+from services.common.topics import LEDGER, USAGE, USAGE_DEAD, Topic
 from services.usage.adapters.clickhouse import ClickHouse
+from services.usage.adapters.ledger_event import ledger_row_from_message
 from services.usage.adapters.migrations import migrate
 from services.usage.adapters.sink_store_clickhouse import ClickHouseSinkStore
 from services.usage.adapters.usage_event import row_from_message
 from services.usage.config import UsageSettings
 from services.usage.entrypoints.grpc_usage import POLICIES, UsageServicer
+from services.usage.ports import LEDGER_TRANSACTIONS, REQUESTS
 from services.usage.sink.tail import TailHub
-from services.usage.sink.target import RequestLogSink
+from services.usage.sink.target import RowSink
 from services.usage.views import UsageViews
 
 _RETRY_FIRST_S = 0.2
@@ -38,6 +48,7 @@ class Service:
 
     store: StoreKeeper
     pump: Pump
+    ledger_pump: Pump
     tails: TailHub
     server: GrpcServer
     ops: OpsServer
@@ -97,50 +108,78 @@ def letters_of(settings: UsageSettings, producer: LogProducer) -> DeadLetters:
     return DeadLetters(producer, consumer="usage", topic=USAGE_DEAD, limit=limit)
 
 
-def build(
-    settings: UsageSettings,
-    *,
-    source: LogSource | None = None,
-    producer: LogProducer | None = None,
-    topic: Topic = USAGE,
-) -> Service:
-    """The service; `source` and `producer` take the place of Kafka. Nothing is opened yet."""
-    bootstrap = settings.kafka_bootstrap
-    source = source or KafkaSource(bootstrap=bootstrap, topic=topic.name, group=settings.sink_group)
-    producer = producer or KafkaProducer(bootstrap, client_id="mesh-usage")
-    clickhouse = store_of(settings)
-    store = StoreKeeper(clickhouse)
-    tails = TailHub(subscribers_max=settings.tails_max, queue_max=settings.tail_queue_max)
-    sink = RequestLogSink(
-        ClickHouseSinkStore(clickhouse),
-        decode=row_from_message,
-        dead_letters=letters_of(settings, producer),
-        log_bounds=source.bounds,
-        on_rows=tails.publish,
-    )
-    pump = Pump(
+def _pump(
+    settings: UsageSettings, target: PumpTarget, *, topic: Topic, group: str, source: LogSource
+) -> Pump:
+    return Pump(
         topic=topic,
-        group=settings.sink_group,
-        target=sink,
+        group=group,
+        target=target,
         batch_max=settings.sink_batch_max,
         linger_s=settings.sink_linger_ms / 1000,
         source=source,
     )
+
+
+def _server(settings: UsageSettings, servicer: UsageServicer) -> GrpcServer:
     server = GrpcServer(
         listen=settings.grpc_listen,
         verifier=TokenVerifier(settings.service_secret.get_secret_value()),
         policies=POLICIES,
     )
-    usage_pb2_grpc.add_UsageServiceServicer_to_server(
-        UsageServicer(UsageViews(clickhouse), tails), server.grpc
-    )
+    usage_pb2_grpc.add_UsageServiceServicer_to_server(servicer, server.grpc)
     server.reflect("mesh.usage.v1.UsageService")
-    checks = {"clickhouse": lambda: store.is_there, "kafka": pump.ready.is_set}
+    return server
+
+
+def build(
+    settings: UsageSettings,
+    *,
+    source: LogSource | None = None,
+    ledger_source: LogSource | None = None,
+    producer: LogProducer | None = None,
+    topic: Topic = USAGE,
+) -> Service:
+    """The service; the sources and `producer` take the place of Kafka. Nothing is opened yet."""
+    bootstrap, group = settings.kafka_bootstrap, settings.sink_group
+    ledger_group = f"{group}-ledger"
+    source = source or KafkaSource(bootstrap=bootstrap, topic=topic.name, group=group)
+    ledger_source = ledger_source or KafkaSource(
+        bootstrap=bootstrap, topic=LEDGER.name, group=ledger_group
+    )
+    producer = producer or KafkaProducer(bootstrap, client_id="mesh-usage")
+    letters = letters_of(settings, producer)
+    clickhouse = store_of(settings)
+    store = StoreKeeper(clickhouse)
+    tails = TailHub(subscribers_max=settings.tails_max, queue_max=settings.tail_queue_max)
+    sink = RowSink(
+        ClickHouseSinkStore(clickhouse, REQUESTS),
+        decode=row_from_message,
+        dead_letters=letters,
+        log_bounds=source.bounds,
+        on_rows=tails.publish,
+    )
+    pump = _pump(settings, sink, topic=topic, group=group, source=source)
+    ledger_sink = RowSink(
+        ClickHouseSinkStore(clickhouse, LEDGER_TRANSACTIONS),
+        decode=ledger_row_from_message,
+        dead_letters=letters,
+        log_bounds=ledger_source.bounds,
+        on_rows=lambda _rows: None,
+    )
+    ledger_pump = _pump(
+        settings, ledger_sink, topic=LEDGER, group=ledger_group, source=ledger_source
+    )
+    server = _server(settings, UsageServicer(UsageViews(clickhouse), tails))
+    checks = {
+        "clickhouse": lambda: store.is_there,
+        "kafka": lambda: pump.ready.is_set() and ledger_pump.ready.is_set(),
+    }
     ops = OpsServer(settings.ops_listen, checks)
 
-    async def pump_when_open() -> None:
+    async def when_open(work: Callable[[], Awaitable[None]]) -> None:
         await store.opened.wait()
-        await pump.run()
+        await work()
 
     async def stop_server() -> None:
         ops.drain()
@@ -151,10 +190,11 @@ def build(
         Component("ops", ops.start, ops.run, ops.stop),
         Component("store", run=store.run, stop=clickhouse.close),
         Component("dead letters", run=lambda: _keep_connected(producer), stop=producer.stop),
-        Component("sink", run=pump_when_open),
+        Component("sink", run=lambda: when_open(pump.run)),
+        Component("ledger sink", run=lambda: when_open(ledger_pump.run)),
         Component("grpc", server.start, server.run, stop_server),
     )
-    return Service(store, pump, tails, server, ops, components)
+    return Service(store, pump, ledger_pump, tails, server, ops, components)
 
 
 async def _keep_connected(producer: LogProducer) -> None:

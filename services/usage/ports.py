@@ -4,17 +4,73 @@ read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
-from services.usage.domain.row import RequestRow
+from services.usage.domain.ledger_row import LEDGER_COLUMNS, LedgerRow
+from services.usage.domain.row import COLUMNS, RequestRow
+
+
+class LogRow(Protocol):
+    """What the rows of every table of the sink have in common: an account, and the message of the
+    log that they were made of.
+    """
+
+    @property
+    def account_id(self) -> str: ...
+
+    @property
+    def log_topic(self) -> str: ...
+
+    @property
+    def log_partition(self) -> int: ...
+
+    @property
+    def log_offset(self) -> int: ...
+
+
+Row = TypeVar("Row", bound=LogRow)
+
+
+@dataclass(frozen=True, slots=True)
+class RowTable(Generic[Row]):
+    """A table that the sink fills: its columns, and the two by which a row is found again.
+
+    The sorting key is (account_id, `time_column`, `id_column`), and a part is a month of
+    `time_column`. Times are Unix milliseconds.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    id_column: str
+    time_column: str
+    id_of: Callable[[Row], str]
+    time_of: Callable[[Row], int]
+
+
+REQUESTS: RowTable[RequestRow] = RowTable(
+    "requests",
+    COLUMNS,
+    "usage_id",
+    "received_at",
+    id_of=lambda row: row.usage_id,
+    time_of=lambda row: row.received_at,
+)
+LEDGER_TRANSACTIONS: RowTable[LedgerRow] = RowTable(
+    "ledger_transactions",
+    LEDGER_COLUMNS,
+    "transaction_id",
+    "occurred_at",
+    id_of=lambda row: row.transaction_id,
+    time_of=lambda row: row.occurred_at,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """One batch of one partition: first and last offset, both inclusive, and how many distinct
-    usage ids it holds.
+    rows it holds.
     """
 
     topic: str
@@ -29,10 +85,14 @@ class Bounds:
         return f"{self.topic}:{self.partition}:{self.first_offset}-{self.last_offset}"
 
 
-class SinkStore(Protocol):
+class SinkStore(Protocol[Row]):
     """Where the sink keeps rows and its position. Every method raises Unavailable where the
     store is away.
     """
+
+    @property
+    def table(self) -> RowTable[Row]:
+        """Which table the rows are of."""
 
     async def claim(self, topic: str, partition: int) -> int:
         """Takes the partition over: a new epoch, higher than any before."""
@@ -46,19 +106,19 @@ class SinkStore(Protocol):
     async def record(self, bounds: Bounds, epoch: int) -> None:
         """Writes the bounds down, durably, before the rows are inserted."""
 
-    async def insert(self, bounds: Bounds, rows: Sequence[RequestRow]) -> None:
+    async def insert(self, bounds: Bounds, rows: Sequence[Row]) -> None:
         """Inserts the rows of the batch; what an earlier insert with the same bounds wrote is
         not written again.
         """
 
-    async def insert_missing(self, rows: Sequence[RequestRow]) -> None:
+    async def insert_missing(self, rows: Sequence[Row]) -> None:
         """Inserts rows that were looked for and not found, whatever was inserted before."""
 
     async def stored_count(self, bounds: Bounds) -> int:
-        """How many distinct usage ids are stored with offsets within the bounds."""
+        """How many distinct ids are stored with offsets within the bounds."""
 
-    async def stored_ids(self, rows: Sequence[RequestRow]) -> set[str]:
-        """The usage ids of those of the rows that are stored, from whichever offset they came."""
+    async def stored_ids(self, rows: Sequence[Row]) -> set[str]:
+        """The ids of those of the rows that are stored, from whichever offset they came."""
 
 
 class LogReader(Protocol):

@@ -11,6 +11,7 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from services.common.config import load_settings
 from services.common.ids import new_id
@@ -18,38 +19,46 @@ from services.common.kafka import Batch, Claim, KafkaProducer, LogSource, Pump
 from services.common.kafka.source import KafkaSource
 from services.common.runtime import run
 from services.common.telemetry import configure_logging
-from services.common.topics import USAGE, Topic
+from services.common.topics import LEDGER, USAGE, Topic
 from services.usage.adapters.clickhouse import ClickHouse
+from services.usage.adapters.ledger_event import ledger_row_from_message
 from services.usage.adapters.migrations import migrate
 from services.usage.adapters.sink_store_clickhouse import ClickHouseSinkStore
 from services.usage.adapters.usage_event import row_from_message
 from services.usage.bootstrap import letters_of, store_of
 from services.usage.config import UsageSettings
-from services.usage.domain.row import COLUMNS
-from services.usage.sink.target import DeadLetterQueue, RequestLogSink
+from services.usage.ports import LEDGER_TRANSACTIONS, REQUESTS, RowTable
+from services.usage.sink.target import DeadLetterQueue, RowSink
 
 # In the order in which they change places: a position that is older than the rows only makes the
 # sink read some messages again, which their sorting key absorbs.
-_TABLES = ("requests", "sink_batches", "sink_claims")
+_TABLES = ("requests", "ledger_transactions", "sink_batches", "sink_claims")
 _SUFFIX = "_rebuild"
-_SUMS = "SELECT count(), sum(cost_nanousd) FROM {table} FINAL"
 
 
 @dataclass(frozen=True, slots=True)
 class RebuildReport:
-    """Requests and their cost before and after, and how many rows were carried over."""
+    """Requests and their cost before and after, how many rows were carried over, and the ledger's
+    transactions and what they came to on the wallets.
+    """
 
     requests_before: int
     requests_after: int
     cost_nanousd_before: int
     cost_nanousd_after: int
     carried_over: int
+    transactions_before: int
+    transactions_after: int
+    wallets_nanousd_before: int
+    wallets_nanousd_after: int
 
 
 class _UntilNow:
-    """A pump's target that knows when everything is stored that was in the log at its claim."""
+    """A pump's target that knows when everything is stored that was in the log at its claim. Any:
+    its sink may be that of any table.
+    """
 
-    def __init__(self, sink: RequestLogSink, source: LogSource, partitions: int) -> None:
+    def __init__(self, sink: RowSink[Any], source: LogSource, partitions: int) -> None:
         self._sink = sink
         self._source = source
         self._missing = set(range(partitions))
@@ -81,8 +90,9 @@ class _UntilNow:
 async def rebuild(
     clickhouse: ClickHouse,
     source: LogSource,
-    dead_letters: DeadLetterQueue,
     *,
+    ledger_source: LogSource,
+    dead_letters: DeadLetterQueue,
     topic: Topic = USAGE,
 ) -> RebuildReport:
     """Rebuilds the log of an opened store. Raises what the pump raises, having replaced nothing."""
@@ -90,24 +100,62 @@ async def rebuild(
     for table in _TABLES:
         await clickhouse.command(f"DROP TABLE IF EXISTS {table}{_SUFFIX} SYNC")
         await clickhouse.command(f"CREATE TABLE {table}{_SUFFIX} AS {table}")
-    sink = RequestLogSink(
-        ClickHouseSinkStore(clickhouse, suffix=_SUFFIX),
+    requests = RowSink(
+        ClickHouseSinkStore(clickhouse, REQUESTS, suffix=_SUFFIX),
         decode=row_from_message,
         dead_letters=dead_letters,
         log_bounds=source.bounds,
         on_rows=lambda _rows: None,
     )
+    ledger = RowSink(
+        ClickHouseSinkStore(clickhouse, LEDGER_TRANSACTIONS, suffix=_SUFFIX),
+        decode=ledger_row_from_message,
+        dead_letters=dead_letters,
+        log_bounds=ledger_source.bounds,
+        on_rows=lambda _rows: None,
+    )
+    starts = await _derive(requests, source, topic)
+    carried_over = await _carry_over(clickhouse, REQUESTS, topic=topic, starts=starts)
+    starts = await _derive(ledger, ledger_source, LEDGER)
+    carried_over += await _carry_over(clickhouse, LEDGER_TRANSACTIONS, topic=LEDGER, starts=starts)
+    before, after = [await _sums(clickhouse, suffix) for suffix in ("", _SUFFIX)]
+    for table in _TABLES:
+        await clickhouse.command(f"EXCHANGE TABLES {table} AND {table}{_SUFFIX}")
+    return RebuildReport(
+        requests_before=before[0],
+        requests_after=after[0],
+        cost_nanousd_before=before[1],
+        cost_nanousd_after=after[1],
+        carried_over=carried_over,
+        transactions_before=before[2],
+        transactions_after=after[2],
+        wallets_nanousd_before=before[3],
+        wallets_nanousd_after=after[3],
+    )
+
+
+async def _derive(sink: RowSink[Any], source: LogSource, topic: Topic) -> Mapping[int, int]:
+    """Reads the topic to where it ended when the reading began; returns the first offset of each
+    partition that the log still has. Any: a sink of any table.
+    """
     target = _UntilNow(sink, source, topic.partitions)
     pump = Pump(topic=topic, group="", target=target, source=source, batch_max=10_000)
     await _pump_until_done(pump, target)
-    carried_over = await _carry_over(clickhouse, topic, target.starts)
-    before, after = [
-        (await clickhouse.query(_SUMS.format(table=table)))[0]
-        for table in ("requests", f"requests{_SUFFIX}")
-    ]
-    for table in _TABLES:
-        await clickhouse.command(f"EXCHANGE TABLES {table} AND {table}{_SUFFIX}")
-    return RebuildReport(before[0], after[0], before[1], after[1], carried_over)
+    return target.starts
+
+
+async def _sums(clickhouse: ClickHouse, suffix: str) -> tuple[int, int, int, int]:
+    """Requests and their cost, transactions and what they changed the wallets by."""
+    found: list[int] = []
+    for table, column in (
+        ("requests", "cost_nanousd"),
+        ("ledger_transactions", "wallet_nanousd"),
+    ):
+        rows = await clickhouse.query(
+            f"SELECT count(), sum({column}) FROM {table}{suffix} FINAL"  # noqa: S608 - our own names
+        )
+        found += rows[0]
+    return found[0], found[1], found[2], found[3]
 
 
 async def _pump_until_done(pump: Pump, target: _UntilNow) -> None:
@@ -123,9 +171,13 @@ async def _pump_until_done(pump: Pump, target: _UntilNow) -> None:
         await asyncio.gather(pumping, done, return_exceptions=True)
 
 
-async def _carry_over(clickhouse: ClickHouse, topic: Topic, starts: Mapping[int, int]) -> int:
-    """Copies the rows whose events are no longer in the log; returns how many there were."""
-    columns = ", ".join((*COLUMNS, "stored_at"))
+async def _carry_over(
+    clickhouse: ClickHouse, table: RowTable[Any], *, topic: Topic, starts: Mapping[int, int]
+) -> int:
+    """Copies the rows whose events are no longer in the log; returns how many there were. Any: a
+    table of any rows.
+    """
+    columns = ", ".join((*table.columns, "stored_at"))
     # Parameters of the statement: a partition and the first offset that it still has.
     older = (
         "log_topic = {topic:String} AND log_partition = {partition:Int32}"
@@ -134,11 +186,14 @@ async def _carry_over(clickhouse: ClickHouse, topic: Topic, starts: Mapping[int,
     count = 0
     for partition, start in starts.items():
         parameters = {"topic": topic.name, "partition": partition, "start": start}
-        rows = await clickhouse.query(f"SELECT count() FROM requests WHERE {older}", parameters)  # noqa: S608
+        rows = await clickhouse.query(
+            f"SELECT count() FROM {table.name} WHERE {older}",  # noqa: S608 - our own names
+            parameters,
+        )
         count += int(rows[0][0])
         await clickhouse.command(
-            f"INSERT INTO requests{_SUFFIX} ({columns})"  # noqa: S608 - our own names
-            f" SELECT {columns} FROM requests WHERE {older}"
+            f"INSERT INTO {table.name}{_SUFFIX} ({columns})"  # noqa: S608 - our own names
+            f" SELECT {columns} FROM {table.name} WHERE {older}"
             " SETTINGS max_partitions_per_insert_block = 0",
             parameters,
         )
@@ -152,12 +207,22 @@ async def main() -> int:
     clickhouse = store_of(settings)
     producer = KafkaProducer(settings.kafka_bootstrap, client_id="mesh-usage-rebuild")
     await producer.start()
-    source = KafkaSource(
-        bootstrap=settings.kafka_bootstrap, topic=USAGE.name, group=new_id("mesh-usage-rebuild")
-    )
+    source, ledger_source = [
+        KafkaSource(
+            bootstrap=settings.kafka_bootstrap,
+            topic=topic.name,
+            group=new_id("mesh-usage-rebuild"),
+        )
+        for topic in (USAGE, LEDGER)
+    ]
     try:
         await clickhouse.open()
-        report = await rebuild(clickhouse, source, letters_of(settings, producer))
+        report = await rebuild(
+            clickhouse,
+            source,
+            ledger_source=ledger_source,
+            dead_letters=letters_of(settings, producer),
+        )
     finally:
         await producer.stop()
         await clickhouse.close()

@@ -163,7 +163,7 @@ class UsageViews:
             " LIMIT 1 BY received_at, usage_id LIMIT {limit:UInt32} OFFSET {offset:UInt32}",
             parameters | {"limit": limit, "offset": offset},
         )
-        return [RequestRow(*row) for row in answer]
+        return [RequestRow._make(map(_frozen, row)) for row in answer]
 
 
 # Parameters are typed Any because the client takes whatever its types can carry.
@@ -201,6 +201,11 @@ def _where(scope: Scope, wanted: RequestFilter) -> tuple[str, dict[str, Any]]:
     if wanted.min_cost_nanousd:
         add("cost_nanousd >= {min_cost:Int64}", min_cost=wanted.min_cost_nanousd)
     return " AND ".join(conditions), parameters
+
+
+def _frozen(value: object) -> object:
+    """Lists as the tuples that rows hold."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _page_size(asked: int) -> int:

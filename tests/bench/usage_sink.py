@@ -25,7 +25,8 @@ from services.usage.adapters.sink_store_clickhouse import ClickHouseSinkStore
 from services.usage.adapters.usage_event import row_from_message
 from services.usage.domain.filter import RequestFilter, Scope
 from services.usage.domain.row import RequestRow
-from services.usage.sink.target import RequestLogSink
+from services.usage.ports import REQUESTS
+from services.usage.sink.target import RowSink
 from services.usage.views import UsageViews
 from tests.unit.usage.builders import START_MS, envelope, usage
 from tests.unit.usage.test_sink import Letters
@@ -64,8 +65,8 @@ async def bounds(partition: int) -> tuple[int, int]:
 
 async def sink_rate(clickhouse: ClickHouse, events: int, batch_size: int) -> float:
     """Events a second from bytes to durable rows."""
-    store = ClickHouseSinkStore(clickhouse)
-    sink = RequestLogSink(
+    store = ClickHouseSinkStore(clickhouse, REQUESTS)
+    sink = RowSink(
         store,
         decode=row_from_message,
         dead_letters=Letters(),
@@ -84,7 +85,7 @@ async def sink_rate(clickhouse: ClickHouse, events: int, batch_size: int) -> flo
 
 async def insert_rate(clickhouse: ClickHouse, rows: Sequence[RequestRow], times: int) -> float:
     """Rows a second where they are made already; no two of the inserted rows share a key."""
-    store = ClickHouseSinkStore(clickhouse)
+    store = ClickHouseSinkStore(clickhouse, REQUESTS)
     copies = [
         [row._replace(usage_id=f"{row.usage_id}_{copy}") for row in rows] for copy in range(times)
     ]

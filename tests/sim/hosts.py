@@ -26,7 +26,7 @@ from services.gateway.journal.limits import JournalLimits
 from services.gateway.journal.wal import WriteAheadFile
 from services.gateway.money import Money
 from services.usage.adapters.usage_event import row_from_message
-from services.usage.sink.target import RequestLogSink
+from services.usage.sink.target import RowSink
 from tests.sim.disk import SimDisk, SimOs, SimPath
 from tests.sim.log import SimLog, SimProducer, SimSource
 from tests.sim.loop import Killed, Process, spawn
@@ -217,7 +217,7 @@ class Sink(Host):
         letters = DeadLetters(
             SimProducer(town.log), consumer="usage", topic=USAGE_DEAD, limit=3, clock=self.clock
         )
-        sink = RequestLogSink(
+        sink = RowSink(
             town.sink_store,
             decode=row_from_message,
             dead_letters=letters,

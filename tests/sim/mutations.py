@@ -30,7 +30,7 @@ from services.gateway.journal import delivery, flusher, segments, state
 from services.gateway.journal.journal import FileJournal, JournalGrantLog
 from services.gateway.ports import Hold
 from services.usage import ports as usage_ports
-from services.usage.sink.target import RequestLogSink
+from services.usage.sink.target import RowSink
 from tests.sim import workload
 from tests.sim.loop import PROCESS
 from tests.sim.simulation import Target
@@ -194,7 +194,8 @@ def random_token() -> list[Target]:
 def bounds_not_recorded() -> list[Target]:
     """The sink inserts without writing down which batch it inserts."""
 
-    async def store_batch(self: RequestLogSink, owned: Any, messages: Any) -> None:  # Any: inside
+    # Any: the insides of any sink.
+    async def store_batch(self: RowSink[Any], owned: Any, messages: Any) -> None:
         rows = await self._rows(messages)
         owned.next_offset = messages[-1].offset + 1
         bounds = usage_ports.Bounds(
@@ -207,7 +208,7 @@ def bounds_not_recorded() -> list[Target]:
         await self._store.insert(bounds, rows)
         self._done(owned, rows)
 
-    return [(RequestLogSink, "_store_batch", store_batch)]
+    return [(RowSink, "_store_batch", store_batch)]
 
 
 def purse_without_holds() -> list[Target]:

@@ -23,7 +23,7 @@ from services.common.errors import Unavailable
 from services.common.kafka import Batch, Claim, LogMessage
 from services.usage.adapters.sink_store_memory import MemorySinkStore
 from services.usage.domain.row import RequestRow
-from services.usage.ports import Bounds
+from services.usage.ports import REQUESTS, Bounds
 from tests.sim.log import SimLog, SimProducer
 from tests.sim.loop import PROCESS, Process
 from tests.sim.world import World
@@ -186,11 +186,11 @@ class SimRelay:
                 self._ledger.outbox.popleft()
 
 
-class SimSinkStore(MemorySinkStore):
+class SimSinkStore(MemorySinkStore[RequestRow]):
     """ClickHouse's twin: inserts cut between parts, lost answers; `on_part` sees each part."""
 
     def __init__(self, world: World, on_part: Callable[[list[RequestRow], bool], None]) -> None:
-        super().__init__()
+        super().__init__(REQUESTS)
         self._world = world
         self._on_part = on_part
         self._by_token = False

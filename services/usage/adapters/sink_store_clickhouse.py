@@ -5,12 +5,12 @@ partition.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Generic
 
 from services.usage.adapters.clickhouse import ClickHouse
-from services.usage.domain.row import COLUMNS, RequestRow
-from services.usage.ports import Bounds
+from services.usage.ports import Bounds, Row, RowTable
 
-# So many usage ids are looked up by one statement.
+# So many ids are looked up by one statement.
 _LOOKUP_MAX = 1_000
 _BATCH_COLUMNS = ("topic", "partition", "first_offset", "last_offset", "row_count", "epoch")
 # Synchronous, whole and in one block for each month: the token deduplicates by block. A batch may
@@ -19,6 +19,8 @@ _INSERT_SETTINGS = {
     "async_insert": 0,
     "max_insert_block_size": 1_048_576,
     "max_partitions_per_insert_block": 0,
+    # A batch holds no row twice; looking for any costs as much as the rest of the insert.
+    "optimize_on_insert": 0,
 }
 # Since 26.2 `deduplicate_insert` supersedes `insert_deduplicate`; before, it does not exist.
 _ONCE = {"insert_deduplicate": 1, "deduplicate_insert": "enable"}
@@ -26,12 +28,15 @@ _ONCE = {"insert_deduplicate": 1, "deduplicate_insert": "enable"}
 _AGAIN = {"insert_deduplicate": 0, "deduplicate_insert": "disable"}
 
 
-class ClickHouseSinkStore:
-    """`suffix` is appended to the tables' names; a rebuild writes beside the tables in use."""
+class ClickHouseSinkStore(Generic[Row]):
+    """The store of one table. `suffix` is appended to the tables' names; a rebuild writes
+    beside the tables in use.
+    """
 
-    def __init__(self, clickhouse: ClickHouse, *, suffix: str = "") -> None:
+    def __init__(self, clickhouse: ClickHouse, table: RowTable[Row], *, suffix: str = "") -> None:
         self._clickhouse = clickhouse
-        self._requests = f"requests{suffix}"
+        self.table = table
+        self._rows = f"{table.name}{suffix}"
         self._batches = f"sink_batches{suffix}"
         self._claims = f"sink_claims{suffix}"
 
@@ -70,24 +75,24 @@ class ClickHouseSinkStore:
         )
         await self._clickhouse.insert(self._batches, _BATCH_COLUMNS, [[value] for value in values])
 
-    async def insert(self, bounds: Bounds, rows: Sequence[RequestRow]) -> None:
+    async def insert(self, bounds: Bounds, rows: Sequence[Row]) -> None:
         await self._insert(rows, _ONCE | {"insert_deduplication_token": bounds.token})
 
-    async def insert_missing(self, rows: Sequence[RequestRow]) -> None:
+    async def insert_missing(self, rows: Sequence[Row]) -> None:
         await self._insert(rows, _AGAIN)
 
-    async def _insert(self, rows: Sequence[RequestRow], settings: Mapping[str, object]) -> None:
+    async def _insert(self, rows: Sequence[Row], settings: Mapping[str, object]) -> None:
         if rows:
             await self._clickhouse.insert(
-                self._requests,
-                COLUMNS,
+                self._rows,
+                self.table.columns,
                 list(zip(*rows, strict=True)),
                 settings={**_INSERT_SETTINGS, **settings},
             )
 
     async def stored_count(self, bounds: Bounds) -> int:
         rows = await self._clickhouse.query(
-            f"SELECT uniqExact(usage_id) FROM {self._requests}"  # noqa: S608 - our own table names
+            f"SELECT uniqExact({self.table.id_column}) FROM {self._rows}"  # noqa: S608 - our own table names
             " WHERE log_topic = {topic:String} AND log_partition = {partition:Int32}"
             " AND log_offset BETWEEN {first:Int64} AND {last:Int64}",
             {
@@ -99,23 +104,25 @@ class ClickHouseSinkStore:
         )
         return int(rows[0][0])
 
-    async def stored_ids(self, rows: Sequence[RequestRow]) -> set[str]:
+    async def stored_ids(self, rows: Sequence[Row]) -> set[str]:
         found: set[str] = set()
         for start in range(0, len(rows), _LOOKUP_MAX):
             found |= await self._stored_ids(rows[start : start + _LOOKUP_MAX])
         return found
 
-    async def _stored_ids(self, rows: Sequence[RequestRow]) -> set[str]:
+    async def _stored_ids(self, rows: Sequence[Row]) -> set[str]:
         answer = await self._clickhouse.query(
-            f"SELECT DISTINCT usage_id FROM {self._requests}"  # noqa: S608 - our own table names
-            " WHERE account_id IN {accounts:Array(String)} AND usage_id IN {ids:Array(String)}"
-            " AND received_at BETWEEN fromUnixTimestamp64Milli({first:Int64}, 'UTC')"
+            f"SELECT DISTINCT {self.table.id_column} FROM {self._rows}"  # noqa: S608 - as above
+            " WHERE account_id IN {accounts:Array(String)}"
+            f" AND {self.table.id_column} IN {{ids:Array(String)}}"
+            f" AND {self.table.time_column} BETWEEN"
+            " fromUnixTimestamp64Milli({first:Int64}, 'UTC')"
             " AND fromUnixTimestamp64Milli({last:Int64}, 'UTC')",
             {
                 "accounts": sorted({row.account_id for row in rows}),
-                "ids": [row.usage_id for row in rows],
-                "first": min(row.received_at for row in rows),
-                "last": max(row.received_at for row in rows),
+                "ids": [self.table.id_of(row) for row in rows],
+                "first": min(map(self.table.time_of, rows)),
+                "last": max(map(self.table.time_of, rows)),
             },
         )
-        return {usage_id for (usage_id,) in answer}
+        return {found for (found,) in answer}

@@ -1,9 +1,6 @@
-"""One request as the gateway recorded it, in the log's own terms."""
+"""The names that the log uses for what a usage event says in numbers, and what it refuses."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 from services.common.errors import InvalidArgument
 
@@ -39,69 +36,3 @@ def number_of(name: str, names: tuple[str, ...]) -> int:
 
 class BadUsage(InvalidArgument):
     """A usage event that cannot be a row: it names no request, or its figures are impossible."""
-
-
-@dataclass(frozen=True, slots=True)
-class LogPosition:
-    """Where in the event log a message stands."""
-
-    topic: str
-    partition: int
-    offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One try at one provider; `served` where its answer was the caller's."""
-
-    provider_id: str
-    upstream_model: str
-    http_status: int
-    error_code: str
-    started_at_ms: int
-    latency_ms: int
-    served: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordedUsage:
-    """The content of one usage event. Times are Unix milliseconds, latencies milliseconds from
-    `received_at_ms`.
-
-    `quantities` are tokens by the number of their kind, disjoint; `admitted_at_ms` is 0 where
-    nothing was admitted.
-    """
-
-    event_id: str
-    usage_id: str
-    request_id: str
-    account_id: str
-    key_id: str
-    user_id: str
-    trace_id: str
-    worker_id: str
-    route: str
-    requested_model: str
-    model_id: str
-    provider_id: str
-    upstream_model: str
-    stream: bool
-    outcome: int
-    http_status: int
-    error_code: str
-    failure_stage: str
-    finish_reason: str
-    received_at_ms: int
-    admitted_at_ms: int
-    first_token_ms: int
-    latency_ms: int
-    quantities: Mapping[int, int]
-    usage_basis: int
-    price_version_id: str
-    cost_nanousd: int
-    grant_id: str
-    held_nanousd: int
-    session_id: str
-    end_user_id: str
-    tags: Mapping[str, str]
-    attempts: tuple[Attempt, ...]

@@ -1,4 +1,4 @@
-"""The sink: batches of usage messages become rows, each message once.
+"""The sink: batches of messages become rows of a table, each message once.
 
 What makes it so, in the order of the work:
 
@@ -18,17 +18,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Generic, Protocol
 
 from services.common.events import UndecodableEvent
 from services.common.kafka import Batch, Claim, GapDetected, LogMessage, StaleEpoch
-from services.usage.domain.row import RequestRow
-from services.usage.ports import Bounds, SinkStore
+from services.usage.ports import Bounds, Row, SinkStore
 
-# So many messages are decoded before queries get a turn: about ten milliseconds of work.
+# So many messages are decoded before queries get a turn: a few milliseconds of work.
 _DECODED_AT_ONCE = 250
 
-Decode = Callable[[LogMessage], RequestRow]
 # The first offset that a partition still has, and the one after its last.
 LogBounds = Callable[[int], Awaitable[tuple[int, int]]]
 
@@ -41,7 +39,7 @@ class DeadLetterQueue(Protocol):
 
 
 @dataclass(slots=True)
-class _Owned:
+class _Owned(Generic[Row]):
     """A partition of ours: what comes next and, while a recorded batch is not complete, that
     batch so far.
     """
@@ -51,27 +49,30 @@ class _Owned:
     unfinished: Bounds | None = None
     messages: list[LogMessage] = field(default_factory=list)
     # Made once per batch, so that a repetition does not write its dead letters again.
-    rows: list[RequestRow] | None = None
+    rows: list[Row] | None = None
 
 
-class RequestLogSink:
-    """A pump's target. `on_rows` is told of rows once they are durable."""
+class RowSink(Generic[Row]):
+    """A pump's target. `decode` gives None for a message that makes no row; `on_rows` is told of
+    rows once they are durable.
+    """
 
     def __init__(
         self,
-        store: SinkStore,
+        store: SinkStore[Row],
         *,
-        decode: Decode,
+        decode: Callable[[LogMessage], Row | None],
         dead_letters: DeadLetterQueue,
         log_bounds: LogBounds,
-        on_rows: Callable[[Sequence[RequestRow]], None],
+        on_rows: Callable[[Sequence[Row]], None],
     ) -> None:
         self._store = store
+        self._id_of = store.table.id_of
         self._decode = decode
         self._dead_letters = dead_letters
         self._log_bounds = log_bounds
         self._on_rows = on_rows
-        self._owned: dict[tuple[str, int], _Owned] = {}
+        self._owned: dict[tuple[str, int], _Owned[Row]] = {}
 
     async def claim(self, topic: str, partitions: Sequence[int]) -> Mapping[int, Claim]:
         """Takes partitions over and says where to read each from: behind the newest batch, or
@@ -84,7 +85,7 @@ class RequestLogSink:
             claims[partition] = Claim(next_offset=owned.next_offset, epoch=owned.epoch)
         return claims
 
-    async def _take_over(self, topic: str, partition: int) -> _Owned:
+    async def _take_over(self, topic: str, partition: int) -> _Owned[Row]:
         epoch = await self._store.claim(topic, partition)
         bounds = await self._store.last_batch(topic, partition)
         if bounds is None:
@@ -112,9 +113,9 @@ class RequestLogSink:
         if messages:
             await self._store_batch(owned, messages)
 
-    async def _store_batch(self, owned: _Owned, messages: list[LogMessage]) -> None:
+    async def _store_batch(self, owned: _Owned[Row], messages: list[LogMessage]) -> None:
         rows = await self._rows(messages)
-        bounds = _bounds(messages, rows)
+        bounds = _bounds(messages, len(rows))
         await self._store.record(bounds, owned.epoch)
         # From here on the bounds are fixed: a repetition after a failure must form this very batch.
         owned.unfinished, owned.messages, owned.rows = bounds, messages, rows
@@ -123,7 +124,7 @@ class RequestLogSink:
         self._done(owned, rows)
 
     async def _finish(
-        self, owned: _Owned, bounds: Bounds, messages: list[LogMessage]
+        self, owned: _Owned[Row], bounds: Bounds, messages: list[LogMessage]
     ) -> list[LogMessage]:
         """Completes a recorded batch once all its messages are there; returns the messages
         behind it.
@@ -139,25 +140,30 @@ class RequestLogSink:
         rows = owned.rows
         await self._store.insert(bounds, rows)
         stored = await self._store.stored_ids(rows)
-        await self._store.insert_missing([row for row in rows if row.usage_id not in stored])
+        await self._store.insert_missing([row for row in rows if self._id_of(row) not in stored])
         self._done(owned, rows)
         return messages[len(within) :]
 
-    def _done(self, owned: _Owned, rows: Sequence[RequestRow]) -> None:
+    def _done(self, owned: _Owned[Row], rows: Sequence[Row]) -> None:
         owned.unfinished, owned.messages, owned.rows = None, [], None
         self._on_rows(rows)
 
-    async def _rows(self, messages: Sequence[LogMessage]) -> list[RequestRow]:
-        """The rows of the messages; what cannot be decoded goes to the dead letters instead."""
-        rows = []
+    async def _rows(self, messages: Sequence[LogMessage]) -> list[Row]:
+        """The rows of the messages, of two with one id the first; what cannot be decoded goes to
+        the dead letters instead.
+        """
+        rows: dict[str, Row] = {}
         for number, message in enumerate(messages, 1):
             if number % _DECODED_AT_ONCE == 0:
                 await asyncio.sleep(0)
             try:
-                rows.append(self._decode(message))
+                row = self._decode(message)
             except UndecodableEvent as error:
                 await self._dead_letters.put(message, str(error))
-        return rows
+            else:
+                if row is not None:
+                    rows.setdefault(self._id_of(row), row)
+        return list(rows.values())
 
 
 def _following(batch: Batch, next_offset: int) -> list[LogMessage]:
@@ -171,7 +177,6 @@ def _following(batch: Batch, next_offset: int) -> list[LogMessage]:
     return messages
 
 
-def _bounds(messages: Sequence[LogMessage], rows: Sequence[RequestRow]) -> Bounds:
+def _bounds(messages: Sequence[LogMessage], row_count: int) -> Bounds:
     first, last = messages[0], messages[-1]
-    count = len({row.usage_id for row in rows})
-    return Bounds(first.topic, first.partition, first.offset, last.offset, count)
+    return Bounds(first.topic, first.partition, first.offset, last.offset, row_count)

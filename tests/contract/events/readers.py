@@ -35,7 +35,8 @@ from services.common.topics import (
 from services.gateway.state.tables import CatalogueTable, KeyTable
 from services.usage.adapters.sink_store_memory import MemorySinkStore
 from services.usage.adapters.usage_event import row_from_message
-from services.usage.sink.target import RequestLogSink
+from services.usage.ports import REQUESTS
+from services.usage.sink.target import RowSink
 from tests.contract.events.golden import Example
 from tests.fixtures.ledger import Feed, LetterBox
 
@@ -69,12 +70,12 @@ async def settled(examples: Sequence[Example]) -> object:
 
 async def logged(examples: Sequence[Example]) -> object:
     """The request log's rows, without the positions they came from."""
-    store, dead, count = MemorySinkStore(), LetterBox(), len(examples)
+    store, dead, count = MemorySinkStore(REQUESTS), LetterBox(), len(examples)
 
     async def bounds(partition: int) -> tuple[int, int]:
         return 0, count
 
-    sink = RequestLogSink(
+    sink = RowSink(
         store,
         decode=row_from_message,
         dead_letters=dead,

@@ -18,7 +18,9 @@ from services.usage.adapters.clickhouse import ClickHouse
 from services.usage.adapters.migrations import migrate
 from services.usage.adapters.sink_store_clickhouse import ClickHouseSinkStore
 from services.usage.adapters.usage_event import row_from_message
-from services.usage.sink.target import RequestLogSink
+from services.usage.domain.row import RequestRow
+from services.usage.ports import REQUESTS
+from services.usage.sink.target import RowSink
 from tests.unit.usage.builders import message
 from tests.unit.usage.test_sink import Letters
 
@@ -32,7 +34,7 @@ async def bounds(partition: int) -> tuple[int, int]:
 
 
 async def pump(
-    sink: RequestLogSink, claims: Mapping[int, Claim], *, counts: Sequence[int], batch_max: int
+    sink: RowSink[RequestRow], claims: Mapping[int, Claim], *, counts: Sequence[int], batch_max: int
 ) -> None:
     """Reads each partition to its count, the partitions at the same time."""
     chance = random.Random()
@@ -53,8 +55,8 @@ async def main(dsn: str, count: int, batch_max: int) -> None:
     clickhouse = ClickHouse(dsn, database=DATABASE)
     await clickhouse.open()
     await migrate(clickhouse)
-    sink = RequestLogSink(
-        ClickHouseSinkStore(clickhouse),
+    sink = RowSink(
+        ClickHouseSinkStore(clickhouse, REQUESTS),
         decode=row_from_message,
         dead_letters=Letters(),
         log_bounds=bounds,

@@ -9,7 +9,8 @@ from services.common.topics import USAGE
 from services.usage.adapters.clickhouse import ClickHouse
 from services.usage.adapters.sink_store_clickhouse import ClickHouseSinkStore
 from services.usage.adapters.usage_event import row_from_message
-from services.usage.sink.target import RequestLogSink
+from services.usage.ports import REQUESTS
+from services.usage.sink.target import RowSink
 from tests.unit.usage.builders import message
 from tests.unit.usage.test_sink import Letters
 
@@ -22,8 +23,8 @@ async def bounds(partition: int) -> tuple[int, int]:
 
 async def read_as_a_new_process(clickhouse: ClickHouse) -> int:
     """Claims the partition and reads what is asked for; returns the offset it had to begin with."""
-    sink = RequestLogSink(
-        ClickHouseSinkStore(clickhouse),
+    sink = RowSink(
+        ClickHouseSinkStore(clickhouse, REQUESTS),
         decode=row_from_message,
         dead_letters=Letters(),
         log_bounds=bounds,

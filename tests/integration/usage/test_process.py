@@ -21,7 +21,7 @@ from services.common.grpc import GrpcChannel, Principal, TokenSigner
 from services.common.ids import new_id
 from services.common.kafka import KafkaProducer, create_topics
 from services.common.pb.mesh.usage.v1 import usage_pb2, usage_pb2_grpc
-from services.common.topics import USAGE, USAGE_DEAD
+from services.common.topics import LEDGER, USAGE, USAGE_DEAD
 from tests.fixtures.engines import unused_port
 from tests.fixtures.waiting import eventually_async
 from tests.unit.usage.builders import envelope, usage
@@ -98,7 +98,7 @@ async def producing(bootstrap: str, account_id: str) -> AsyncIterator[asyncio.Ta
 async def test_a_killed_service_comes_back_and_logs_each_request_once(
     own_kafka: str, tmp_path: Path
 ) -> None:
-    await create_topics(own_kafka, [USAGE, USAGE_DEAD])
+    await create_topics(own_kafka, [USAGE, LEDGER, USAGE_DEAD])
     account_id = new_id("acc")
     service = UsageProcess(tmp_path, own_kafka)
     channel = GrpcChannel(service.grpc, TokenSigner(DEVELOPMENT_SECRET, "dashboard"))

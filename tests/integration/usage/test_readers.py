@@ -9,6 +9,7 @@ import pytest
 from services.common.errors import AppError, InternalError, Unavailable
 from services.usage.adapters.clickhouse import ClickHouse
 from services.usage.adapters.sink_store_clickhouse import ClickHouseSinkStore
+from services.usage.ports import REQUESTS
 from tests.unit.usage.builders import row
 
 
@@ -19,7 +20,7 @@ async def test_a_query_cannot_write(clickhouse: ClickHouse) -> None:
 
 
 async def test_a_query_is_answered_while_inserts_are_under_way(clickhouse: ClickHouse) -> None:
-    store = ClickHouseSinkStore(clickhouse)
+    store = ClickHouseSinkStore(clickhouse, REQUESTS)
     rows = [row(n) for n in range(2_000)]
     inserts = [asyncio.create_task(store.insert_missing(rows)) for _ in range(20)]
     await inserts[0]

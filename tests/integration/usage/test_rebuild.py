@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from services.common.kafka import Pump
 from services.common.kafka.memory import MemoryLog, MemorySource
-from services.common.topics import USAGE
+from services.common.topics import LEDGER, USAGE
 from services.usage.adapters.clickhouse import ClickHouse
 from services.usage.adapters.sink_store_clickhouse import ClickHouseSinkStore
 from services.usage.adapters.usage_event import row_from_message
+from services.usage.ports import REQUESTS
 from services.usage.rebuild import rebuild
-from services.usage.sink.target import RequestLogSink
+from services.usage.sink.target import RowSink
 from tests.fixtures.waiting import eventually_async, running
 from tests.unit.usage.builders import message
 from tests.unit.usage.test_sink import Letters
@@ -23,11 +24,15 @@ def write(log: MemoryLog, start: int, count: int) -> None:
         log.append(USAGE.name, f"acc_{number % 13}".encode(), message(number).value)
 
 
+def ledger_source(log: MemoryLog) -> MemorySource:
+    return MemorySource(log, topic=LEDGER, group="rebuild-ledger")
+
+
 async def fill(clickhouse: ClickHouse, log: MemoryLog, count: int) -> None:
     """Runs the sink until so many rows are stored."""
     source = MemorySource(log, topic=USAGE, group="log")
-    sink = RequestLogSink(
-        ClickHouseSinkStore(clickhouse),
+    sink = RowSink(
+        ClickHouseSinkStore(clickhouse, REQUESTS),
         decode=row_from_message,
         dead_letters=Letters(),
         log_bounds=source.bounds,
@@ -55,7 +60,9 @@ async def test_a_damaged_log_is_as_it_was_after_a_rebuild_and_goes_on(
         f" WHERE log_offset >= 5 OR log_partition != {oldest} SETTINGS mutations_sync = 1"
     )
     source = MemorySource(log, topic=USAGE, group="rebuild")
-    report = await rebuild(clickhouse, source, Letters())
+    report = await rebuild(
+        clickhouse, source, ledger_source=ledger_source(log), dead_letters=Letters()
+    )
     assert report.carried_over == 5
     assert (report.requests_before, report.requests_after) == (EVENTS, EVENTS)
     assert report.cost_nanousd_before == 5 * 12_345
@@ -73,5 +80,7 @@ async def test_a_rebuild_of_an_empty_event_log_keeps_every_row(clickhouse: Click
     for number, partition in enumerate(log.partitions(USAGE.name)):
         log.remove_before(USAGE.name, number, partition.end)
     source = MemorySource(log, topic=USAGE, group="rebuild")
-    report = await rebuild(clickhouse, source, Letters())
+    report = await rebuild(
+        clickhouse, source, ledger_source=ledger_source(log), dead_letters=Letters()
+    )
     assert (report.carried_over, report.requests_after) == (20, 20)

@@ -26,7 +26,7 @@ from services.common.kafka.memory import MemoryLog, MemoryProducer, MemorySource
 from services.common.pb.mesh.common.v1 import common_pb2
 from services.common.pb.mesh.events.v1 import usage_pb2 as events_pb2
 from services.common.pb.mesh.usage.v1 import usage_pb2, usage_pb2_grpc
-from services.common.topics import USAGE, USAGE_DEAD
+from services.common.topics import LEDGER, USAGE, USAGE_DEAD
 from services.usage.bootstrap import Service, build
 from services.usage.config import UsageSettings
 from tests.fixtures.engines import unused_port
@@ -79,7 +79,12 @@ async def served(dsn: str, database: str, *, service: str = "dashboard") -> Asyn
         tail_queue_max=50,
     )
     source = MemorySource(log, topic=USAGE, group="log")
-    built = build(settings, source=source, producer=MemoryProducer(log))
+    built = build(
+        settings,
+        source=source,
+        ledger_source=MemorySource(log, topic=LEDGER, group="usage-test-ledger"),
+        producer=MemoryProducer(log),
+    )
     async with AsyncExitStack() as stack:
         for component in built.components:
             if component.start is not None:

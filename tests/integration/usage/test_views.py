@@ -13,6 +13,7 @@ from services.usage.adapters.clickhouse import ClickHouse
 from services.usage.adapters.sink_store_clickhouse import ClickHouseSinkStore
 from services.usage.domain.filter import RequestFilter, Scope
 from services.usage.domain.row import RequestRow
+from services.usage.ports import REQUESTS
 from services.usage.views import OFFSET_MAX, UsageViews
 from tests.unit.usage.builders import START_MS, random_row, row
 
@@ -20,7 +21,7 @@ ACCOUNT = Scope("acc_1")
 
 
 async def stored(clickhouse: ClickHouse, rows: list[RequestRow]) -> UsageViews:
-    await ClickHouseSinkStore(clickhouse).insert_missing(rows)
+    await ClickHouseSinkStore(clickhouse, REQUESTS).insert_missing(rows)
     return UsageViews(clickhouse)
 
 
@@ -129,7 +130,7 @@ async def test_an_event_that_was_produced_twice_is_one_request(clickhouse: Click
     first = row(1)
     again = first._replace(log_offset=900)
     views = await stored(clickhouse, [first])
-    await ClickHouseSinkStore(clickhouse).insert_missing([again])
+    await ClickHouseSinkStore(clickhouse, REQUESTS).insert_missing([again])
     page = await views.list_requests(ACCOUNT, RequestFilter(), with_total=True)
     assert (page.rows, page.total) == ([first], 1)
     total, _ = await views.summarize(ACCOUNT, RequestFilter())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from services.common.events import record_of
@@ -11,12 +12,64 @@ from services.common.kafka.ports import LogMessage
 from services.common.pb.mesh.common.v1 import common_pb2
 from services.common.pb.mesh.events.v1 import usage_pb2
 from services.common.topics import USAGE
-from services.usage.domain.row import RequestRow, row_from_event
-from services.usage.domain.usage import Attempt, LogPosition, RecordedUsage
+from services.usage.adapters.usage_event import row_from_wire
+from services.usage.domain.row import RequestRow
 
 # 2026-01-31T23:59:00Z: a minute before a month ends, so that a batch easily spans two.
 START_MS = 1_769_903_940_000
 DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at one provider, as tests write it."""
+
+    provider_id: str
+    upstream_model: str
+    http_status: int
+    error_code: str
+    started_at_ms: int
+    latency_ms: int
+    served: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedUsage:
+    """The content of one usage event, as tests write it; `wire` makes the message."""
+
+    event_id: str
+    usage_id: str
+    request_id: str
+    account_id: str
+    key_id: str
+    user_id: str
+    trace_id: str
+    worker_id: str
+    route: str
+    requested_model: str
+    model_id: str
+    provider_id: str
+    upstream_model: str
+    stream: bool
+    outcome: int
+    http_status: int
+    error_code: str
+    failure_stage: str
+    finish_reason: str
+    received_at_ms: int
+    admitted_at_ms: int
+    first_token_ms: int
+    latency_ms: int
+    quantities: Mapping[int, int]
+    usage_basis: int
+    price_version_id: str
+    cost_nanousd: int
+    grant_id: str
+    held_nanousd: int
+    session_id: str
+    end_user_id: str
+    tags: Mapping[str, str]
+    attempts: tuple[Attempt, ...]
 
 
 def usage(**changes: Any) -> RecordedUsage:  # Any: whatever fields a test cares about
@@ -62,7 +115,9 @@ def usage(**changes: Any) -> RecordedUsage:  # Any: whatever fields a test cares
 def row(offset: int = 0, partition: int = 0, **changes: Any) -> RequestRow:  # Any: as above
     """The row of `usage(**changes)` at that offset, with ids made of the offset."""
     ids = {"usage_id": f"use_{partition}_{offset:08d}", "request_id": f"req_{partition}_{offset}"}
-    return row_from_event(usage(**(ids | changes)), LogPosition(USAGE.name, partition, offset))
+    event = usage(**(ids | changes))
+    at = LogMessage(USAGE.name, partition, offset, START_MS, None, None)
+    return row_from_wire(event.event_id, wire(event), at)
 
 
 def random_row(chance: random.Random, offset: int, **changes: Any) -> RequestRow:  # Any: as above

@@ -11,18 +11,18 @@ from services.common.topics import USAGE
 from services.usage.adapters.sink_store_memory import MemorySinkStore
 from services.usage.adapters.usage_event import row_from_message
 from services.usage.domain.row import RequestRow
-from services.usage.ports import Bounds
-from services.usage.sink.target import RequestLogSink
+from services.usage.ports import REQUESTS, Bounds
+from services.usage.sink.target import RowSink
 from tests.fixtures.waiting import eventually, running
 from tests.unit.usage.builders import message
 from tests.unit.usage.test_sink import Letters
 
 
-class AwayStore(MemorySinkStore):
+class AwayStore(MemorySinkStore[RequestRow]):
     """Fails every insert while `is_away`, and counts how often it did."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(REQUESTS)
         self.is_away = False
         self.failures = 0
 
@@ -33,9 +33,9 @@ class AwayStore(MemorySinkStore):
         await super().insert(bounds, rows)
 
 
-def pump_into(store: MemorySinkStore, log: MemoryLog, *, batch_max: int = 7) -> Pump:
+def pump_into(store: MemorySinkStore[RequestRow], log: MemoryLog, *, batch_max: int = 7) -> Pump:
     source = MemorySource(log, topic=USAGE, group="log")
-    sink = RequestLogSink(
+    sink = RowSink(
         store,
         decode=row_from_message,
         dead_letters=Letters(),
@@ -57,12 +57,12 @@ def write(log: MemoryLog, count: int, *, start: int = 0) -> set[str]:
     return ids
 
 
-def stored(store: MemorySinkStore) -> set[str]:
+def stored(store: MemorySinkStore[RequestRow]) -> set[str]:
     return {row.usage_id for row in store.rows}
 
 
 async def test_everything_in_the_log_is_stored_once() -> None:
-    log, store = MemoryLog(), MemorySinkStore()
+    log, store = MemoryLog(), MemorySinkStore(REQUESTS)
     ids = write(log, 200)
     pump = pump_into(store, log)
     async with running(pump.run):
@@ -87,7 +87,7 @@ async def test_a_store_that_is_away_holds_the_pump_up_and_loses_nothing() -> Non
 
 
 async def test_two_processes_share_the_partitions_and_take_over_from_each_other() -> None:
-    log, store = MemoryLog(), MemorySinkStore()
+    log, store = MemoryLog(), MemorySinkStore(REQUESTS)
     ids = write(log, 100)
     async with running(pump_into(store, log, batch_max=3).run):
         await eventually(lambda: len(stored(store)) > 10)
@@ -101,7 +101,7 @@ async def test_two_processes_share_the_partitions_and_take_over_from_each_other(
 
 @pytest.mark.parametrize("removed", [1, 5])
 async def test_a_new_store_begins_with_what_the_log_still_has(removed: int) -> None:
-    log, store = MemoryLog([]), MemorySinkStore()
+    log, store = MemoryLog([]), MemorySinkStore(REQUESTS)
     log.create(USAGE.name, 1)
     ids = write(log, 10)
     log.remove_before(USAGE.name, 0, removed)

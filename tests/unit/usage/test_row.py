@@ -11,14 +11,18 @@ from hypothesis import strategies as st
 from services.common.events import EventRecord, UndecodableEvent, record_of
 from services.common.kafka import LogMessage
 from services.common.pb.mesh.events.v1 import ledger_pb2, usage_pb2
-from services.usage.adapters.usage_event import row_from_message
-from services.usage.domain.row import COLUMNS, RequestRow, row_from_event
-from services.usage.domain.usage import OUTCOMES, BadUsage, LogPosition, name_of, number_of
+from services.usage.adapters.usage_event import row_from_message, row_from_wire
+from services.usage.domain.row import COLUMNS, RequestRow
+from services.usage.domain.usage import OUTCOMES, BadUsage, name_of, number_of
 from services.usage.entrypoints.messages import request_to_wire
 from tests.contract.events.golden import examples
-from tests.unit.usage.builders import START_MS, envelope, message, usage, wire
+from tests.unit.usage.builders import START_MS, RecordedUsage, envelope, message, usage, wire
 
-AT = LogPosition("mesh.usage.v1", 3, 42)
+AT = LogMessage("mesh.usage.v1", 3, 42, START_MS, None, None)
+
+
+def row_from_event(event: RecordedUsage, at: LogMessage) -> RequestRow:
+    return row_from_wire(event.event_id, wire(event), at)
 
 
 @pytest.mark.parametrize("example", examples("gateway.UsageRecorded"), ids=lambda e: e.number)

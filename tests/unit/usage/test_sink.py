@@ -16,8 +16,8 @@ from services.common.topics import USAGE
 from services.usage.adapters.sink_store_memory import MemorySinkStore
 from services.usage.adapters.usage_event import row_from_message
 from services.usage.domain.row import RequestRow
-from services.usage.ports import Bounds
-from services.usage.sink.target import RequestLogSink
+from services.usage.ports import REQUESTS, Bounds
+from services.usage.sink.target import RowSink
 from tests.unit.usage.builders import envelope, message, usage
 
 
@@ -25,13 +25,13 @@ class Cut(Unavailable):
     """The store went away, or the process died, in the middle of a write."""
 
 
-class CuttableStore(MemorySinkStore):
+class CuttableStore(MemorySinkStore[RequestRow]):
     """Raises Cut at the write with the number `cut_at`; each write is one that may reach the
     disk alone.
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(REQUESTS)
         self.writes = 0
         self.cut_at = -1
 
@@ -70,7 +70,7 @@ class Reader:
     the other.
     """
 
-    def __init__(self, messages: list[LogMessage], store: MemorySinkStore) -> None:
+    def __init__(self, messages: list[LogMessage], store: MemorySinkStore[RequestRow]) -> None:
         self.messages = messages
         self.store = store
         self.letters = Letters()
@@ -79,7 +79,7 @@ class Reader:
 
     def restart(self) -> None:
         """A new process: nothing but the store is left."""
-        self.sink = RequestLogSink(
+        self.sink = RowSink(
             self.store,
             decode=row_from_message,
             dead_letters=self.letters,
@@ -112,7 +112,7 @@ OFFSETS = list(range(5, 35))
 
 
 async def test_every_message_becomes_a_row_and_is_told_once_it_is_durable() -> None:
-    reader = Reader(MESSAGES, MemorySinkStore())
+    reader = Reader(MESSAGES, MemorySinkStore(REQUESTS))
     await reader.read([10])
     assert reader.stored_offsets() == OFFSETS
     assert [row.log_offset for row in reader.told] == OFFSETS
@@ -190,7 +190,7 @@ async def test_what_cannot_be_decoded_is_put_aside_once_and_holds_nothing_up() -
 
 async def test_a_batch_of_nothing_but_dead_letters_is_not_read_for_ever() -> None:
     messages = [message(offset, b"\xff") for offset in range(3)]
-    reader = Reader(messages, MemorySinkStore())
+    reader = Reader(messages, MemorySinkStore(REQUESTS))
     await reader.read([3])
     reader.restart()
     claim = (await reader.sink.claim(USAGE.name, [0]))[0]
@@ -199,13 +199,13 @@ async def test_a_batch_of_nothing_but_dead_letters_is_not_read_for_ever() -> Non
 
 async def test_an_event_that_was_produced_twice_stays_the_first() -> None:
     value = envelope(usage(usage_id="use_same"))
-    reader = Reader([message(0, value), message(1), message(2, value)], MemorySinkStore())
+    reader = Reader([message(0, value), message(1), message(2, value)], MemorySinkStore(REQUESTS))
     await reader.read([2])
     assert reader.stored_offsets() == [0, 1]
 
 
 async def test_queries_get_their_turn_while_a_large_batch_is_decoded() -> None:
-    reader = Reader([message(offset) for offset in range(2_000)], MemorySinkStore())
+    reader = Reader([message(offset) for offset in range(2_000)], MemorySinkStore(REQUESTS))
     reading = asyncio.create_task(reader.read([2_000]))
     turns = 0
     while not reading.done():
@@ -215,14 +215,14 @@ async def test_queries_get_their_turn_while_a_large_batch_is_decoded() -> None:
 
 
 async def test_a_gap_stops_the_sink_before_it_writes() -> None:
-    reader = Reader([*MESSAGES[:4], *MESSAGES[5:]], MemorySinkStore())
+    reader = Reader([*MESSAGES[:4], *MESSAGES[5:]], MemorySinkStore(REQUESTS))
     with pytest.raises(GapDetected):
         await reader.read([10])
     assert reader.written() == 0
 
 
 async def test_an_owner_from_before_the_last_claim_is_refused() -> None:
-    reader = Reader(MESSAGES, MemorySinkStore())
+    reader = Reader(MESSAGES, MemorySinkStore(REQUESTS))
     zombie = reader.sink
     old = (await zombie.claim(USAGE.name, [0]))[0]
     reader.restart()
@@ -236,7 +236,7 @@ async def test_an_owner_from_before_the_last_claim_is_refused() -> None:
 
 
 async def test_two_owners_at_once_still_make_one_row_of_each_message() -> None:
-    store = MemorySinkStore()
+    store = MemorySinkStore(REQUESTS)
     zombie, owner = Reader(MESSAGES, store), Reader(MESSAGES, store)
     old = (await zombie.sink.claim(USAGE.name, [0]))[0]
     late = Bounds(USAGE.name, 0, 5, 18, 14)
