@@ -241,6 +241,81 @@ class ListKeySpendResponse(_message.Message):
 Global___ListKeySpendResponse: _TypeAlias = ListKeySpendResponse  # noqa: Y015
 
 @_typing.final
+class ListScopeSpendRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCOPES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in `services.common.pb.mesh.events.v1.TransactionPosted`; at most 500. Empty: every scope of the account."""
+
+    def __init__(
+        self,
+        *,
+        scopes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["scopes", b"scopes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListScopeSpendRequest: _TypeAlias = ListScopeSpendRequest  # noqa: Y015
+
+@_typing.final
+class ScopeSpend(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCOPE_FIELD_NUMBER: _builtins.int
+    SPENT_NANOUSD_FIELD_NUMBER: _builtins.int
+    GRANTED_NANOUSD_FIELD_NUMBER: _builtins.int
+    SPEND_CAP_NANOUSD_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    scope: _builtins.str
+    spent_nanousd: _builtins.int
+    granted_nanousd: _builtins.int
+    spend_cap_nanousd: _builtins.int
+    window: _common_pb2.CapWindow.ValueType
+    def __init__(
+        self,
+        *,
+        scope: _builtins.str = ...,
+        spent_nanousd: _builtins.int = ...,
+        granted_nanousd: _builtins.int = ...,
+        spend_cap_nanousd: _builtins.int | None = ...,
+        window: _common_pb2.CapWindow.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_spend_cap_nanousd", b"_spend_cap_nanousd", "spend_cap_nanousd", b"spend_cap_nanousd"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spend_cap_nanousd", b"_spend_cap_nanousd", "granted_nanousd", b"granted_nanousd", "scope", b"scope", "spend_cap_nanousd", b"spend_cap_nanousd", "spent_nanousd", b"spent_nanousd", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__spend_cap_nanousd: _TypeAlias = _typing.Literal["spend_cap_nanousd"]  # noqa: Y015
+    _WhichOneofArgType__spend_cap_nanousd: _TypeAlias = _typing.Literal["_spend_cap_nanousd", b"_spend_cap_nanousd"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__spend_cap_nanousd) -> _WhichOneofReturnType__spend_cap_nanousd | None: ...
+
+Global___ScopeSpend: _TypeAlias = ScopeSpend  # noqa: Y015
+
+@_typing.final
+class ListScopeSpendResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCOPES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def scopes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScopeSpend]: ...
+    def __init__(
+        self,
+        *,
+        scopes: _abc.Iterable[Global___ScopeSpend] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["scopes", b"scopes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListScopeSpendResponse: _TypeAlias = ListScopeSpendResponse  # noqa: Y015
+
+@_typing.final
 class ListGrantsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -24,37 +24,37 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmesh/billing/v1/grants.proto\x12\x0fmesh.billing.v1\"\xb7\x01\n\x10OpenGrantRequest\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x11\n\tworker_id\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\t\x12\x0e\n\x06key_id\x18\x04 \x01(\t\x12\x13\n\x0bkey_version\x18\x05 \x01(\x03\x12\x16\n\x0eneeded_nanousd\x18\x06 \x01(\x03\x12\x15\n\rleast_nanousd\x18\x07 \x01(\x03\x12\x16\n\x0ewanted_nanousd\x18\x08 \x01(\x03\"x\n\x07Refusal\x12,\n\x05limit\x18\x01 \x01(\x0e\x32\x1d.mesh.billing.v1.BindingLimit\x12\x0c\n\x04held\x18\x02 \x01(\x08\x12\x16\n\x0eretry_after_ms\x18\x03 \x01(\x03\x12\x19\n\x11\x61vailable_nanousd\x18\x04 \x01(\x03\"H\n\x05Grant\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61mount_nanousd\x18\x02 \x01(\x03\x12\x15\n\rexpires_at_ms\x18\x03 \x01(\x03\"s\n\x11OpenGrantResponse\x12\'\n\x05grant\x18\x01 \x01(\x0b\x32\x16.mesh.billing.v1.GrantH\x00\x12+\n\x07refusal\x18\x02 \x01(\x0b\x32\x18.mesh.billing.v1.RefusalH\x00\x42\x08\n\x06result\"c\n\x11\x43loseGrantRequest\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x11\n\tworker_id\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\t\x12\x15\n\rspent_nanousd\x18\x04 \x01(\x03\".\n\x12\x43loseGrantResponse\x12\x18\n\x10returned_nanousd\x18\x01 \x01(\x03\"\xd3\x01\n\x11RenewGrantRequest\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x11\n\tworker_id\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\t\x12\x0e\n\x06number\x18\x04 \x01(\x03\x12\x13\n\x0bkey_version\x18\x05 \x01(\x03\x12\x16\n\x0eneeded_nanousd\x18\x06 \x01(\x03\x12\x15\n\rleast_nanousd\x18\x07 \x01(\x03\x12\x16\n\x0ewanted_nanousd\x18\x08 \x01(\x03\x12\x19\n\x11give_back_nanousd\x18\t \x01(\x03\"t\n\x12RenewGrantResponse\x12\'\n\x05grant\x18\x01 \x01(\x0b\x32\x16.mesh.billing.v1.GrantH\x00\x12+\n\x07refusal\x18\x02 \x01(\x0b\x32\x18.mesh.billing.v1.RefusalH\x00\x42\x08\n\x06result\"<\n\x12ListRecallsRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x13\n\x0b\x61\x63\x63ount_ids\x18\x02 \x03(\t\",\n\x06Recall\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\"?\n\x13ListRecallsResponse\x12(\n\x07recalls\x18\x01 \x03(\x0b\x32\x17.mesh.billing.v1.Recall*\x83\x01\n\x0c\x42indingLimit\x12\x1d\n\x19\x42INDING_LIMIT_UNSPECIFIED\x10\x00\x12\x19\n\x15\x42INDING_LIMIT_BALANCE\x10\x01\x12\x19\n\x15\x42INDING_LIMIT_KEY_CAP\x10\x02\x12\x1e\n\x1a\x42INDING_LIMIT_KEY_INACTIVE\x10\x03\x32\xeb\x02\n\rGrantsService\x12R\n\tOpenGrant\x12!.mesh.billing.v1.OpenGrantRequest\x1a\".mesh.billing.v1.OpenGrantResponse\x12U\n\nCloseGrant\x12\".mesh.billing.v1.CloseGrantRequest\x1a#.mesh.billing.v1.CloseGrantResponse\x12U\n\nRenewGrant\x12\".mesh.billing.v1.RenewGrantRequest\x1a#.mesh.billing.v1.RenewGrantResponse\x12X\n\x0bListRecalls\x12#.mesh.billing.v1.ListRecallsRequest\x1a$.mesh.billing.v1.ListRecallsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmesh/billing/v1/grants.proto\x12\x0fmesh.billing.v1\"\xc9\x01\n\x10OpenGrantRequest\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x11\n\tworker_id\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\t\x12\x0e\n\x06key_id\x18\x04 \x01(\t\x12\x13\n\x0bkey_version\x18\x05 \x01(\x03\x12\x16\n\x0eneeded_nanousd\x18\x06 \x01(\x03\x12\x15\n\rleast_nanousd\x18\x07 \x01(\x03\x12\x16\n\x0ewanted_nanousd\x18\x08 \x01(\x03\x12\x10\n\x08model_id\x18\t \x01(\t\"x\n\x07Refusal\x12,\n\x05limit\x18\x01 \x01(\x0e\x32\x1d.mesh.billing.v1.BindingLimit\x12\x0c\n\x04held\x18\x02 \x01(\x08\x12\x16\n\x0eretry_after_ms\x18\x03 \x01(\x03\x12\x19\n\x11\x61vailable_nanousd\x18\x04 \x01(\x03\"H\n\x05Grant\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61mount_nanousd\x18\x02 \x01(\x03\x12\x15\n\rexpires_at_ms\x18\x03 \x01(\x03\"s\n\x11OpenGrantResponse\x12\'\n\x05grant\x18\x01 \x01(\x0b\x32\x16.mesh.billing.v1.GrantH\x00\x12+\n\x07refusal\x18\x02 \x01(\x0b\x32\x18.mesh.billing.v1.RefusalH\x00\x42\x08\n\x06result\"c\n\x11\x43loseGrantRequest\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x11\n\tworker_id\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\t\x12\x15\n\rspent_nanousd\x18\x04 \x01(\x03\".\n\x12\x43loseGrantResponse\x12\x18\n\x10returned_nanousd\x18\x01 \x01(\x03\"\xd3\x01\n\x11RenewGrantRequest\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x11\n\tworker_id\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\t\x12\x0e\n\x06number\x18\x04 \x01(\x03\x12\x13\n\x0bkey_version\x18\x05 \x01(\x03\x12\x16\n\x0eneeded_nanousd\x18\x06 \x01(\x03\x12\x15\n\rleast_nanousd\x18\x07 \x01(\x03\x12\x16\n\x0ewanted_nanousd\x18\x08 \x01(\x03\x12\x19\n\x11give_back_nanousd\x18\t \x01(\x03\"t\n\x12RenewGrantResponse\x12\'\n\x05grant\x18\x01 \x01(\x0b\x32\x16.mesh.billing.v1.GrantH\x00\x12+\n\x07refusal\x18\x02 \x01(\x0b\x32\x18.mesh.billing.v1.RefusalH\x00\x42\x08\n\x06result\"<\n\x12ListRecallsRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x13\n\x0b\x61\x63\x63ount_ids\x18\x02 \x03(\t\",\n\x06Recall\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\"?\n\x13ListRecallsResponse\x12(\n\x07recalls\x18\x01 \x03(\x0b\x32\x17.mesh.billing.v1.Recall*\x9e\x02\n\x0c\x42indingLimit\x12\x1d\n\x19\x42INDING_LIMIT_UNSPECIFIED\x10\x00\x12\x19\n\x15\x42INDING_LIMIT_BALANCE\x10\x01\x12\x19\n\x15\x42INDING_LIMIT_KEY_CAP\x10\x02\x12\x1e\n\x1a\x42INDING_LIMIT_KEY_INACTIVE\x10\x03\x12\x1c\n\x18\x42INDING_LIMIT_MEMBER_CAP\x10\x04\x12\x1a\n\x16\x42INDING_LIMIT_TEAM_CAP\x10\x05\x12\x1d\n\x19\x42INDING_LIMIT_ACCOUNT_CAP\x10\x06\x12\x1b\n\x17\x42INDING_LIMIT_MODEL_CAP\x10\x07\x12#\n\x1f\x42INDING_LIMIT_ACCOUNT_MODEL_CAP\x10\x08\x32\xeb\x02\n\rGrantsService\x12R\n\tOpenGrant\x12!.mesh.billing.v1.OpenGrantRequest\x1a\".mesh.billing.v1.OpenGrantResponse\x12U\n\nCloseGrant\x12\".mesh.billing.v1.CloseGrantRequest\x1a#.mesh.billing.v1.CloseGrantResponse\x12U\n\nRenewGrant\x12\".mesh.billing.v1.RenewGrantRequest\x1a#.mesh.billing.v1.RenewGrantResponse\x12X\n\x0bListRecalls\x12#.mesh.billing.v1.ListRecallsRequest\x1a$.mesh.billing.v1.ListRecallsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mesh.billing.v1.grants_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BINDINGLIMIT']._serialized_start=1203
-  _globals['_BINDINGLIMIT']._serialized_end=1334
+  _globals['_BINDINGLIMIT']._serialized_start=1221
+  _globals['_BINDINGLIMIT']._serialized_end=1507
   _globals['_OPENGRANTREQUEST']._serialized_start=50
-  _globals['_OPENGRANTREQUEST']._serialized_end=233
-  _globals['_REFUSAL']._serialized_start=235
-  _globals['_REFUSAL']._serialized_end=355
-  _globals['_GRANT']._serialized_start=357
-  _globals['_GRANT']._serialized_end=429
-  _globals['_OPENGRANTRESPONSE']._serialized_start=431
-  _globals['_OPENGRANTRESPONSE']._serialized_end=546
-  _globals['_CLOSEGRANTREQUEST']._serialized_start=548
-  _globals['_CLOSEGRANTREQUEST']._serialized_end=647
-  _globals['_CLOSEGRANTRESPONSE']._serialized_start=649
-  _globals['_CLOSEGRANTRESPONSE']._serialized_end=695
-  _globals['_RENEWGRANTREQUEST']._serialized_start=698
-  _globals['_RENEWGRANTREQUEST']._serialized_end=909
-  _globals['_RENEWGRANTRESPONSE']._serialized_start=911
-  _globals['_RENEWGRANTRESPONSE']._serialized_end=1027
-  _globals['_LISTRECALLSREQUEST']._serialized_start=1029
-  _globals['_LISTRECALLSREQUEST']._serialized_end=1089
-  _globals['_RECALL']._serialized_start=1091
-  _globals['_RECALL']._serialized_end=1135
-  _globals['_LISTRECALLSRESPONSE']._serialized_start=1137
-  _globals['_LISTRECALLSRESPONSE']._serialized_end=1200
-  _globals['_GRANTSSERVICE']._serialized_start=1337
-  _globals['_GRANTSSERVICE']._serialized_end=1700
+  _globals['_OPENGRANTREQUEST']._serialized_end=251
+  _globals['_REFUSAL']._serialized_start=253
+  _globals['_REFUSAL']._serialized_end=373
+  _globals['_GRANT']._serialized_start=375
+  _globals['_GRANT']._serialized_end=447
+  _globals['_OPENGRANTRESPONSE']._serialized_start=449
+  _globals['_OPENGRANTRESPONSE']._serialized_end=564
+  _globals['_CLOSEGRANTREQUEST']._serialized_start=566
+  _globals['_CLOSEGRANTREQUEST']._serialized_end=665
+  _globals['_CLOSEGRANTRESPONSE']._serialized_start=667
+  _globals['_CLOSEGRANTRESPONSE']._serialized_end=713
+  _globals['_RENEWGRANTREQUEST']._serialized_start=716
+  _globals['_RENEWGRANTREQUEST']._serialized_end=927
+  _globals['_RENEWGRANTRESPONSE']._serialized_start=929
+  _globals['_RENEWGRANTRESPONSE']._serialized_end=1045
+  _globals['_LISTRECALLSREQUEST']._serialized_start=1047
+  _globals['_LISTRECALLSREQUEST']._serialized_end=1107
+  _globals['_RECALL']._serialized_start=1109
+  _globals['_RECALL']._serialized_end=1153
+  _globals['_LISTRECALLSRESPONSE']._serialized_start=1155
+  _globals['_LISTRECALLSRESPONSE']._serialized_end=1218
+  _globals['_GRANTSSERVICE']._serialized_start=1510
+  _globals['_GRANTSSERVICE']._serialized_end=1873
 # @@protoc_insertion_point(module_scope)

@@ -30,6 +30,13 @@ class _BindingLimitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BindingL
     BINDING_LIMIT_KEY_CAP: _BindingLimit.ValueType  # 2
     BINDING_LIMIT_KEY_INACTIVE: _BindingLimit.ValueType  # 3
     """The key or the account is suspended or not known (yet)."""
+    BINDING_LIMIT_MEMBER_CAP: _BindingLimit.ValueType  # 4
+    """The caps of the member who made the key, of its team, of its account."""
+    BINDING_LIMIT_TEAM_CAP: _BindingLimit.ValueType  # 5
+    BINDING_LIMIT_ACCOUNT_CAP: _BindingLimit.ValueType  # 6
+    BINDING_LIMIT_MODEL_CAP: _BindingLimit.ValueType  # 7
+    """The caps of the request's model under the key and under the account."""
+    BINDING_LIMIT_ACCOUNT_MODEL_CAP: _BindingLimit.ValueType  # 8
 
 class BindingLimit(_BindingLimit, metaclass=_BindingLimitEnumTypeWrapper):
     """Which limit binds."""
@@ -39,6 +46,13 @@ BINDING_LIMIT_BALANCE: BindingLimit.ValueType  # 1
 BINDING_LIMIT_KEY_CAP: BindingLimit.ValueType  # 2
 BINDING_LIMIT_KEY_INACTIVE: BindingLimit.ValueType  # 3
 """The key or the account is suspended or not known (yet)."""
+BINDING_LIMIT_MEMBER_CAP: BindingLimit.ValueType  # 4
+"""The caps of the member who made the key, of its team, of its account."""
+BINDING_LIMIT_TEAM_CAP: BindingLimit.ValueType  # 5
+BINDING_LIMIT_ACCOUNT_CAP: BindingLimit.ValueType  # 6
+BINDING_LIMIT_MODEL_CAP: BindingLimit.ValueType  # 7
+"""The caps of the request's model under the key and under the account."""
+BINDING_LIMIT_ACCOUNT_MODEL_CAP: BindingLimit.ValueType  # 8
 Global___BindingLimit: _TypeAlias = BindingLimit  # noqa: Y015
 
 @_typing.final
@@ -53,6 +67,7 @@ class OpenGrantRequest(_message.Message):
     NEEDED_NANOUSD_FIELD_NUMBER: _builtins.int
     LEAST_NANOUSD_FIELD_NUMBER: _builtins.int
     WANTED_NANOUSD_FIELD_NUMBER: _builtins.int
+    MODEL_ID_FIELD_NUMBER: _builtins.int
     grant_id: _builtins.str
     """Made by the worker, so that a retry after a lost answer opens nothing twice."""
     worker_id: _builtins.str
@@ -66,6 +81,8 @@ class OpenGrantRequest(_message.Message):
     """What would do where `needed` is not to be had (the output limit is then clamped); 0: only `needed` will do."""
     wanted_nanousd: _builtins.int
     """What the worker would like, from the key's recent spend; billing gives between needed and this."""
+    model_id: _builtins.str
+    """The model whose requests the money is for, where the key or its account limits that model; empty: for any other."""
     def __init__(
         self,
         *,
@@ -77,10 +94,11 @@ class OpenGrantRequest(_message.Message):
         needed_nanousd: _builtins.int = ...,
         least_nanousd: _builtins.int = ...,
         wanted_nanousd: _builtins.int = ...,
+        model_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "grant_id", b"grant_id", "key_id", b"key_id", "key_version", b"key_version", "least_nanousd", b"least_nanousd", "needed_nanousd", b"needed_nanousd", "wanted_nanousd", b"wanted_nanousd", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "grant_id", b"grant_id", "key_id", b"key_id", "key_version", b"key_version", "least_nanousd", b"least_nanousd", "model_id", b"model_id", "needed_nanousd", b"needed_nanousd", "wanted_nanousd", b"wanted_nanousd", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

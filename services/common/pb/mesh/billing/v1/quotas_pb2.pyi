@@ -50,7 +50,7 @@ Global___QuotaLimit: _TypeAlias = QuotaLimit  # noqa: Y015
 
 @_typing.final
 class QuotaMeter(_message.Message):
-    """One limit of a key. `taken` counts what was used and what workers have leased."""
+    """One limit that binds a key. `taken` counts what was used and what workers have leased."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -58,10 +58,15 @@ class QuotaMeter(_message.Message):
     LIMIT_VALUE_FIELD_NUMBER: _builtins.int
     TAKEN_FIELD_NUMBER: _builtins.int
     RESETS_AT_MS_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
     limit: Global___QuotaLimit.ValueType
     limit_value: _builtins.int
     taken: _builtins.int
     resets_at_ms: _builtins.int
+    scope: _builtins.str
+    """Whose limit it is: `key:<key id>`, `account`, `account_model:<model id>`, `member:<user id>`, `team:<team id>`,
+    `key_model:<key id>/<model id>`.
+    """
     def __init__(
         self,
         *,
@@ -69,10 +74,11 @@ class QuotaMeter(_message.Message):
         limit_value: _builtins.int = ...,
         taken: _builtins.int = ...,
         resets_at_ms: _builtins.int = ...,
+        scope: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "limit_value", b"limit_value", "resets_at_ms", b"resets_at_ms", "taken", b"taken"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "limit_value", b"limit_value", "resets_at_ms", b"resets_at_ms", "scope", b"scope", "taken", b"taken"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -91,6 +97,7 @@ class DrawQuotaRequest(_message.Message):
     WANTED_REQUESTS_FIELD_NUMBER: _builtins.int
     NEEDED_TOKENS_FIELD_NUMBER: _builtins.int
     WANTED_TOKENS_FIELD_NUMBER: _builtins.int
+    MODEL_ID_FIELD_NUMBER: _builtins.int
     lease_id: _builtins.str
     """Made by the worker, so that a retry after a lost answer draws nothing twice."""
     worker_id: _builtins.str
@@ -104,6 +111,8 @@ class DrawQuotaRequest(_message.Message):
     """What the worker would like; billing gives between needed and this."""
     needed_tokens: _builtins.int
     wanted_tokens: _builtins.int
+    model_id: _builtins.str
+    """The model whose requests it is for, where the key or its account limits that model; empty: for any other."""
     def __init__(
         self,
         *,
@@ -116,10 +125,11 @@ class DrawQuotaRequest(_message.Message):
         wanted_requests: _builtins.int = ...,
         needed_tokens: _builtins.int = ...,
         wanted_tokens: _builtins.int = ...,
+        model_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "key_id", b"key_id", "key_version", b"key_version", "lease_id", b"lease_id", "needed_requests", b"needed_requests", "needed_tokens", b"needed_tokens", "wanted_requests", b"wanted_requests", "wanted_tokens", b"wanted_tokens", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "key_id", b"key_id", "key_version", b"key_version", "lease_id", b"lease_id", "model_id", b"model_id", "needed_requests", b"needed_requests", "needed_tokens", b"needed_tokens", "wanted_requests", b"wanted_requests", "wanted_tokens", b"wanted_tokens", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -186,6 +196,7 @@ class QuotaRefusal(_message.Message):
     HELD_FIELD_NUMBER: _builtins.int
     NOW_MS_FIELD_NUMBER: _builtins.int
     METERS_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
     limit: Global___QuotaLimit.ValueType
     limit_value: _builtins.int
     retry_after_ms: _builtins.int
@@ -193,6 +204,8 @@ class QuotaRefusal(_message.Message):
     held: _builtins.bool
     """Workers hold enough of it unused, or may: try again. Otherwise it is used up."""
     now_ms: _builtins.int
+    scope: _builtins.str
+    """Whose limit binds, as in `QuotaMeter`."""
     @_builtins.property
     def meters(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuotaMeter]: ...
     def __init__(
@@ -204,10 +217,11 @@ class QuotaRefusal(_message.Message):
         held: _builtins.bool = ...,
         now_ms: _builtins.int = ...,
         meters: _abc.Iterable[Global___QuotaMeter] | None = ...,
+        scope: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["held", b"held", "limit", b"limit", "limit_value", b"limit_value", "meters", b"meters", "now_ms", b"now_ms", "retry_after_ms", b"retry_after_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["held", b"held", "limit", b"limit", "limit_value", b"limit_value", "meters", b"meters", "now_ms", b"now_ms", "retry_after_ms", b"retry_after_ms", "scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -300,17 +314,21 @@ class GetQuotasRequest(_message.Message):
 
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     KEY_ID_FIELD_NUMBER: _builtins.int
+    MODEL_ID_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     key_id: _builtins.str
+    model_id: _builtins.str
+    """With the limits of this model too; empty: without those of any model."""
     def __init__(
         self,
         *,
         account_id: _builtins.str = ...,
         key_id: _builtins.str = ...,
+        model_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "key_id", b"key_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "key_id", b"key_id", "model_id", b"model_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -325,7 +343,7 @@ class GetQuotasResponse(_message.Message):
     now_ms: _builtins.int
     @_builtins.property
     def meters(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuotaMeter]:
-        """One for each limit that the key has."""
+        """One for each limit that binds the key."""
 
     def __init__(
         self,

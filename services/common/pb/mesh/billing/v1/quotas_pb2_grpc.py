@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class QuotasServiceStub:
-    """Requests and tokens lent to gateway workers out of a key's limits. Called by gateways only; decided in groups on the
+    """Requests and tokens lent to gateway workers out of the limits of a key and of every scope that it is in. Called by gateways only; decided in groups on the
     other side. Windows are fixed: the UTC minute for RPM and TPM, the UTC day for RPD.
     """
 
@@ -54,7 +54,7 @@ class QuotasServiceStub:
 
 
 class QuotasServiceServicer:
-    """Requests and tokens lent to gateway workers out of a key's limits. Called by gateways only; decided in groups on the
+    """Requests and tokens lent to gateway workers out of the limits of a key and of every scope that it is in. Called by gateways only; decided in groups on the
     other side. Windows are fixed: the UTC minute for RPM and TPM, the UTC day for RPD.
     """
 
@@ -107,7 +107,7 @@ def add_QuotasServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class QuotasService:
-    """Requests and tokens lent to gateway workers out of a key's limits. Called by gateways only; decided in groups on the
+    """Requests and tokens lent to gateway workers out of the limits of a key and of every scope that it is in. Called by gateways only; decided in groups on the
     other side. Windows are fixed: the UTC minute for RPM and TPM, the UTC day for RPD.
     """
 

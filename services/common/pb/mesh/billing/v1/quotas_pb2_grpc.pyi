@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class QuotasServiceStub:
-    """Requests and tokens lent to gateway workers out of a key's limits. Called by gateways only; decided in groups on the
+    """Requests and tokens lent to gateway workers out of the limits of a key and of every scope that it is in. Called by gateways only; decided in groups on the
     other side. Windows are fixed: the UTC minute for RPM and TPM, the UTC day for RPD.
     """
 
@@ -46,7 +46,7 @@ class QuotasServiceStub:
 
 @_typing.type_check_only
 class QuotasServiceAsyncStub(QuotasServiceStub):
-    """Requests and tokens lent to gateway workers out of a key's limits. Called by gateways only; decided in groups on the
+    """Requests and tokens lent to gateway workers out of the limits of a key and of every scope that it is in. Called by gateways only; decided in groups on the
     other side. Windows are fixed: the UTC minute for RPM and TPM, the UTC day for RPD.
     """
 
@@ -61,7 +61,7 @@ class QuotasServiceAsyncStub(QuotasServiceStub):
     """How far the key is into its limits now."""
 
 class QuotasServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Requests and tokens lent to gateway workers out of a key's limits. Called by gateways only; decided in groups on the
+    """Requests and tokens lent to gateway workers out of the limits of a key and of every scope that it is in. Called by gateways only; decided in groups on the
     other side. Windows are fixed: the UTC minute for RPM and TPM, the UTC day for RPD.
     """
 

@@ -288,6 +288,108 @@ class SessionEnded(_message.Message):
 Global___SessionEnded: _TypeAlias = SessionEnded  # noqa: Y015
 
 @_typing.final
+class Limits(_message.Message):
+    """Limits of one scope. An absent limit is none; a limit of 0 allows nothing of that kind."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPEND_CAP_NANOUSD_FIELD_NUMBER: _builtins.int
+    SPEND_CAP_WINDOW_FIELD_NUMBER: _builtins.int
+    RPM_LIMIT_FIELD_NUMBER: _builtins.int
+    RPD_LIMIT_FIELD_NUMBER: _builtins.int
+    TPM_LIMIT_FIELD_NUMBER: _builtins.int
+    spend_cap_nanousd: _builtins.int
+    spend_cap_window: _common_pb2.CapWindow.ValueType
+    rpm_limit: _builtins.int
+    rpd_limit: _builtins.int
+    tpm_limit: _builtins.int
+    def __init__(
+        self,
+        *,
+        spend_cap_nanousd: _builtins.int | None = ...,
+        spend_cap_window: _common_pb2.CapWindow.ValueType = ...,
+        rpm_limit: _builtins.int | None = ...,
+        rpd_limit: _builtins.int | None = ...,
+        tpm_limit: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rpd_limit", b"_rpd_limit", "_rpm_limit", b"_rpm_limit", "_spend_cap_nanousd", b"_spend_cap_nanousd", "_tpm_limit", b"_tpm_limit", "rpd_limit", b"rpd_limit", "rpm_limit", b"rpm_limit", "spend_cap_nanousd", b"spend_cap_nanousd", "tpm_limit", b"tpm_limit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rpd_limit", b"_rpd_limit", "_rpm_limit", b"_rpm_limit", "_spend_cap_nanousd", b"_spend_cap_nanousd", "_tpm_limit", b"_tpm_limit", "rpd_limit", b"rpd_limit", "rpm_limit", b"rpm_limit", "spend_cap_nanousd", b"spend_cap_nanousd", "spend_cap_window", b"spend_cap_window", "tpm_limit", b"tpm_limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__rpd_limit: _TypeAlias = _typing.Literal["rpd_limit"]  # noqa: Y015
+    _WhichOneofArgType__rpd_limit: _TypeAlias = _typing.Literal["_rpd_limit", b"_rpd_limit"]  # noqa: Y015
+    _WhichOneofReturnType__rpm_limit: _TypeAlias = _typing.Literal["rpm_limit"]  # noqa: Y015
+    _WhichOneofArgType__rpm_limit: _TypeAlias = _typing.Literal["_rpm_limit", b"_rpm_limit"]  # noqa: Y015
+    _WhichOneofReturnType__spend_cap_nanousd: _TypeAlias = _typing.Literal["spend_cap_nanousd"]  # noqa: Y015
+    _WhichOneofArgType__spend_cap_nanousd: _TypeAlias = _typing.Literal["_spend_cap_nanousd", b"_spend_cap_nanousd"]  # noqa: Y015
+    _WhichOneofReturnType__tpm_limit: _TypeAlias = _typing.Literal["tpm_limit"]  # noqa: Y015
+    _WhichOneofArgType__tpm_limit: _TypeAlias = _typing.Literal["_tpm_limit", b"_tpm_limit"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rpd_limit) -> _WhichOneofReturnType__rpd_limit | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rpm_limit) -> _WhichOneofReturnType__rpm_limit | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__spend_cap_nanousd) -> _WhichOneofReturnType__spend_cap_nanousd | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tpm_limit) -> _WhichOneofReturnType__tpm_limit | None: ...
+
+Global___Limits: _TypeAlias = Limits  # noqa: Y015
+
+@_typing.final
+class ModelLimits(_message.Message):
+    """Limits of one model under a key, beside the key's own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    model_id: _builtins.str
+    @_builtins.property
+    def limits(self) -> Global___Limits: ...
+    def __init__(
+        self,
+        *,
+        model_id: _builtins.str = ...,
+        limits: Global___Limits | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "model_id", b"model_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelLimits: _TypeAlias = ModelLimits  # noqa: Y015
+
+@_typing.final
+class ScopeLimits(_message.Message):
+    """Limits of one scope as they stand; `version` grows with every change of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCOPE_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    scope: _builtins.str
+    """`account`, `account_model:<model id>`, `member:<user id>`, `team:<team id>`."""
+    version: _builtins.int
+    @_builtins.property
+    def limits(self) -> Global___Limits: ...
+    def __init__(
+        self,
+        *,
+        scope: _builtins.str = ...,
+        limits: Global___Limits | None = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "scope", b"scope", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScopeLimits: _TypeAlias = ScopeLimits  # noqa: Y015
+
+@_typing.final
 class KeySettings(_message.Message):
     """What may be set on an API key. An absent limit is none; a limit of 0 allows nothing of that kind."""
 
@@ -303,6 +405,8 @@ class KeySettings(_message.Message):
     DEFAULT_PARAMS_JSON_FIELD_NUMBER: _builtins.int
     ALLOWED_MODELS_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_MS_FIELD_NUMBER: _builtins.int
+    MODEL_LIMITS_FIELD_NUMBER: _builtins.int
+    TEAM_ID_FIELD_NUMBER: _builtins.int
     label: _builtins.str
     spend_cap_nanousd: _builtins.int
     spend_cap_window: _common_pb2.CapWindow.ValueType
@@ -314,9 +418,15 @@ class KeySettings(_message.Message):
     """A JSON object of request parameters, for instance {"temperature": 0.2}."""
     expires_at_ms: _builtins.int
     """0 means never."""
+    team_id: _builtins.str
+    """Empty: in no team. Requests count in the team that the key is in when they are admitted."""
     @_builtins.property
     def allowed_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Catalogue ids; empty means every model."""
+
+    @_builtins.property
+    def model_limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelLimits]:
+        """At most one for each model."""
 
     def __init__(
         self,
@@ -331,10 +441,12 @@ class KeySettings(_message.Message):
         default_params_json: _builtins.str = ...,
         allowed_models: _abc.Iterable[_builtins.str] | None = ...,
         expires_at_ms: _builtins.int = ...,
+        model_limits: _abc.Iterable[Global___ModelLimits] | None = ...,
+        team_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_rpd_limit", b"_rpd_limit", "_rpm_limit", b"_rpm_limit", "_spend_cap_nanousd", b"_spend_cap_nanousd", "_tpm_limit", b"_tpm_limit", "rpd_limit", b"rpd_limit", "rpm_limit", b"rpm_limit", "spend_cap_nanousd", b"spend_cap_nanousd", "tpm_limit", b"tpm_limit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rpd_limit", b"_rpd_limit", "_rpm_limit", b"_rpm_limit", "_spend_cap_nanousd", b"_spend_cap_nanousd", "_tpm_limit", b"_tpm_limit", "allowed_models", b"allowed_models", "default_model", b"default_model", "default_params_json", b"default_params_json", "expires_at_ms", b"expires_at_ms", "label", b"label", "rpd_limit", b"rpd_limit", "rpm_limit", b"rpm_limit", "spend_cap_nanousd", b"spend_cap_nanousd", "spend_cap_window", b"spend_cap_window", "tpm_limit", b"tpm_limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rpd_limit", b"_rpd_limit", "_rpm_limit", b"_rpm_limit", "_spend_cap_nanousd", b"_spend_cap_nanousd", "_tpm_limit", b"_tpm_limit", "allowed_models", b"allowed_models", "default_model", b"default_model", "default_params_json", b"default_params_json", "expires_at_ms", b"expires_at_ms", "label", b"label", "model_limits", b"model_limits", "rpd_limit", b"rpd_limit", "rpm_limit", b"rpm_limit", "spend_cap_nanousd", b"spend_cap_nanousd", "spend_cap_window", b"spend_cap_window", "team_id", b"team_id", "tpm_limit", b"tpm_limit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__rpd_limit: _TypeAlias = _typing.Literal["rpd_limit"]  # noqa: Y015
     _WhichOneofArgType__rpd_limit: _TypeAlias = _typing.Literal["_rpd_limit", b"_rpd_limit"]  # noqa: Y015
@@ -354,6 +466,185 @@ class KeySettings(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__tpm_limit) -> _WhichOneofReturnType__tpm_limit | None: ...
 
 Global___KeySettings: _TypeAlias = KeySettings  # noqa: Y015
+
+@_typing.final
+class TeamCreated(_message.Message):
+    """type `accounts.TeamCreated`"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    TEAM_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    CREATED_BY_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    team_id: _builtins.str
+    name: _builtins.str
+    created_by: _builtins.str
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        team_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        created_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "created_by", b"created_by", "name", b"name", "team_id", b"team_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TeamCreated: _TypeAlias = TeamCreated  # noqa: Y015
+
+@_typing.final
+class TeamRenamed(_message.Message):
+    """type `accounts.TeamRenamed`"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    TEAM_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    RENAMED_BY_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    team_id: _builtins.str
+    name: _builtins.str
+    renamed_by: _builtins.str
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        team_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        renamed_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "name", b"name", "renamed_by", b"renamed_by", "team_id", b"team_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TeamRenamed: _TypeAlias = TeamRenamed  # noqa: Y015
+
+@_typing.final
+class TeamRemoved(_message.Message):
+    """type `accounts.TeamRemoved`: it had no keys."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    TEAM_ID_FIELD_NUMBER: _builtins.int
+    REMOVED_BY_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    team_id: _builtins.str
+    removed_by: _builtins.str
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        team_id: _builtins.str = ...,
+        removed_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "removed_by", b"removed_by", "team_id", b"team_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TeamRemoved: _TypeAlias = TeamRemoved  # noqa: Y015
+
+@_typing.final
+class TeamMemberAdded(_message.Message):
+    """type `accounts.TeamMemberAdded`"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    TEAM_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    ADDED_BY_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    team_id: _builtins.str
+    user_id: _builtins.str
+    added_by: _builtins.str
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        team_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        added_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "added_by", b"added_by", "team_id", b"team_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TeamMemberAdded: _TypeAlias = TeamMemberAdded  # noqa: Y015
+
+@_typing.final
+class TeamMemberRemoved(_message.Message):
+    """type `accounts.TeamMemberRemoved`"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    TEAM_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    REMOVED_BY_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    team_id: _builtins.str
+    user_id: _builtins.str
+    removed_by: _builtins.str
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        team_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        removed_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "removed_by", b"removed_by", "team_id", b"team_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TeamMemberRemoved: _TypeAlias = TeamMemberRemoved  # noqa: Y015
+
+@_typing.final
+class LimitsSet(_message.Message):
+    """type `accounts.LimitsSet`: the limits of a scope as they are from now on, whole."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    SET_BY_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    scope: _builtins.str
+    """As in `ScopeLimits`."""
+    set_by: _builtins.str
+    @_builtins.property
+    def limits(self) -> Global___Limits: ...
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        scope: _builtins.str = ...,
+        limits: Global___Limits | None = ...,
+        set_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "limits", b"limits", "scope", b"scope", "set_by", b"set_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LimitsSet: _TypeAlias = LimitsSet  # noqa: Y015
 
 @_typing.final
 class KeyIssued(_message.Message):
@@ -535,6 +826,7 @@ class KeyState(_message.Message):
     ACCOUNT_SUSPENDED_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_MS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    SCOPES_FIELD_NUMBER: _builtins.int
     key_hash: _builtins.str
     key_id: _builtins.str
     account_id: _builtins.str
@@ -547,6 +839,12 @@ class KeyState(_message.Message):
     """Grows with every change of the key; a grant request carries it, so that billing never decides by an older cap."""
     @_builtins.property
     def settings(self) -> Global___KeySettings: ...
+    @_builtins.property
+    def scopes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScopeLimits]:
+        """The limits that bind this key beside its own, of every scope that ever had one: its account and models of the
+        account, its creator as a member, its team.
+        """
+
     def __init__(
         self,
         *,
@@ -559,10 +857,11 @@ class KeyState(_message.Message):
         account_suspended: _builtins.bool = ...,
         expires_at_ms: _builtins.int = ...,
         version: _builtins.int = ...,
+        scopes: _abc.Iterable[Global___ScopeLimits] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "account_suspended", b"account_suspended", "expires_at_ms", b"expires_at_ms", "key_hash", b"key_hash", "key_id", b"key_id", "settings", b"settings", "suspended", b"suspended", "user_id", b"user_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "account_suspended", b"account_suspended", "expires_at_ms", b"expires_at_ms", "key_hash", b"key_hash", "key_id", b"key_id", "scopes", b"scopes", "settings", b"settings", "suspended", b"suspended", "user_id", b"user_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

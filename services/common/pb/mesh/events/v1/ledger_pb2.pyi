@@ -68,6 +68,7 @@ class TransactionPosted(_message.Message):
     OVERRUN_FIELD_NUMBER: _builtins.int
     QUANTITIES_FIELD_NUMBER: _builtins.int
     CORRECTS_TRANSACTION_ID_FIELD_NUMBER: _builtins.int
+    SCOPES_FIELD_NUMBER: _builtins.int
     transaction_id: _builtins.str
     account_id: _builtins.str
     idempotency_key: _builtins.str
@@ -101,6 +102,12 @@ class TransactionPosted(_message.Message):
         of usage, and in those booked before entries had quantities.
         """
 
+    @_builtins.property
+    def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The scopes whose spend it counts in beside the key's: `account`, `account_model:<model id>`, `member:<user id>`,
+        `team:<team id>`, `key_model:<key id>/<model id>`. Those of admission, so that moving a key rewrites nothing.
+        """
+
     def __init__(
         self,
         *,
@@ -123,10 +130,11 @@ class TransactionPosted(_message.Message):
         overrun: _builtins.bool = ...,
         quantities: _abc.Iterable[_common_pb2.TokenQuantity] | None = ...,
         corrects_transaction_id: _builtins.str = ...,
+        scopes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "booked_at_ms", b"booked_at_ms", "corrects_transaction_id", b"corrects_transaction_id", "entries", b"entries", "grant_id", b"grant_id", "hash", b"hash", "idempotency_key", b"idempotency_key", "key_id", b"key_id", "kind", b"kind", "model_id", b"model_id", "occurred_at_ms", b"occurred_at_ms", "overrun", b"overrun", "price_version_id", b"price_version_id", "quantities", b"quantities", "reason", b"reason", "request_id", b"request_id", "sequence", b"sequence", "transaction_id", b"transaction_id", "usage_id", b"usage_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "booked_at_ms", b"booked_at_ms", "corrects_transaction_id", b"corrects_transaction_id", "entries", b"entries", "grant_id", b"grant_id", "hash", b"hash", "idempotency_key", b"idempotency_key", "key_id", b"key_id", "kind", b"kind", "model_id", b"model_id", "occurred_at_ms", b"occurred_at_ms", "overrun", b"overrun", "price_version_id", b"price_version_id", "quantities", b"quantities", "reason", b"reason", "request_id", b"request_id", "scopes", b"scopes", "sequence", b"sequence", "transaction_id", b"transaction_id", "usage_id", b"usage_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -146,6 +154,7 @@ class GrantOpened(_message.Message):
     OPENED_AT_MS_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_MS_FIELD_NUMBER: _builtins.int
     REQUEST_HASH_FIELD_NUMBER: _builtins.int
+    SCOPES_FIELD_NUMBER: _builtins.int
     grant_id: _builtins.str
     account_id: _builtins.str
     key_id: _builtins.str
@@ -155,6 +164,10 @@ class GrantOpened(_message.Message):
     expires_at_ms: _builtins.int
     request_hash: _builtins.bytes
     """SHA-256 over what was asked for, by which a retry is told from another request under the same id."""
+    @_builtins.property
+    def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The scopes that lend it beside the key, in the order in which they were checked; as in `TransactionPosted`."""
+
     def __init__(
         self,
         *,
@@ -166,10 +179,11 @@ class GrantOpened(_message.Message):
         opened_at_ms: _builtins.int = ...,
         expires_at_ms: _builtins.int = ...,
         request_hash: _builtins.bytes = ...,
+        scopes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "amount_nanousd", b"amount_nanousd", "expires_at_ms", b"expires_at_ms", "grant_id", b"grant_id", "key_id", b"key_id", "opened_at_ms", b"opened_at_ms", "request_hash", b"request_hash", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "amount_nanousd", b"amount_nanousd", "expires_at_ms", b"expires_at_ms", "grant_id", b"grant_id", "key_id", b"key_id", "opened_at_ms", b"opened_at_ms", "request_hash", b"request_hash", "scopes", b"scopes", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -340,6 +354,9 @@ class KeyCapSet(_message.Message):
     WINDOW_FIELD_NUMBER: _builtins.int
     KEY_VERSION_FIELD_NUMBER: _builtins.int
     ACTIVE_FIELD_NUMBER: _builtins.int
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    TEAM_ID_FIELD_NUMBER: _builtins.int
+    MODEL_IDS_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     key_id: _builtins.str
     spend_cap_nanousd: _builtins.int
@@ -347,6 +364,13 @@ class KeyCapSet(_message.Message):
     window: _common_pb2.CapWindow.ValueType
     key_version: _builtins.int
     active: _builtins.bool
+    member_id: _builtins.str
+    """The member who made the key; empty in events from before scopes."""
+    team_id: _builtins.str
+    @_builtins.property
+    def model_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Models that have limits of their own under the key."""
+
     def __init__(
         self,
         *,
@@ -356,16 +380,57 @@ class KeyCapSet(_message.Message):
         window: _common_pb2.CapWindow.ValueType = ...,
         key_version: _builtins.int = ...,
         active: _builtins.bool = ...,
+        member_id: _builtins.str = ...,
+        team_id: _builtins.str = ...,
+        model_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_spend_cap_nanousd", b"_spend_cap_nanousd", "spend_cap_nanousd", b"spend_cap_nanousd"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spend_cap_nanousd", b"_spend_cap_nanousd", "account_id", b"account_id", "active", b"active", "key_id", b"key_id", "key_version", b"key_version", "spend_cap_nanousd", b"spend_cap_nanousd", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spend_cap_nanousd", b"_spend_cap_nanousd", "account_id", b"account_id", "active", b"active", "key_id", b"key_id", "key_version", b"key_version", "member_id", b"member_id", "model_ids", b"model_ids", "spend_cap_nanousd", b"spend_cap_nanousd", "team_id", b"team_id", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__spend_cap_nanousd: _TypeAlias = _typing.Literal["spend_cap_nanousd"]  # noqa: Y015
     _WhichOneofArgType__spend_cap_nanousd: _TypeAlias = _typing.Literal["_spend_cap_nanousd", b"_spend_cap_nanousd"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__spend_cap_nanousd) -> _WhichOneofReturnType__spend_cap_nanousd | None: ...
 
 Global___KeyCapSet: _TypeAlias = KeyCapSet  # noqa: Y015
+
+@_typing.final
+class ScopeCapSet(_message.Message):
+    """type `billing.ScopeCapSet`: the cap that binds the grants of all keys in a scope."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    SPEND_CAP_NANOUSD_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    scope: _builtins.str
+    """As in `TransactionPosted`."""
+    spend_cap_nanousd: _builtins.int
+    """Absent: no cap."""
+    window: _common_pb2.CapWindow.ValueType
+    version: _builtins.int
+    """Of the scope's settings; grows with every change."""
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        scope: _builtins.str = ...,
+        spend_cap_nanousd: _builtins.int | None = ...,
+        window: _common_pb2.CapWindow.ValueType = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_spend_cap_nanousd", b"_spend_cap_nanousd", "spend_cap_nanousd", b"spend_cap_nanousd"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spend_cap_nanousd", b"_spend_cap_nanousd", "account_id", b"account_id", "scope", b"scope", "spend_cap_nanousd", b"spend_cap_nanousd", "version", b"version", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__spend_cap_nanousd: _TypeAlias = _typing.Literal["spend_cap_nanousd"]  # noqa: Y015
+    _WhichOneofArgType__spend_cap_nanousd: _TypeAlias = _typing.Literal["_spend_cap_nanousd", b"_spend_cap_nanousd"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__spend_cap_nanousd) -> _WhichOneofReturnType__spend_cap_nanousd | None: ...
+
+Global___ScopeCapSet: _TypeAlias = ScopeCapSet  # noqa: Y015
 
 @_typing.final
 class BalanceState(_message.Message):
