@@ -15,6 +15,7 @@ from services.accounts.config import AccountsSettings
 from services.accounts.context import Context
 from services.accounts.entrypoints.accounts_grpc import AccountsServicer
 from services.accounts.entrypoints.keys_grpc import KeysServicer
+from services.accounts.entrypoints.limits_grpc import LimitsServicer
 from services.accounts.entrypoints.policies import POLICIES
 from services.accounts.views import AccountsViews
 from services.common.clock import Clock, SystemClock
@@ -25,10 +26,15 @@ from services.common.pb.mesh.accounts.v1.accounts_pb2_grpc import (
     add_AccountsServiceServicer_to_server,
 )
 from services.common.pb.mesh.accounts.v1.keys_pb2_grpc import add_KeysServiceServicer_to_server
+from services.common.pb.mesh.accounts.v1.limits_pb2_grpc import add_LimitsServiceServicer_to_server
 from services.common.postgres import EventStore, OutboxRelay
 from services.common.runtime import Component
 
-SERVICES = ("mesh.accounts.v1.AccountsService", "mesh.accounts.v1.KeysService")
+SERVICES = (
+    "mesh.accounts.v1.AccountsService",
+    "mesh.accounts.v1.KeysService",
+    "mesh.accounts.v1.LimitsService",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,5 +113,6 @@ def _server(settings: AccountsSettings, context: Context, views: AccountsViews) 
     )
     add_AccountsServiceServicer_to_server(AccountsServicer(context, views), server.grpc)
     add_KeysServiceServicer_to_server(KeysServicer(context, views), server.grpc)
+    add_LimitsServiceServicer_to_server(LimitsServicer(context, views), server.grpc)
     server.reflect(*SERVICES)
     return server

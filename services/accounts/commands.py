@@ -8,9 +8,11 @@ from typing import Generic, TypeVar
 from services.accounts.domain.account import Account, Member
 from services.accounts.domain.key import Key
 from services.accounts.domain.key_settings import KeySettings
+from services.accounts.domain.limits import Limits, ScopeLimits
 from services.accounts.domain.roles import Actor, Role
+from services.accounts.domain.team import Team
 from services.accounts.domain.user import User
-from services.common.ids import AccountId, KeyId, SessionId, UserId
+from services.common.ids import AccountId, KeyId, SessionId, TeamId, UserId
 
 ResultT = TypeVar("ResultT")
 
@@ -122,6 +124,61 @@ class RemoveMember(Command[None]):
     actor: Actor
     account_id: AccountId
     user_id: UserId
+
+
+@dataclass(frozen=True, slots=True)
+class TeamView:
+    """A team together with its limits."""
+
+    account_id: AccountId
+    team: Team
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class CreateTeam(Command[TeamView]):
+    actor: Actor
+    account_id: AccountId
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RenameTeam(Command[TeamView]):
+    actor: Actor
+    account_id: AccountId
+    team_id: TeamId
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveTeam(Command[None]):
+    actor: Actor
+    account_id: AccountId
+    team_id: TeamId
+
+
+@dataclass(frozen=True, slots=True)
+class PutTeamMember(Command[TeamView]):
+    actor: Actor
+    account_id: AccountId
+    team_id: TeamId
+    user_id: UserId
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveTeamMember(Command[TeamView]):
+    actor: Actor
+    account_id: AccountId
+    team_id: TeamId
+    user_id: UserId
+
+
+@dataclass(frozen=True, slots=True)
+class SetLimits(Command[ScopeLimits]):
+    actor: Actor
+    account_id: AccountId
+    scope: str
+    limits: Limits
 
 
 @dataclass(frozen=True, slots=True)

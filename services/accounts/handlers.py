@@ -8,12 +8,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
 from services.accounts import commands as c
+from services.accounts import team_handlers as teams
 from services.accounts.context import Context
 from services.accounts.domain import account as accounts
 from services.accounts.domain import key as keys
 from services.accounts.domain import session as sessions
 from services.accounts.domain import user as users
-from services.accounts.domain.account import Account, authorise
+from services.accounts.domain.account import Account, authorise, check_team_change
 from services.accounts.domain.credential import credentials, retired
 from services.accounts.domain.key import Key
 from services.accounts.domain.roles import Actor, Role
@@ -21,6 +22,7 @@ from services.accounts.domain.secret import masked, sha256_hex
 from services.accounts.domain.session import EndReason, Session
 from services.accounts.domain.user import User, check_password
 from services.accounts.ports import AccountsTransaction
+from services.accounts.team_handlers import held_account
 from services.common.errors import (
     ConcurrencyConflict,
     Conflict,
@@ -166,15 +168,6 @@ async def _user(tx: AccountsTransaction, user_id: UserId) -> User:
     return user
 
 
-async def _account(tx: AccountsTransaction, account_id: AccountId) -> Account:
-    """The account, held until the end of the transaction."""
-    await tx.lock(account_id)
-    account = await tx.account(account_id)
-    if account is None:
-        raise NotFound("There is no such account.")
-    return account
-
-
 async def suspend_account(ctx: Context, command: c.SuspendAccount) -> Account:
     suspend = accounts.SuspendAccount(command.actor, command.reason, ctx.clock.now_ms())
     return await _switch_account(ctx, command.account_id, suspend)
@@ -189,7 +182,7 @@ async def _switch_account(
     ctx: Context, account_id: AccountId, command: accounts.SuspendAccount | accounts.ResumeAccount
 ) -> Account:
     async with ctx.store.transaction() as tx:
-        account = await _account(tx, account_id)
+        account = await held_account(tx, account_id)
         events = accounts.decide(account, command)
         if not events:
             return account
@@ -203,7 +196,7 @@ async def add_member(ctx: Context, command: c.AddMember) -> c.MemberView:
     new_hash = await _hash_for_new_user(ctx, command)
     now_ms = ctx.clock.now_ms()
     async with ctx.store.transaction() as tx:
-        account = await _account(tx, command.account_id)
+        account = await held_account(tx, command.account_id)
         known = await tx.user_id_of_email(command.email)
         user_id = known or UserId(ctx.secrets.new_id("usr"))
         add = accounts.AddMember(command.actor, user_id, command.role, now_ms)
@@ -244,7 +237,7 @@ async def _hash_for_new_user(ctx: Context, command: c.AddMember) -> str | None:
     The password of someone who has a user is theirs alone and is not touched.
     """
     async with ctx.store.transaction() as tx:
-        authorise(await _account(tx, command.account_id), command.actor, Role.ADMIN)
+        authorise(await held_account(tx, command.account_id), command.actor, Role.ADMIN)
         if await tx.user_id_of_email(command.email) is not None:
             return None
     check_password("initial_password", command.initial_password)
@@ -253,7 +246,7 @@ async def _hash_for_new_user(ctx: Context, command: c.AddMember) -> str | None:
 
 async def change_member_role(ctx: Context, command: c.ChangeMemberRole) -> c.MemberView:
     async with ctx.store.transaction() as tx:
-        account = await _account(tx, command.account_id)
+        account = await held_account(tx, command.account_id)
         change = accounts.ChangeMemberRole(
             command.actor, command.user_id, command.role, ctx.clock.now_ms()
         )
@@ -266,7 +259,7 @@ async def change_member_role(ctx: Context, command: c.ChangeMemberRole) -> c.Mem
 async def remove_member(ctx: Context, command: c.RemoveMember) -> None:
     """Also ends the person's sessions in this account. Keys stay: they are the account's."""
     async with ctx.store.transaction() as tx:
-        account = await _account(tx, command.account_id)
+        account = await held_account(tx, command.account_id)
         remove = accounts.RemoveMember(command.actor, command.user_id, ctx.clock.now_ms())
         await tx.append_account(account, accounts.decide(account, remove))
         for session in await tx.sessions_of_user(command.user_id):
@@ -278,6 +271,7 @@ async def create_key(ctx: Context, command: c.CreateKey) -> c.IssuedKey:
     plain_key = ctx.secrets.plain_key()
     async with ctx.store.transaction() as tx:
         account = await _account_to_write(tx, command.account_id, command.actor)
+        check_team_change(account, command.actor, before="", after=command.settings.team_id)
         issue = keys.IssueKey(
             key_id=KeyId(ctx.secrets.new_id("key")),
             account_id=command.account_id,
@@ -327,13 +321,16 @@ async def _write_key(
         # Another tenant's key looks like one that never was.
         if key is None or key.account_id != command.account_id:
             raise NotFound("There is no such key.")
+        if isinstance(command, c.UpdateKey) and "team_id" in command.mask:
+            team_id = command.change.team_id
+            check_team_change(account, command.actor, before=key.settings.team_id, after=team_id)
         return await _apply(tx, decision, account=account, before=key)
 
 
 async def _account_to_write(
     tx: AccountsTransaction, account_id: AccountId, actor: Actor
 ) -> Account:
-    account = await _account(tx, account_id)
+    account = await held_account(tx, account_id)
     authorise(account, actor, Role.DEVELOPER)
     return account
 
@@ -364,6 +361,12 @@ HANDLERS: Mapping[type[c.Command[Any]], Handler] = {  # Any: as above
     c.AddMember: add_member,
     c.ChangeMemberRole: change_member_role,
     c.RemoveMember: remove_member,
+    c.CreateTeam: teams.create_team,
+    c.RenameTeam: teams.rename_team,
+    c.RemoveTeam: teams.remove_team,
+    c.PutTeamMember: teams.put_team_member,
+    c.RemoveTeamMember: teams.remove_team_member,
+    c.SetLimits: teams.set_limits,
     c.CreateKey: create_key,
     c.UpdateKey: update_key,
     c.SuspendKey: suspend_key,

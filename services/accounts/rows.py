@@ -11,9 +11,12 @@ import orjson
 
 from services.accounts.domain.account import Account
 from services.accounts.domain.key import Key, RetiringSecret
-from services.accounts.domain.key_settings import CapWindow, KeySettings
+from services.accounts.domain.key_settings import KeySettings
+from services.accounts.domain.limits import CapWindow, Limits, ModelLimits, ScopeLimits
 from services.accounts.domain.session import Session
+from services.accounts.domain.team import Team
 from services.accounts.domain.user import User
+from services.common.ids import TeamId, UserId
 
 # A connection as a pool hands it out, or by itself.
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
@@ -23,7 +26,7 @@ Row = Mapping[str, Any] | asyncpg.Record
 USER_COLUMNS = ("user_id", "email", "name", "created_at_ms", "version")
 ACCOUNT_COLUMNS = (
     "account_id", "name", "owner_user_id", "created_at_ms", "suspended", "suspension_changes",
-    "version",
+    "limit_changes", "teams", "limits", "version",
 )  # fmt: skip
 SESSION_COLUMNS = (
     "session_id", "user_id", "account_id", "user_agent", "started_at_ms", "expires_at_ms",
@@ -51,7 +54,38 @@ def user_row(user: User) -> tuple[object, ...]:
 
 
 def account_row(account: Account) -> tuple[object, ...]:
-    return tuple(getattr(account, name) for name in ACCOUNT_COLUMNS)
+    teams = [
+        {**asdict(team), "members": sorted(team.members)}
+        for _, team in sorted(account.teams.items())
+    ]
+    limits = [asdict(one) for _, one in sorted(account.limits.items())]
+    values = {"teams": orjson.dumps(teams).decode(), "limits": orjson.dumps(limits).decode()}
+    return tuple(values.get(name, getattr(account, name)) for name in ACCOUNT_COLUMNS)
+
+
+def teams_from_row(row: Row) -> list[Team]:
+    """The teams of a row of `accounts`, by id."""
+    return [
+        Team(
+            TeamId(one["team_id"]),
+            one["name"],
+            one["created_at_ms"],
+            frozenset(UserId(user_id) for user_id in one["members"]),
+        )
+        for one in orjson.loads(row["teams"])
+    ]
+
+
+def limits_from_row(row: Row) -> list[ScopeLimits]:
+    """The limits of a row of `accounts`, by scope."""
+    return [
+        ScopeLimits(one["scope"], _limits(one["limits"]), one["version"])
+        for one in orjson.loads(row["limits"])
+    ]
+
+
+def _limits(values: Mapping[str, Any]) -> Limits:  # Any: JSON
+    return Limits(**{**values, "spend_cap_window": CapWindow(values["spend_cap_window"])})
 
 
 def session_row(session: Session) -> tuple[object, ...]:
@@ -76,6 +110,9 @@ def key_from_row(row: Row) -> Key:
     settings = orjson.loads(values["settings"])
     settings["spend_cap_window"] = CapWindow(settings["spend_cap_window"])
     settings["allowed_models"] = tuple(settings["allowed_models"])
+    settings["model_limits"] = tuple(
+        ModelLimits(one["model_id"], _limits(one["limits"])) for one in settings["model_limits"]
+    )
     values["settings"] = KeySettings(**settings)
     values["retiring"] = tuple(RetiringSecret(*pair) for pair in orjson.loads(values["retiring"]))
     return Key(**values)

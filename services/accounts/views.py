@@ -13,9 +13,17 @@ from dataclasses import dataclass
 import asyncpg
 
 from services.accounts.domain.key import Key
+from services.accounts.domain.limits import NO_LIMITS, ScopeLimits
 from services.accounts.domain.roles import Role
 from services.accounts.domain.session import Session
-from services.accounts.rows import Connection, key_from_row, session_from_row
+from services.accounts.domain.team import Team
+from services.accounts.rows import (
+    Connection,
+    key_from_row,
+    limits_from_row,
+    session_from_row,
+    teams_from_row,
+)
 from services.common.errors import InvalidArgument, NotFound, Unauthorized
 from services.common.ids import AccountId, KeyId, SessionId, UserId
 from services.common.postgres import translated
@@ -175,6 +183,21 @@ class AccountsViews:
         if row is None:
             raise NotFound("There is no such account.")
         return _account_from_row(row)
+
+    async def teams_and_limits(
+        self, account_id: AccountId
+    ) -> tuple[list[Team], dict[str, ScopeLimits]]:
+        """The teams by id, and the limits of every scope that has any; NotFound where there is no
+        such account.
+        """
+        async with self._as_tenant(account_id) as connection:
+            row = await connection.fetchrow(
+                "SELECT teams, limits FROM accounts WHERE account_id = $1", account_id
+            )
+        if row is None:
+            raise NotFound("There is no such account.")
+        limits = [one for one in limits_from_row(row) if one.limits != NO_LIMITS]
+        return teams_from_row(row), {one.scope: one for one in limits}
 
     async def members(self, account_id: AccountId) -> list[MemberRow]:
         """The members, longest membership first."""

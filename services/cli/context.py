@@ -18,6 +18,7 @@ from services.common.pb.mesh.accounts.v1 import (
     accounts_pb2,
     accounts_pb2_grpc,
     keys_pb2_grpc,
+    limits_pb2_grpc,
 )
 from services.common.pb.mesh.billing.v1 import billing_pb2_grpc
 from services.common.pb.mesh.catalog.v1 import catalog_pb2_grpc
@@ -62,6 +63,7 @@ class Services:
     channels: dict[str, GrpcChannel]
     accounts: accounts_pb2_grpc.AccountsServiceAsyncStub
     keys: keys_pb2_grpc.KeysServiceAsyncStub
+    limits: limits_pb2_grpc.LimitsServiceAsyncStub
     billing: billing_pb2_grpc.BillingServiceAsyncStub
     usage: usage_pb2_grpc.UsageServiceAsyncStub
     catalog: catalog_pb2_grpc.CatalogServiceAsyncStub
@@ -119,6 +121,7 @@ async def services() -> AsyncIterator[Services]:
             channels=channels,
             accounts=accounts_pb2_grpc.AccountsServiceStub(channels["accounts"].channel()),
             keys=keys_pb2_grpc.KeysServiceStub(channels["accounts"].channel()),
+            limits=limits_pb2_grpc.LimitsServiceStub(channels["accounts"].channel()),
             billing=billing_pb2_grpc.BillingServiceStub(channels["billing"].channel()),
             usage=usage_pb2_grpc.UsageServiceStub(channels["usage"].channel()),
             catalog=catalog_pb2_grpc.CatalogServiceStub(channels["catalog"].channel()),

@@ -15,6 +15,7 @@ from typing import NewType
 AccountId = NewType("AccountId", str)
 UserId = NewType("UserId", str)
 KeyId = NewType("KeyId", str)
+TeamId = NewType("TeamId", str)
 SessionId = NewType("SessionId", str)
 GrantId = NewType("GrantId", str)
 UsageId = NewType("UsageId", str)
@@ -62,7 +63,7 @@ def moment_of_id(text: str) -> int | None:
 
 
 def new_id(prefix: str, now_ms: int | None = None) -> str:
-    """A new id such as `acc_01J...`; prefixes in use: acc, usr, key, ses, gr, use, req, evt, tx,
-    prv, pv.
+    """A new id such as `acc_01J...`; prefixes in use: acc, usr, key, tm, ses, gr, use, req, evt,
+    tx, prv, pv.
     """
     return f"{prefix}_{ulid(now_ms)}"

@@ -59,8 +59,10 @@ ACCOUNTS = Topic(
         "accounts.MemberRoleChanged", "accounts.MemberRemoved", "accounts.SessionStarted",
         "accounts.SessionEnded", "accounts.KeyIssued", "accounts.KeyChanged",
         "accounts.KeySuspended", "accounts.KeyResumed", "accounts.KeyRotated",
+        "accounts.TeamCreated", "accounts.TeamRenamed", "accounts.TeamRemoved",
+        "accounts.TeamMemberAdded", "accounts.TeamMemberRemoved", "accounts.LimitsSet",
     ),
-    "Every event of accounts, users, members, sessions and keys.",
+    "Every event of accounts, users, members, teams, limits, sessions and keys.",
 )  # fmt: skip
 KEYS = Topic(
     "mesh.keys.v1", "SHA-256 of the key", 6, "compact", FOREVER_MS,

@@ -12,10 +12,11 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from services.accounts.domain import account, key, session, user
+from services.accounts.domain import account, key, session, team, user
 from services.accounts.domain.audit import Event
 from services.accounts.domain.credential import Credential
-from services.accounts.domain.key_settings import CapWindow, KeySettings
+from services.accounts.domain.key_settings import KeySettings
+from services.accounts.domain.limits import CapWindow, Limits, ModelLimits, ScopeLimits
 from services.accounts.domain.roles import Role
 from services.common.events import EventRecord, UndecodableEvent, record_of
 from services.common.pb.mesh.common.v1 import common_pb2
@@ -28,6 +29,12 @@ _CLASSES: tuple[tuple[type[Event], type[Message]], ...] = (
     (account.MemberAdded, pb.MemberAdded),
     (account.MemberRoleChanged, pb.MemberRoleChanged),
     (account.MemberRemoved, pb.MemberRemoved),
+    (team.TeamCreated, pb.TeamCreated),
+    (team.TeamRenamed, pb.TeamRenamed),
+    (team.TeamRemoved, pb.TeamRemoved),
+    (team.TeamMemberAdded, pb.TeamMemberAdded),
+    (team.TeamMemberRemoved, pb.TeamMemberRemoved),
+    (team.LimitsSet, pb.LimitsSet),
     (user.UserSignedUp, pb.UserSignedUp),
     (user.PasswordChanged, pb.PasswordChanged),
     (session.SessionStarted, pb.SessionStarted),
@@ -60,12 +67,16 @@ def event_from_record(record: EventRecord) -> Event:
 
 
 def _to_wire(value: object) -> object:
+    if isinstance(value, Limits):
+        return limits_to_message(value)
     return settings_to_message(value) if isinstance(value, KeySettings) else value
 
 
 def _from_wire(name: str, value: Any) -> Any:  # Any: a field of any message
     if name == "settings":
         return settings_from_message(value)
+    if name == "limits":
+        return limits_from_message(value)
     return Role(value) if name == "role" else value
 
 
@@ -82,6 +93,40 @@ def settings_to_message(settings: KeySettings) -> pb.KeySettings:
         default_params_json=settings.default_params_json,
         allowed_models=settings.allowed_models,
         expires_at_ms=settings.expires_at_ms,
+        model_limits=[
+            pb.ModelLimits(model_id=one.model_id, limits=limits_to_message(one.limits))
+            for one in settings.model_limits
+        ],
+        team_id=settings.team_id,
+    )
+
+
+def limits_to_message(limits: Limits) -> pb.Limits:
+    """Limits as a message; those that are not set stay absent."""
+    return pb.Limits(
+        spend_cap_nanousd=limits.spend_cap_nanousd,
+        spend_cap_window=common_pb2.CapWindow.ValueType(limits.spend_cap_window),
+        rpm_limit=limits.rpm_limit,
+        rpd_limit=limits.rpd_limit,
+        tpm_limit=limits.tpm_limit,
+    )
+
+
+def scope_limits_to_message(one: ScopeLimits) -> pb.ScopeLimits:
+    """The limits of a scope as a message."""
+    return pb.ScopeLimits(
+        scope=one.scope, limits=limits_to_message(one.limits), version=one.version
+    )
+
+
+def limits_from_message(message: pb.Limits) -> Limits:
+    """The limits of a message. Raises ValueError for a window this build does not know."""
+    return Limits(
+        spend_cap_nanousd=_optional(message, "spend_cap_nanousd"),
+        spend_cap_window=CapWindow(message.spend_cap_window or CapWindow.LIFETIME),
+        rpm_limit=_optional(message, "rpm_limit"),
+        rpd_limit=_optional(message, "rpd_limit"),
+        tpm_limit=_optional(message, "tpm_limit"),
     )
 
 
@@ -98,10 +143,15 @@ def settings_from_message(message: pb.KeySettings) -> KeySettings:
         default_params_json=message.default_params_json,
         allowed_models=tuple(message.allowed_models),
         expires_at_ms=message.expires_at_ms,
+        model_limits=tuple(
+            ModelLimits(one.model_id, limits_from_message(one.limits))
+            for one in message.model_limits
+        ),
+        team_id=message.team_id,
     )
 
 
-def _optional(message: pb.KeySettings, name: str) -> int | None:
+def _optional(message: pb.KeySettings | pb.Limits, name: str) -> int | None:
     return int(getattr(message, name)) if message.HasField(name) else None  # type: ignore[arg-type] # a literal each
 
 
@@ -117,6 +167,7 @@ def key_state_from_credential(credential: Credential) -> pb.KeyState:
         account_suspended=credential.account_suspended,
         expires_at_ms=credential.expires_at_ms,
         version=credential.version,
+        scopes=[scope_limits_to_message(one) for one in credential.scopes],
     )
 
 

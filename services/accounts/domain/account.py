@@ -7,12 +7,36 @@ role) need all of them at once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
+from services.accounts.domain.limits import Limits, ScopeLimits
 from services.accounts.domain.roles import Actor, Role
+from services.accounts.domain.team import (
+    CreateTeam,
+    LimitsSet,
+    PutTeamMember,
+    RemoveTeam,
+    RemoveTeamMember,
+    RenameTeam,
+    SetLimits,
+    Team,
+    TeamCommand,
+    TeamCreated,
+    TeamEvent,
+    TeamMemberAdded,
+    TeamMemberRemoved,
+    TeamRemoved,
+    TeamRenamed,
+    checked_scope,
+    evolve_teams,
+    team_events,
+    team_of,
+    without_member,
+)
+from services.common import scopes
 from services.common.errors import Conflict, Forbidden, InvalidArgument, NotFound
-from services.common.ids import AccountId, UserId
+from services.common.ids import AccountId, TeamId, UserId
 
 NAME_LENGTH_MAX = 200
 REASON_LENGTH_MAX = 500
@@ -42,6 +66,11 @@ class Account:
     # How often the account was suspended or resumed: part of the version that its keys are
     # published with.
     suspension_changes: int = 0
+    # How often limits were set: part of that version as well.
+    limit_changes: int = 0
+    teams: Mapping[TeamId, Team] = field(default_factory=dict)
+    # By scope; one whose limits were all taken away stays, so that this is published too.
+    limits: Mapping[str, ScopeLimits] = field(default_factory=dict)
 
     @property
     def owners(self) -> list[Member]:
@@ -103,6 +132,8 @@ AccountEvent = (
     | MemberAdded
     | MemberRoleChanged
     | MemberRemoved
+    | TeamEvent
+    | LimitsSet
 )
 
 
@@ -151,7 +182,14 @@ class RemoveMember:
 
 
 AccountCommand = (
-    OpenAccount | SuspendAccount | ResumeAccount | AddMember | ChangeMemberRole | RemoveMember
+    OpenAccount
+    | SuspendAccount
+    | ResumeAccount
+    | AddMember
+    | ChangeMemberRole
+    | RemoveMember
+    | TeamCommand
+    | SetLimits
 )
 
 
@@ -189,6 +227,12 @@ def decide(account: Account | None, command: AccountCommand) -> list[AccountEven
             return _change_role(account, command)
         case RemoveMember():
             return _remove(account, command)
+        case SetLimits():
+            return _set_limits(account, command)
+        case CreateTeam() | RenameTeam() | RemoveTeam() | PutTeamMember() | RemoveTeamMember():
+            authorise(account, command.actor, Role.ADMIN)
+            members = account.members.keys()
+            return [*team_events(account.account_id, account.teams, members, command=command)]
         case _:
             assert_never(command)
 
@@ -276,6 +320,37 @@ def _keeps_an_owner(account: Account, member: Member) -> None:
         )
 
 
+def check_team_change(account: Account, actor: Actor, *, before: str, after: str) -> None:
+    """A key may be put into one of one's own teams by any developer; moving it is for admins,
+    because a key that leaves a team leaves its limits. Raises InvalidArgument, Forbidden.
+    """
+    if after == before:
+        return
+    if after and after not in account.teams:
+        raise InvalidArgument.of("team_id", "is no team of the account")
+    role = authorise(account, actor, Role.DEVELOPER)
+    own = not before and actor.user_id in account.teams[TeamId(after)].members
+    if role < Role.ADMIN and not own:
+        raise Forbidden("This needs the role admin or above, or a new key in a team of one's own.")
+
+
+def _set_limits(account: Account, command: SetLimits) -> list[AccountEvent]:
+    own_role = authorise(account, command.actor, Role.ADMIN)
+    limits = checked_scope(command.scope, command.limits, account.limits)
+    kind, name = scopes.kind_of(command.scope), scopes.id_of(command.scope)
+    known = account.limits.get(command.scope)
+    if kind == "team":
+        team_of(account.teams, TeamId(name))
+    # Whoever has left may have left keys behind, whose limits can still be changed.
+    if kind == "member" and known is None:
+        _touchable(account, UserId(name), own_role)
+    before = known.limits if known is not None else Limits()
+    if limits == before:
+        return []
+    by = command.actor.name
+    return [LimitsSet(account.account_id, command.scope, limits, by, command.at_ms)]
+
+
 def evolve(account: Account | None, event: AccountEvent) -> Account:
     """The state after an event."""
     if isinstance(event, AccountOpened):
@@ -295,7 +370,16 @@ def evolve(account: Account | None, event: AccountEvent) -> Account:
             return _with_member(account, member)
         case MemberRemoved():
             rest = {key: value for key, value in account.members.items() if key != event.user_id}
-            return replace(account, members=rest)
+            teams = without_member(account.teams, event.user_id)
+            return replace(account, members=rest, teams=teams)
+        case LimitsSet():
+            standing = ScopeLimits(event.scope, event.limits, account.version)
+            limits = {**account.limits, event.scope: standing}
+            return replace(account, limits=limits, limit_changes=account.limit_changes + 1)
+        case (
+            TeamCreated() | TeamRenamed() | TeamRemoved() | TeamMemberAdded() | TeamMemberRemoved()
+        ):
+            return replace(account, teams=evolve_teams(account.teams, event))
         case _:
             assert_never(event)
 

@@ -29,8 +29,18 @@ from services.accounts.domain.key import (
     KeySuspended,
 )
 from services.accounts.domain.key_settings import NO_SETTINGS, KeySettings
+from services.accounts.domain.limits import NO_LIMITS, Limits, ModelLimits
 from services.accounts.domain.roles import OPERATOR
 from services.accounts.domain.session import Session, SessionEnded, SessionEvent, SessionStarted
+from services.accounts.domain.team import (
+    LimitsSet,
+    TeamCreated,
+    TeamEvent,
+    TeamMemberAdded,
+    TeamMemberRemoved,
+    TeamRemoved,
+    TeamRenamed,
+)
 from services.accounts.domain.user import PasswordChanged, User, UserEvent, UserSignedUp
 
 Event = AccountEvent | KeyEvent | SessionEvent | UserEvent
@@ -83,6 +93,29 @@ def _of_account(before: Account | None, event: AccountEvent) -> AuditEntry:
             return AuditEntry(actor, user_id, {"role": change})
         case MemberRemoved(_, user_id, actor):
             return AuditEntry(actor, user_id, {})
+        case LimitsSet(_, scope, limits, actor):
+            assert before is not None
+            known = before.limits.get(scope)
+            changes = _changes(known.limits if known else NO_LIMITS, limits)
+            return AuditEntry(actor, scope, {"limits": changes})
+        case _:
+            assert before is not None
+            return _of_team(before, event)
+
+
+def _of_team(before: Account, event: TeamEvent) -> AuditEntry:
+    match event:
+        case TeamCreated(_, team_id, name, actor):
+            return AuditEntry(actor, team_id, {"name": name})
+        case TeamRenamed(_, team_id, name, actor):
+            change = {"from": before.teams[team_id].name, "to": name}
+            return AuditEntry(actor, team_id, {"name": change})
+        case TeamRemoved(_, team_id, actor):
+            return AuditEntry(actor, team_id, {"name": before.teams[team_id].name})
+        case TeamMemberAdded(_, team_id, user_id, actor):
+            return AuditEntry(actor, team_id, {"added": user_id})
+        case TeamMemberRemoved(_, team_id, user_id, actor):
+            return AuditEntry(actor, team_id, {"removed": user_id})
         case _:
             assert_never(event)
 
@@ -109,7 +142,7 @@ def _of_key(before: Key | None, event: KeyEvent) -> AuditEntry:
             assert_never(event)
 
 
-def _changes(old: KeySettings, new: KeySettings) -> dict[str, object]:
+def _changes(old: KeySettings | Limits, new: KeySettings | Limits) -> dict[str, object]:
     """The fields that differ, each as {from, to}."""
     pairs = {
         field.name: (getattr(old, field.name), getattr(new, field.name)) for field in fields(new)
@@ -124,4 +157,6 @@ def _changes(old: KeySettings, new: KeySettings) -> dict[str, object]:
 def _plain(value: object) -> object:
     if isinstance(value, IntEnum):
         return value.name.lower()
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, ModelLimits):
+        return {"model_id": value.model_id, **_changes(NO_LIMITS, value.limits)}
+    return [_plain(one) for one in value] if isinstance(value, tuple) else value

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from services.accounts.domain.account import Account
 from services.accounts.domain.key import Key
 from services.accounts.domain.key_settings import KeySettings
+from services.accounts.domain.limits import ScopeLimits
+from services.common import scopes
 from services.common.ids import AccountId, KeyId
 
 
@@ -23,13 +25,15 @@ class Credential:
     account_suspended: bool
     expires_at_ms: int
     version: int
+    scopes: tuple[ScopeLimits, ...] = ()
 
 
 def credentials(key: Key, account: Account) -> list[Credential]:
     """One credential for each hash of the key, older ones first.
 
-    The version is the sum of two counters that only grow, so that it grows with every change of
-    either.
+    The version is the sum of counters that only grow, so that it grows with every change of any of
+    them. The limits of the scopes that the key is in are part of what it is published with: so one
+    version fences a change of any of them.
     """
     ends = [(secret.key_hash, secret.expires_at_ms) for secret in key.retiring]
     return [
@@ -42,10 +46,21 @@ def credentials(key: Key, account: Account) -> list[Credential]:
             suspended=key.suspended,
             account_suspended=account.suspended,
             expires_at_ms=_earlier(key.settings.expires_at_ms, end_ms),
-            version=key.version + account.suspension_changes,
+            version=key.version + account.suspension_changes + account.limit_changes,
+            scopes=binding(key, account),
         )
         for key_hash, end_ms in [*ends, (key.key_hash, 0)]
     ]
+
+
+def binding(key: Key, account: Account) -> tuple[ScopeLimits, ...]:
+    """The limits of the scopes that the key is in, beside its own, in the order of their names."""
+    mine = {scopes.ACCOUNT, scopes.member(key.created_by), scopes.team(key.settings.team_id)}
+    return tuple(
+        account.limits[scope]
+        for scope in sorted(account.limits)
+        if scope in mine or scopes.kind_of(scope) == "account_model"
+    )
 
 
 def retired(before: Key | None, after: Key) -> list[str]:

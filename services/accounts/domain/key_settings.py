@@ -9,30 +9,23 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from enum import IntEnum
 
+from services.accounts.domain.limits import (
+    MODEL_ID_LENGTH_MAX,
+    RPD_MAX,
+    RPM_MAX,
+    CapWindow,
+    ModelLimits,
+    checked_limit,
+    checked_model_limits,
+)
 from services.common.errors import InvalidArgument
 from services.common.money import INT64_MAX
 
 LABEL_LENGTH_MAX = 100
-RPM_MAX = 1_000
-RPD_MAX = 1_000_000
-MODEL_ID_LENGTH_MAX = 200
 ALLOWED_MODELS_MAX = 500
 PARAMS_BYTES_MAX = 16_384
 PARAMS_DEPTH_MAX = 16
-
-
-class CapWindow(IntEnum):
-    """How long a spend cap counts before it starts again; the numbers of
-    `mesh.common.v1.CapWindow`.
-    """
-
-    LIFETIME = 1
-    DAY = 2
-    WEEK = 3
-    MONTH = 4
-    ROLLING_30_DAYS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +45,10 @@ class KeySettings:
     allowed_models: tuple[str, ...] = ()
     # Unix milliseconds; 0 means never.
     expires_at_ms: int = 0
+    # Ascending by model.
+    model_limits: tuple[ModelLimits, ...] = ()
+    # Whether there is such a team is for the account to say. Empty: none.
+    team_id: str = ""
 
 
 FIELD_NAMES = frozenset(field.name for field in fields(KeySettings))
@@ -86,12 +83,13 @@ def checked(settings: KeySettings, *, before: KeySettings | None, now_ms: int) -
     return replace(
         settings,
         label=settings.label.strip(),
-        spend_cap_nanousd=_limit("spend_cap_nanousd", settings.spend_cap_nanousd, INT64_MAX),
-        rpm_limit=_limit("rpm_limit", settings.rpm_limit, RPM_MAX),
-        rpd_limit=_limit("rpd_limit", settings.rpd_limit, RPD_MAX),
-        tpm_limit=_limit("tpm_limit", settings.tpm_limit, INT64_MAX),
+        spend_cap_nanousd=checked_limit("spend_cap_nanousd", settings.spend_cap_nanousd, INT64_MAX),
+        rpm_limit=checked_limit("rpm_limit", settings.rpm_limit, RPM_MAX),
+        rpd_limit=checked_limit("rpd_limit", settings.rpd_limit, RPD_MAX),
+        tpm_limit=checked_limit("tpm_limit", settings.tpm_limit, INT64_MAX),
         default_params_json=_params(settings.default_params_json),
         allowed_models=_models(settings.allowed_models),
+        model_limits=checked_model_limits(settings.model_limits),
     )
 
 
@@ -103,16 +101,6 @@ def _check_label(label: str) -> None:
 def _check_model(field: str, model_id: str) -> None:
     if len(model_id) > MODEL_ID_LENGTH_MAX:
         raise InvalidArgument.of(field, f"has more than {MODEL_ID_LENGTH_MAX} characters")
-
-
-def _limit(field: str, value: int | None, maximum: int) -> int | None:
-    if value is None:
-        return None
-    if value < 0:
-        raise InvalidArgument.of(field, "is negative")
-    if value > maximum:
-        raise InvalidArgument.of(field, f"is above {maximum:,}")
-    return value
 
 
 def _models(models: tuple[str, ...]) -> tuple[str, ...]:

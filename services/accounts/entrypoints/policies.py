@@ -43,7 +43,20 @@ _KEYS: Mapping[str, Access] = {
     "RotateKey": WRITE_KEYS,
 }
 
+_LIMITS: Mapping[str, Access] = {
+    "ListTeams": READ,
+    "CreateTeam": WRITE_MEMBERS,
+    "RenameTeam": WRITE_MEMBERS,
+    "RemoveTeam": WRITE_MEMBERS,
+    "PutTeamMember": WRITE_MEMBERS,
+    "RemoveTeamMember": WRITE_MEMBERS,
+    "ListLimits": READ,
+    "SetLimits": WRITE_MEMBERS,
+    "GetKeyLimits": READ,
+}
+
 POLICIES: Mapping[str, Access] = {
     **{f"/mesh.accounts.v1.AccountsService/{name}": access for name, access in _ACCOUNTS.items()},
     **{f"/mesh.accounts.v1.KeysService/{name}": access for name, access in _KEYS.items()},
+    **{f"/mesh.accounts.v1.LimitsService/{name}": access for name, access in _LIMITS.items()},
 }

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from services.accounts.adapters.wire import settings_from_message, settings_to_message
+from services.accounts.adapters.wire import (
+    limits_from_message,
+    settings_from_message,
+    settings_to_message,
+)
 from services.accounts.commands import MemberView, StartedSession
 from services.accounts.domain.key import Key
 from services.accounts.domain.key_settings import KeySettings
+from services.accounts.domain.limits import Limits
 from services.accounts.domain.roles import Actor, Role
 from services.accounts.domain.session import Session
 from services.accounts.views import AccountRow, AuditLine, MemberRow, Page, SessionHolder
@@ -59,6 +64,14 @@ def settings_from_request(settings: events_pb2.KeySettings) -> KeySettings:
         return settings_from_message(settings)
     except ValueError as error:
         raise InvalidArgument.of("spend_cap_window", "is not a window") from error
+
+
+def limits_from_request(limits: events_pb2.Limits) -> Limits:
+    """The limits of a request. InvalidArgument for a window that is none."""
+    try:
+        return limits_from_message(limits)
+    except ValueError as error:
+        raise InvalidArgument.of("limits.spend_cap_window", "is not a window") from error
 
 
 def page_from_message(page: common_pb2.PageRequest) -> Page:

@@ -35,6 +35,11 @@ class KeyOptions:
     default_model: str | None = None
     default_params: Annotated[str | None, Parameter(help="A JSON object.")] = None
     allowed_models: Annotated[str | None, Parameter(help="Comma-separated; empty: all.")] = None
+    team: Annotated[str | None, Parameter(help="A team's id, or `none`.")] = None
+    model_limits: Annotated[
+        list[str] | None,
+        Parameter(help="`<model>=cap:<USD>,window:day,rpm:<n>,rpd:<n>,tpm:<n>`; `none`: none."),
+    ] = None
 
 
 def whole(name: str, value: str) -> int:
@@ -46,6 +51,27 @@ def whole(name: str, value: str) -> int:
     if not 0 <= number <= INT64_MAX:
         raise InvalidArgument.of(name, f"not between 0 and {INT64_MAX}: {value}")
     return number
+
+
+def model_limits_of(text: str) -> accounts_pb2.ModelLimits:
+    """The limits of one model, as the option spells them. Raises InvalidArgument."""
+    model_id, _, rest = text.rpartition("=")
+    found = accounts_pb2.ModelLimits(model_id=model_id)
+    for part in rest.split(","):
+        name, _, value = part.strip().partition(":")
+        try:
+            if name == "cap":
+                found.limits.spend_cap_nanousd = nanousd_from_usd(value)
+            elif name == "window":
+                window = common_pb2.CapWindow.Value(f"CAP_WINDOW_{value.upper()}")
+                found.limits.spend_cap_window = window
+            elif name in ("rpm", "rpd", "tpm"):
+                setattr(found.limits, f"{name}_limit", whole("model_limits", value))
+            else:
+                raise ValueError(f"there is no limit {name!r}")
+        except ValueError as error:
+            raise InvalidArgument.of("model_limits", f"{text!r}: {error}") from error
+    return found
 
 
 def settings_of(options: KeyOptions) -> tuple[accounts_pb2.KeySettings, list[str]]:
@@ -78,6 +104,13 @@ def settings_of(options: KeyOptions) -> tuple[accounts_pb2.KeySettings, list[str
         names = [name.strip() for name in options.allowed_models.split(",") if name.strip()]
         settings.allowed_models.extend(names)
         mask.append("allowed_models")
+    if options.team is not None:
+        settings.team_id = "" if options.team == NO_LIMIT else options.team
+        mask.append("team_id")
+    if options.model_limits is not None:
+        given = [text for text in options.model_limits if text != NO_LIMIT]
+        settings.model_limits.extend(model_limits_of(text) for text in given)
+        mask.append("model_limits")
     return settings, mask
 
 
@@ -92,6 +125,7 @@ def key_row(key: keys_pb2.Key) -> Row:
         "suspended": key.suspended,
         "spend_cap_usd": usd(settings.spend_cap_nanousd) if capped else None,
         "window": window.removeprefix("CAP_WINDOW_").lower() if capped else None,
+        "team": settings.team_id,
         "default_model": settings.default_model,
         "allowed_models": list(settings.allowed_models),
         "expires_at": moment(settings.expires_at_ms),

@@ -19,7 +19,8 @@ from services.accounts.domain.account import (
 )
 from services.accounts.domain.credential import credentials
 from services.accounts.domain.key import KeyEvent
-from services.accounts.domain.key_settings import CapWindow, KeySettings
+from services.accounts.domain.key_settings import KeySettings
+from services.accounts.domain.limits import CapWindow, Limits, ModelLimits
 from services.accounts.domain.roles import Role
 from services.common.errors import ConcurrencyConflict, Conflict
 from services.common.events import EventRecord
@@ -55,6 +56,8 @@ EVERY_SETTING = KeySettings(
     default_params_json='{"stop":["ä"]}',
     allowed_models=("a", "b"),
     expires_at_ms=NOW_MS + 5,
+    model_limits=(ModelLimits("a", Limits(7, CapWindow.DAY, 1, None, 0)),),
+    team_id="tm_1",
 )
 KEY_EVENTS: list[KeyEvent] = [
     *ISSUED,

@@ -20,6 +20,7 @@ from services.common.kafka.memory import MemoryLog, MemoryProducer
 from services.common.pb.mesh.accounts.v1 import accounts_pb2, keys_pb2
 from services.common.pb.mesh.accounts.v1.accounts_pb2_grpc import AccountsServiceStub
 from services.common.pb.mesh.accounts.v1.keys_pb2_grpc import KeysServiceStub
+from services.common.pb.mesh.accounts.v1.limits_pb2_grpc import LimitsServiceStub
 from services.common.pb.mesh.common.v1 import common_pb2
 from services.common.pb.mesh.events.v1 import accounts_pb2 as events_pb2
 from services.common.postgres import migrate, open_pool
@@ -50,6 +51,7 @@ class Service:
     channel: GrpcChannel
     accounts: Any  # Any: the generated stub types are those of synchronous calls
     keys: Any  # Any: as above
+    limits: Any  # Any: as above
 
     async def call(
         self,
@@ -127,6 +129,7 @@ async def service(postgres_dsn: Callable[[str], str]) -> AsyncIterator[Service]:
             channel=channel,
             accounts=AccountsServiceStub(channel.channel()),
             keys=KeysServiceStub(channel.channel()),
+            limits=LimitsServiceStub(channel.channel()),
         )
     await channel.close()
     await parts.server.stop(0.0)

@@ -15,9 +15,9 @@ from services.accounts.rebuild import READ_TABLES
 from services.common.errors import AppError, NotFound, Unauthorized
 from services.common.grpc import Principal
 from services.common.pb.mesh.accounts.v1 import accounts_pb2 as pb
-from services.common.pb.mesh.accounts.v1 import keys_pb2
+from services.common.pb.mesh.accounts.v1 import keys_pb2, limits_pb2
 from services.common.pb.mesh.common.v1 import common_pb2
-from services.common.pb.mesh.events.v1.accounts_pb2 import KeySettings
+from services.common.pb.mesh.events.v1.accounts_pb2 import KeySettings, Limits
 from tests.integration.accounts.conftest import PASSWORD, Person, Service
 
 NEW_PERSON = "a-new-person@example.com"
@@ -31,12 +31,13 @@ class Tenant:
     owner: Person
     member: Person
     key_id: str
+    team_id: str
 
     @property
     def traces(self) -> set[str]:
         """What must not appear in another tenant's answers."""
         people = (self.owner, self.member)
-        known = {self.key_id, self.owner.principal.account_id}
+        known = {self.key_id, self.team_id, self.owner.principal.account_id}
         known |= {person.principal.user_id for person in people}
         known |= {person.email for person in people}
         return known | {person.session_id for person in people}
@@ -46,7 +47,10 @@ class Tenant:
 async def victim(service: Service) -> Tenant:
     owner = await service.sign_up()
     member = await service.add(owner, "developer")
-    return Tenant(owner, member, (await service.create_key(owner)).key.key_id)
+    create = limits_pb2.CreateTeamRequest(name="research")
+    team = await service.call(service.limits.CreateTeam, create, owner.principal)
+    key_id = (await service.create_key(owner)).key.key_id
+    return Tenant(owner, member, key_id, team.team_id)
 
 
 Attack = Callable[[Tenant, Person], Any]  # Any: a request of the method it is listed under
@@ -89,6 +93,23 @@ ATTACKS: Mapping[str, Attack] = {
     "KeysService/SuspendKey": lambda v, _a: keys_pb2.SuspendKeyRequest(key_id=v.key_id),
     "KeysService/ResumeKey": lambda v, _a: keys_pb2.ResumeKeyRequest(key_id=v.key_id),
     "KeysService/RotateKey": lambda v, _a: keys_pb2.RotateKeyRequest(key_id=v.key_id),
+    "LimitsService/ListTeams": lambda _v, _a: limits_pb2.ListTeamsRequest(),
+    "LimitsService/CreateTeam": lambda _v, _a: limits_pb2.CreateTeamRequest(name="mine"),
+    "LimitsService/RenameTeam": lambda v, _a: limits_pb2.RenameTeamRequest(
+        team_id=v.team_id, name="stolen"
+    ),
+    "LimitsService/RemoveTeam": lambda v, _a: limits_pb2.RemoveTeamRequest(team_id=v.team_id),
+    "LimitsService/PutTeamMember": lambda v, a: limits_pb2.PutTeamMemberRequest(
+        team_id=v.team_id, user_id=a.principal.user_id
+    ),
+    "LimitsService/RemoveTeamMember": lambda v, _a: limits_pb2.RemoveTeamMemberRequest(
+        team_id=v.team_id, user_id=v.member.principal.user_id
+    ),
+    "LimitsService/ListLimits": lambda _v, _a: limits_pb2.ListLimitsRequest(),
+    "LimitsService/SetLimits": lambda v, _a: limits_pb2.SetLimitsRequest(
+        scope=f"team:{v.team_id}", limits=Limits(rpm_limit=0)
+    ),
+    "LimitsService/GetKeyLimits": lambda v, _a: limits_pb2.GetKeyLimitsRequest(key_id=v.key_id),
 }
 WITHOUT_PRINCIPAL = {
     f"AccountsService/{name}" for name in ("SignUp", "LogIn", "ResolveSession", "LogOut")
@@ -98,6 +119,8 @@ TAKES_A_FOREIGN_ID = {
     "AccountsService/ChangeMemberRole",
     "AccountsService/RemoveMember",
     *(f"KeysService/{name}Key" for name in ("Get", "Update", "Suspend", "Resume", "Rotate")),
+    *(f"LimitsService/{name}" for name in ("RenameTeam", "RemoveTeam", "PutTeamMember")),
+    *(f"LimitsService/{name}" for name in ("RemoveTeamMember", "SetLimits", "GetKeyLimits")),
 }
 
 
@@ -117,7 +140,12 @@ async def rows_of(service: Service, tenant: Tenant) -> dict[str, list[str]]:
 
 def method_of(service: Service, name: str) -> Any:  # Any: a method of a stub
     stub, _, method = name.partition("/")
-    return getattr(service.accounts if stub == "AccountsService" else service.keys, method)
+    stubs = {
+        "AccountsService": service.accounts,
+        "KeysService": service.keys,
+        "LimitsService": service.limits,
+    }
+    return getattr(stubs[stub], method)
 
 
 @pytest.mark.parametrize("name", sorted(ATTACKS))

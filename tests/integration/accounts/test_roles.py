@@ -12,7 +12,7 @@ import pytest
 from services.common.errors import Forbidden
 from services.common.grpc import Principal
 from services.common.pb.mesh.accounts.v1 import accounts_pb2 as pb
-from services.common.pb.mesh.accounts.v1 import keys_pb2
+from services.common.pb.mesh.accounts.v1 import keys_pb2, limits_pb2
 from services.common.pb.mesh.common.v1 import common_pb2
 from services.common.pb.mesh.events.v1.accounts_pb2 import KeySettings
 from tests.integration.accounts.conftest import PASSWORD, ROLE_NAMES, Person, Service, operator
@@ -99,6 +99,20 @@ RULES: Mapping[str, Rule] = {
             s.accounts.RemoveMember,
             pb.RemoveMemberRequest(user_id=t.junior.principal.user_id),
         ),
+    ),
+    "ListTeams": Rule(EVERYBODY, lambda s, _: (s.limits.ListTeams, limits_pb2.ListTeamsRequest())),
+    "ListLimits": Rule(
+        EVERYBODY, lambda s, _: (s.limits.ListLimits, limits_pb2.ListLimitsRequest())
+    ),
+    "GetKeyLimits": Rule(
+        EVERYBODY,
+        lambda s, t: (s.limits.GetKeyLimits, limits_pb2.GetKeyLimitsRequest(key_id=t.key_id)),
+    ),
+    "CreateTeam": Rule(
+        ADMINS, lambda s, _: (s.limits.CreateTeam, limits_pb2.CreateTeamRequest(name="research"))
+    ),
+    "SetLimits": Rule(
+        ADMINS, lambda s, _: (s.limits.SetLimits, limits_pb2.SetLimitsRequest(scope="account"))
     ),
     "ListAccounts": Rule(set(), lambda s, _: (s.accounts.ListAccounts, pb.ListAccountsRequest())),
     "SuspendAccount": Rule(

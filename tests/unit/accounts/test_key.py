@@ -11,10 +11,10 @@ import pytest
 
 from services.accounts.domain import account as accounts
 from services.accounts.domain import key as keys
-from services.accounts.domain import key_settings
 from services.accounts.domain.credential import credentials, retired
 from services.accounts.domain.key import decide, evolve
-from services.accounts.domain.key_settings import CapWindow, KeySettings
+from services.accounts.domain.key_settings import KeySettings
+from services.accounts.domain.limits import RPD_MAX, RPM_MAX, CapWindow
 from services.common.errors import Conflict, InvalidArgument, NotFound
 from tests.unit.accounts.builders import (
     ACCOUNT,
@@ -92,8 +92,8 @@ def test_a_setting_out_of_bounds_is_refused_by_its_name(field: str, settings: Ke
 def test_the_greatest_limits_are_allowed() -> None:
     settings = KeySettings(
         label="k",
-        rpm_limit=key_settings.RPM_MAX,
-        rpd_limit=key_settings.RPD_MAX,
+        rpm_limit=RPM_MAX,
+        rpd_limit=RPD_MAX,
         tpm_limit=2**62,
         default_params_json='{"a":' * 16 + "1" + "}" * 16,
     )

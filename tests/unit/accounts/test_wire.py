@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from services.accounts.adapters.wire import event_from_record, message_from_event
 from services.accounts.domain import account as accounts
 from services.accounts.domain import key as keys
 from services.accounts.domain import session as sessions
+from services.accounts.domain import team
 from services.accounts.domain import user as users
 from services.accounts.domain.audit import Event
-from services.accounts.domain.key_settings import CapWindow, KeySettings
+from services.accounts.domain.key_settings import KeySettings
+from services.accounts.domain.limits import CapWindow, Limits, ModelLimits
 from services.accounts.domain.roles import Role
 from services.accounts.rebuild import evolved
 from services.common.events import EventRecord, UndecodableEvent, record_of
-from services.common.ids import SessionId
+from services.common.ids import SessionId, TeamId
 from services.common.pb.mesh.events.v1 import accounts_pb2
 from services.common.topics import ACCOUNTS
 from tests.contract.events.golden import examples
 from tests.unit.accounts.builders import ACCOUNT, ISSUED, KEY, NOW_MS, OPENED, OWNER, VIEWER
 
 SETTINGS = KeySettings("web", 5, CapWindow.DAY, 1, 2, 3, "m", '{"a":1}', ("x",), 9)
+LIMITS = Limits(5, CapWindow.MONTH, 1, 0, 3)
+TEAM = TeamId("tm_1")
+LIMITED = replace(SETTINGS, team_id=TEAM, model_limits=(ModelLimits("m", LIMITS),))
 EVENTS: list[Event] = [
     *OPENED,
     accounts.AccountSuspended(ACCOUNT, "unpaid", NOW_MS),
@@ -33,6 +40,14 @@ EVENTS: list[Event] = [
     sessions.SessionEnded(SessionId("ses_1"), OWNER, "revoked", NOW_MS),
     *ISSUED,
     keys.KeyChanged(KEY, ACCOUNT, SETTINGS, OWNER, NOW_MS),
+    keys.KeyChanged(KEY, ACCOUNT, LIMITED, OWNER, NOW_MS),
+    team.TeamCreated(ACCOUNT, TEAM, "research", OWNER, NOW_MS),
+    team.TeamRenamed(ACCOUNT, TEAM, "search", OWNER, NOW_MS),
+    team.TeamMemberAdded(ACCOUNT, TEAM, VIEWER, OWNER, NOW_MS),
+    team.TeamMemberRemoved(ACCOUNT, TEAM, VIEWER, OWNER, NOW_MS),
+    team.TeamRemoved(ACCOUNT, TEAM, OWNER, NOW_MS),
+    team.LimitsSet(ACCOUNT, "account", LIMITS, OWNER, NOW_MS),
+    team.LimitsSet(ACCOUNT, "team:tm_1", Limits(), OWNER, NOW_MS),
     keys.KeySuspended(KEY, ACCOUNT, OWNER, NOW_MS),
     keys.KeyResumed(KEY, ACCOUNT, OWNER, NOW_MS),
     keys.KeyRotated(KEY, ACCOUNT, "hash-2", "rsk_2", "hash-1", NOW_MS + 1, OWNER, NOW_MS),

@@ -29,6 +29,8 @@ def test_each_option_sets_its_field_and_names_it_in_the_mask() -> None:
         default_model="a/b",
         default_params='{"temperature": 0}',
         allowed_models=" a/b, c/d ,",
+        team="tm_1",
+        model_limits=["a/b=cap:0.5,window:day,rpm:3", "c/d=rpd:1,tpm:0"],
     )
     settings, mask = settings_of(options)
     assert settings == accounts_pb2.KeySettings(
@@ -41,6 +43,20 @@ def test_each_option_sets_its_field_and_names_it_in_the_mask() -> None:
         default_model="a/b",
         default_params_json='{"temperature": 0}',
         allowed_models=["a/b", "c/d"],
+        team_id="tm_1",
+        model_limits=[
+            accounts_pb2.ModelLimits(
+                model_id="a/b",
+                limits=accounts_pb2.Limits(
+                    spend_cap_nanousd=500_000_000,
+                    spend_cap_window=common_pb2.CAP_WINDOW_DAY,
+                    rpm_limit=3,
+                ),
+            ),
+            accounts_pb2.ModelLimits(
+                model_id="c/d", limits=accounts_pb2.Limits(rpd_limit=1, tpm_limit=0)
+            ),
+        ],
     )
     assert settings.HasField("tpm_limit")
     known = {field.name for field in accounts_pb2.KeySettings.DESCRIPTOR.fields}
