@@ -6,13 +6,13 @@ import json
 
 from fastapi import FastAPI
 
-from services.dashboard.api import accounts, reads
+from services.dashboard.api.app import ROUTERS
 
 
 def main() -> None:
     app = FastAPI(title="Mesh panel", version="1")
-    app.include_router(accounts.router, prefix="/api")
-    app.include_router(reads.router, prefix="/api")
+    for router in ROUTERS:
+        app.include_router(router, prefix="/api")
     print(json.dumps(app.openapi(), indent=1, sort_keys=True))
 
 

@@ -6,10 +6,12 @@ import asyncio
 import socket
 
 import uvicorn
+from fastapi import FastAPI
 
 from services.common.clock import SystemClock
 from services.common.config import HostPort
 from services.common.grpc.channel import GrpcChannel
+from services.common.kafka import TableReader
 from services.common.ops import OpsServer
 from services.common.pb.mesh.accounts.v1 import accounts_pb2_grpc, keys_pb2_grpc
 from services.common.pb.mesh.billing.v1 import billing_pb2_grpc
@@ -17,8 +19,11 @@ from services.common.pb.mesh.catalog.v1 import catalog_pb2_grpc
 from services.common.pb.mesh.usage.v1 import usage_pb2_grpc
 from services.common.runtime import Component
 from services.common.security.tokens import TokenSigner
+from services.common.topics import BALANCES
 from services.dashboard.api.app import make_app
 from services.dashboard.config import DashboardSettings
+from services.dashboard.live_balances import LiveBalances
+from services.dashboard.playground import Playground
 from services.dashboard.ports import Backends
 
 GRACE_S = 5
@@ -51,10 +56,10 @@ def open_backends(settings: DashboardSettings) -> Backends:
 class WebServer(uvicorn.Server):
     """Uvicorn without signal handlers of its own: the process's runtime has them."""
 
-    def __init__(self, settings: DashboardSettings, backends: Backends) -> None:
+    def __init__(self, settings: DashboardSettings, app: FastAPI) -> None:
         super().__init__(
             uvicorn.Config(
-                make_app(settings, backends, SystemClock()),
+                app,
                 access_log=False,
                 log_config=None,
                 lifespan="off",
@@ -94,7 +99,16 @@ class WebServer(uvicorn.Server):
 def components(settings: DashboardSettings) -> list[Component]:
     """The parts of the process, in the order in which they start."""
     backends = open_backends(settings)
-    server = WebServer(settings, backends)
+    balances = LiveBalances()
+    reader = TableReader(
+        bootstrap=settings.kafka_bootstrap, topic=BALANCES, on_message=balances.apply
+    )
+    clock = SystemClock()
+    api_url = settings.gateway_url or settings.public_api_url
+    playground = Playground(backends, clock, api_url=api_url)
+    server = WebServer(
+        settings, make_app(settings, backends, clock, balances=balances, playground=playground)
+    )
     index = settings.web_dir / "index.html"
     ops = OpsServer(
         settings.ops_listen, {"page built": index.is_file, "serving": lambda: server.started}
@@ -106,6 +120,9 @@ def components(settings: DashboardSettings) -> list[Component]:
 
     return [
         Component("channels", stop=close_channels),
+        # Without the log the pages still ask for the balance; they only learn of changes later.
+        Component("balances", run=reader.run),
+        Component("playground", start=playground.start, stop=playground.stop),
         Component("web", start=server.start, run=server.run_until_stopped, stop=server.stop),
         Component("ops", start=ops.start, stop=ops.stop),
     ]

@@ -25,6 +25,10 @@ class DashboardSettings(CommonSettings):
         default="http://127.0.0.1:8080",
         description="The gateway's address as the panel's readers reach it, without /v1.",
     )
+    gateway_url: str = Field(
+        default="",
+        description="The gateway's address as the panel itself reaches it; empty: the public one.",
+    )
     secure_cookies: bool = Field(
         default=False, description="Set where the panel is served over HTTPS."
     )

@@ -129,7 +129,9 @@ def settings_pb(body: models.KeySettingsIn | models.KeyChange) -> events_pb2.Key
         rpd_limit=body.rpd_limit,
         tpm_limit=body.tpm_limit,
         default_model=body.default_model or "",
+        default_params_json=body.default_params_json or "",
         allowed_models=body.allowed_models or [],
+        expires_at_ms=body.expires_at_ms or 0,
     )
 
 

@@ -16,8 +16,10 @@ from starlette.staticfiles import StaticFiles
 from services.common.clock import Clock
 from services.common.errors import AppError
 from services.common.ids import new_id
-from services.dashboard.api import accounts, reads
+from services.dashboard.api import accounts, live, people, play, reads
 from services.dashboard.config import DashboardSettings
+from services.dashboard.live_balances import LiveBalances
+from services.dashboard.playground import Playground
 from services.dashboard.ports import Backends
 
 CONTENT_SECURITY_POLICY = (
@@ -41,6 +43,7 @@ HTTP_CODES = {
     411: "length_required",
     413: "body_too_large",
 }
+ROUTERS = (accounts.router, people.router, live.router, reads.router, play.router)
 # More than the longest list of models that a key may allow.
 BODY_BYTES_MAX = 256 * 1024
 
@@ -148,16 +151,24 @@ def serve_page(app: FastAPI, web_dir: Path) -> None:
         return page_with_nonce(index)
 
 
-def make_app(settings: DashboardSettings, backends: Backends, clock: Clock) -> FastAPI:
+def make_app(
+    settings: DashboardSettings,
+    backends: Backends,
+    clock: Clock,
+    *,
+    balances: LiveBalances,
+    playground: Playground,
+) -> FastAPI:
     """The application over open backends."""
     app = FastAPI(title="Mesh panel", version="1", openapi_url=None)
     app.state.settings, app.state.backends, app.state.clock = settings, backends, clock
+    app.state.balances, app.state.playground = balances, playground
     app.middleware("http")(with_headers)
     app.add_exception_handler(AppError, app_error)
     app.add_exception_handler(RequestValidationError, bad_body)
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(Exception, internal_error)
-    app.include_router(accounts.router, prefix="/api")
-    app.include_router(reads.router, prefix="/api")
+    for part in ROUTERS:
+        app.include_router(part, prefix="/api")
     serve_page(app, settings.web_dir)
     return app

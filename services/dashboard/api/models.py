@@ -51,6 +51,56 @@ class SessionOut(BaseModel):
     public_api_url: str
 
 
+class SignedIn(BaseModel):
+    """One place where the person is logged in."""
+
+    session_id: str
+    user_agent: str
+    started_at: str
+    expires_at: str
+    is_this: bool
+
+
+class PasswordChange(Taken):
+    current_password: str
+    new_password: str
+
+
+class MemberIn(Taken):
+    email: str
+    name: str = ""
+    role: Role
+    # For a person who has no user yet.
+    initial_password: str = ""
+
+
+class MemberChange(Taken):
+    role: Role
+
+
+class MemberOut(BaseModel):
+    user_id: str
+    email: str
+    name: str
+    role: str
+    added_at: str
+
+
+class AuditEventOut(BaseModel):
+    event_id: str
+    type: str
+    actor: str
+    subject: str
+    occurred_at: str
+    # What changed, as JSON; never a secret.
+    details_json: str
+
+
+class AuditOut(BaseModel):
+    events: list[AuditEventOut]
+    next_page_token: str
+
+
 class KeySettingsIn(Taken):
     label: Label
     spend_cap_usd: str | None = None
@@ -59,7 +109,11 @@ class KeySettingsIn(Taken):
     rpd_limit: Whole | None = None
     tpm_limit: Whole | None = None
     default_model: str = ""
+    # A JSON object of request parameters, as text.
+    default_params_json: str = ""
     allowed_models: list[str] = []
+    # Unix milliseconds; 0 means never.
+    expires_at_ms: Whole = 0
 
 
 class KeyChange(Taken):
@@ -72,7 +126,9 @@ class KeyChange(Taken):
     rpd_limit: Whole | None = None
     tpm_limit: Whole | None = None
     default_model: str | None = None
+    default_params_json: str | None = None
     allowed_models: list[str] | None = None
+    expires_at_ms: Whole | None = None
 
 
 class KeyOut(BaseModel):
@@ -88,15 +144,36 @@ class KeyOut(BaseModel):
     rpd_limit: int | None
     tpm_limit: int | None
     default_model: str
+    default_params_json: str
     allowed_models: list[str]
     expires_at: str | None
     created_at: str
+    created_by: str
 
 
 class KeyCreated(BaseModel):
     key: KeyOut
     # Shown this once.
     secret: str
+
+
+class BucketOut(BaseModel):
+    value: str
+    requests: int
+    successful_requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: str
+    latency_p50_ms: float
+    latency_p95_ms: float
+
+
+class KeyUsageOut(BaseModel):
+    """What a key did: totals, buckets of hours or days in order of time, its last request."""
+
+    total: BucketOut
+    buckets: list[BucketOut]
+    last_used_at: str | None
 
 
 class BalanceOut(BaseModel):
@@ -122,6 +199,25 @@ class TransactionsOut(BaseModel):
     next_page_token: str
 
 
+class QuantityOut(BaseModel):
+    """Tokens of one kind."""
+
+    kind: str
+    tokens: int
+
+
+class AttemptOut(BaseModel):
+    """One try at a provider."""
+
+    provider_id: str
+    upstream_model: str
+    http_status: int
+    error_code: str
+    started_at: str
+    latency_ms: int
+    served: bool
+
+
 class RequestOut(BaseModel):
     usage_id: str
     request_id: str
@@ -143,22 +239,18 @@ class RequestOut(BaseModel):
     cost_usd: str
     session_id: str
     tags: dict[str, str]
+    end_user_id: str
+    route: str
+    requested_model: str
+    usage_basis: str
+    price_version_id: str
+    quantities: list[QuantityOut]
+    attempts: list[AttemptOut]
 
 
 class RequestsOut(BaseModel):
     requests: list[RequestOut]
     next_page_token: str
-
-
-class BucketOut(BaseModel):
-    value: str
-    requests: int
-    successful_requests: int
-    prompt_tokens: int
-    completion_tokens: int
-    cost_usd: str
-    latency_p50_ms: float
-    latency_p95_ms: float
 
 
 class SummaryOut(BaseModel):
@@ -178,3 +270,13 @@ class ModelOut(BaseModel):
     is_free: bool
     prompt_usd_per_1m: str | None
     completion_usd_per_1m: str | None
+
+
+class PriceOut(BaseModel):
+    """One dated price; a kind that is not named costs nothing."""
+
+    price_version_id: str
+    valid_from: str
+    source: str
+    request_fee_usd: str
+    usd_per_1m: dict[str, str]

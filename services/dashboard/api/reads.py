@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 from typing import Annotated, Literal
@@ -9,12 +10,15 @@ from typing import Annotated, Literal
 import orjson
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
 
-from services.common.errors import AppError
-from services.common.money import INT64_MAX
+from services.common.errors import AppError, InvalidArgument
+from services.common.money import INT64_MAX, nanousd_from_usd
+from services.common.pb.mesh.accounts.v1 import keys_pb2
 from services.common.pb.mesh.billing.v1 import billing_pb2
 from services.common.pb.mesh.catalog.v1 import catalog_pb2
 from services.common.pb.mesh.common.v1 import common_pb2
+from services.common.pb.mesh.events.v1 import usage_pb2 as events_pb2
 from services.common.pb.mesh.usage.v1 import usage_pb2
 from services.dashboard.api import models
 from services.dashboard.api.session import BackendsDep, PathId, Session, SessionDep
@@ -22,6 +26,8 @@ from services.dashboard.api.translate import (
     balance_out,
     bucket_out,
     model_out,
+    moment,
+    price_out,
     request_out,
     transaction_out,
 )
@@ -32,7 +38,8 @@ LIVE_TIMEOUT_S = 3600.0
 PageSize = Annotated[int, Query(ge=1, le=200)]
 # Unix milliseconds; 0 means ever.
 Moment = Annotated[int, Query(ge=0, le=INT64_MAX)]
-Status = Annotated[int, Query(ge=0, le=599)]
+# Hours of a month, with room.
+BUCKETS_MAX = 1_000
 GroupBy = Literal["", "model", "key", "provider", "day", "hour", "outcome"]
 
 
@@ -62,39 +69,83 @@ async def list_transactions(
     )
 
 
-def filter_pb(
-    *, since_ms: int, model: str, key_id: str, status: int, error_code: str
-) -> usage_pb2.RequestFilter:
-    return usage_pb2.RequestFilter(
-        since_ms=since_ms,
-        model_ids=[model] if model else [],
-        key_ids=[key_id] if key_id else [],
-        http_statuses=[status] if status else [],
-        error_codes=[error_code] if error_code else [],
-    )
+class Filters(BaseModel):
+    """The filters of the request log, as a page's address has them. Absent means any."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    since_ms: int = Field(default=0, ge=0, le=INT64_MAX)
+    until_ms: int = Field(default=0, ge=0, le=INT64_MAX)
+    model: str = ""
+    provider: str = ""
+    key_id: str = ""
+    status: int = Field(default=0, ge=0, le=599)
+    outcome: Literal[
+        "", "success", "refused", "upstream_error", "client_gone", "limit_reached", "crashed"
+    ] = ""
+    error_code: str = ""
+    failure_stage: str = ""
+    session_id: str = ""
+    end_user_id: str = ""
+    tag: str = Field(default="", description="name:value")
+    trace_id: str = ""
+    min_latency_ms: int = Field(default=0, ge=0, le=INT64_MAX)
+    min_cost_usd: str = ""
+
+    def to_pb(self) -> usage_pb2.RequestFilter:
+        """As the usage service takes it. Raises InvalidArgument."""
+        name, _, value = self.tag.partition(":")
+        outcome = f"REQUEST_OUTCOME_{self.outcome.upper()}"
+        return usage_pb2.RequestFilter(
+            since_ms=self.since_ms,
+            until_ms=self.until_ms,
+            model_ids=[self.model] if self.model else [],
+            provider_ids=[self.provider] if self.provider else [],
+            key_ids=[self.key_id] if self.key_id else [],
+            http_statuses=[self.status] if self.status else [],
+            outcomes=[events_pb2.RequestOutcome.Value(outcome)] if self.outcome else [],
+            error_codes=[self.error_code] if self.error_code else [],
+            failure_stages=[self.failure_stage] if self.failure_stage else [],
+            session_ids=[self.session_id] if self.session_id else [],
+            end_user_ids=[self.end_user_id] if self.end_user_id else [],
+            tags={name: value} if name else {},
+            trace_id=self.trace_id,
+            min_latency_ms=self.min_latency_ms,
+            min_cost_nanousd=amount_nanousd("min_cost_usd", self.min_cost_usd),
+        )
+
+
+def amount_nanousd(field: str, text: str) -> int:
+    if not text:
+        return 0
+    try:
+        return nanousd_from_usd(text)
+    except ValueError as error:
+        raise InvalidArgument.of(field, str(error)) from error
+
+
+class Page(Filters):
+    """One page of the request log."""
+
+    page_size: int = Field(default=50, ge=1, le=200)
+    page_token: str = ""
+
+
+class Grouping(Filters):
+    """Figures of the request log by one dimension."""
+
+    group_by: GroupBy = ""
 
 
 @router.get("/requests")
-async def list_requests(  # noqa: PLR0913 - one parameter a filter, as the page's address has them
-    session: SessionDep,
-    backends: BackendsDep,
-    *,
-    since_ms: Moment = 0,
-    model: str = "",
-    key_id: str = "",
-    status: Status = 0,
-    error_code: str = "",
-    page_size: PageSize = 50,
-    page_token: str = "",
+async def list_requests(
+    session: SessionDep, backends: BackendsDep, wanted: Annotated[Page, Query()]
 ) -> models.RequestsOut:
     """The account's requests, newest first."""
-    wanted = filter_pb(
-        since_ms=since_ms, model=model, key_id=key_id, status=status, error_code=error_code
-    )
-    page = common_pb2.PageRequest(page_size=page_size, page_token=page_token)
+    page = common_pb2.PageRequest(page_size=wanted.page_size, page_token=wanted.page_token)
     answer = await backends.usage_channel.call(
         backends.usage.ListRequests,
-        usage_pb2.ListRequestsRequest(filter=wanted, page=page),
+        usage_pb2.ListRequestsRequest(filter=wanted.to_pb(), page=page),
         principal=session.caller,
     )
     return models.RequestsOut(
@@ -103,11 +154,13 @@ async def list_requests(  # noqa: PLR0913 - one parameter a filter, as the page'
     )
 
 
-async def live_frames(backends: Backends, session: Session) -> AsyncIterator[bytes]:
+async def live_frames(
+    backends: Backends, session: Session, wanted: usage_pb2.RequestFilter
+) -> AsyncIterator[bytes]:
     yield b": connected\n\n"
     rows = backends.usage_channel.stream(
         backends.usage.TailRequests,
-        usage_pb2.TailRequestsRequest(),
+        usage_pb2.TailRequestsRequest(filter=wanted),
         principal=session.caller,
         timeout_s=LIVE_TIMEOUT_S,
     )
@@ -119,10 +172,12 @@ async def live_frames(backends: Backends, session: Session) -> AsyncIterator[byt
 
 
 @router.get("/requests/live")
-async def live_requests(session: SessionDep, backends: BackendsDep) -> StreamingResponse:
-    """New requests as they end, as server-sent events."""
+async def live_requests(
+    session: SessionDep, backends: BackendsDep, wanted: Annotated[Filters, Query()]
+) -> StreamingResponse:
+    """New requests that fit, as they end, as server-sent events."""
     return StreamingResponse(
-        live_frames(backends, session),
+        live_frames(backends, session, wanted.to_pb()),
         media_type="text/event-stream",
         headers={"cache-control": "no-store", "x-accel-buffering": "no"},
     )
@@ -141,20 +196,70 @@ async def get_request(
     return request_out(answer)
 
 
+async def summarized(
+    backends: Backends, session: Session, wanted: usage_pb2.RequestFilter, *, group_by: str
+) -> models.SummaryOut:
+    answer = await backends.usage_channel.call(
+        backends.usage.SummarizeUsage,
+        usage_pb2.SummarizeUsageRequest(filter=wanted, group_by=group_by, limit=BUCKETS_MAX),
+        principal=session.caller,
+    )
+    buckets = [bucket_out(bucket) for bucket in answer.buckets]
+    if group_by in ("day", "hour"):
+        buckets.sort(key=lambda bucket: bucket.value)
+    return models.SummaryOut(total=bucket_out(answer.total), buckets=buckets)
+
+
 @router.get("/summary")
 async def get_summary(
-    session: SessionDep, backends: BackendsDep, *, since_ms: Moment = 0, group_by: GroupBy = ""
+    session: SessionDep, backends: BackendsDep, wanted: Annotated[Grouping, Query()]
 ) -> models.SummaryOut:
-    """Totals since a moment, and by one dimension."""
-    request = usage_pb2.SummarizeUsageRequest(
-        filter=usage_pb2.RequestFilter(since_ms=since_ms), group_by=group_by, limit=100
+    """Totals of the requests that fit, and by one dimension: time in its order, others by cost."""
+    return await summarized(backends, session, wanted.to_pb(), group_by=wanted.group_by)
+
+
+@router.get("/keys/{key_id}/usage")
+async def get_key_usage(
+    key_id: PathId,
+    session: SessionDep,
+    backends: BackendsDep,
+    *,
+    since_ms: Moment = 0,
+    by: Literal["hour", "day"] = "hour",
+) -> models.KeyUsageOut:
+    """What a key did since a moment."""
+    wanted = usage_pb2.RequestFilter(since_ms=since_ms, key_ids=[key_id])
+    newest = usage_pb2.ListRequestsRequest(
+        filter=usage_pb2.RequestFilter(key_ids=[key_id]),
+        page=common_pb2.PageRequest(page_size=1),
     )
-    answer = await backends.usage_channel.call(
-        backends.usage.SummarizeUsage, request, principal=session.caller
+    _, summary, last = await asyncio.gather(
+        # Another account's key has no figures here anyhow; that there is no such key is said.
+        backends.accounts_channel.call(
+            backends.keys.GetKey, keys_pb2.GetKeyRequest(key_id=key_id), principal=session.caller
+        ),
+        summarized(backends, session, wanted, group_by=by),
+        backends.usage_channel.call(backends.usage.ListRequests, newest, principal=session.caller),
     )
-    return models.SummaryOut(
-        total=bucket_out(answer.total), buckets=[bucket_out(b) for b in answer.buckets]
+    return models.KeyUsageOut(
+        total=summary.total,
+        buckets=summary.buckets,
+        last_used_at=moment(last.requests[0].received_at_ms) if last.requests else None,
     )
+
+
+@router.get("/prices")
+async def list_prices(
+    session: SessionDep, backends: BackendsDep, model: str
+) -> list[models.PriceOut]:
+    """Every price that a model had, has or will have, newest first."""
+    answer = await backends.catalog_channel.call(
+        backends.catalog.ListPrices,
+        catalog_pb2.ListPricesRequest(model_id=model),
+        principal=session.caller,
+    )
+    prices = sorted(answer.prices, key=lambda price: price.valid_from_ms, reverse=True)
+    return [price_out(price) for price in prices]
 
 
 @router.get("/models")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from services.common.money import TokenKind, usd_from_nanousd
-from services.common.pb.mesh.accounts.v1 import keys_pb2
+from services.common.pb.mesh.accounts.v1 import accounts_pb2, keys_pb2
 from services.common.pb.mesh.billing.v1 import billing_pb2
 from services.common.pb.mesh.catalog.v1 import catalog_pb2
 from services.common.pb.mesh.common.v1 import common_pb2
@@ -24,8 +25,66 @@ def moment(unix_ms: int) -> str | None:
     return stamp.strftime("%Y-%m-%dT%H:%M:%S.") + f"{unix_ms % 1000:03d}Z"
 
 
+def short(name_of: Callable[..., str], number: int, prefix: str) -> str:
+    """The name of an enumeration's value as the panel's API writes it; a number that this version
+    does not know yet stays a number.
+    """
+    try:
+        return name_of(number).removeprefix(prefix).lower()
+    except ValueError:
+        return str(number)
+
+
 def window_name(window: common_pb2.CapWindow.ValueType) -> str:
-    return common_pb2.CapWindow.Name(window).removeprefix("CAP_WINDOW_").lower()
+    return short(common_pb2.CapWindow.Name, window, "CAP_WINDOW_")
+
+
+def member_out(member: accounts_pb2.Member) -> models.MemberOut:
+    return models.MemberOut(
+        user_id=member.user_id,
+        email=member.email,
+        name=member.name,
+        role=short(common_pb2.Role.Name, member.role, "ROLE_"),
+        added_at=moment(member.added_at_ms) or "",
+    )
+
+
+def audit_out(event: accounts_pb2.AuditEvent) -> models.AuditEventOut:
+    return models.AuditEventOut(
+        event_id=event.event_id,
+        type=event.type,
+        actor=event.actor,
+        subject=event.subject,
+        occurred_at=moment(event.occurred_at_ms) or "",
+        details_json=event.details_json,
+    )
+
+
+def attempt_out(attempt: usage_events_pb2.Attempt) -> models.AttemptOut:
+    return models.AttemptOut(
+        provider_id=attempt.provider_id,
+        upstream_model=attempt.upstream_model,
+        http_status=attempt.http_status,
+        error_code=attempt.error_code,
+        started_at=moment(attempt.started_at_ms) or "",
+        latency_ms=attempt.latency_ms,
+        served=attempt.served,
+    )
+
+
+def price_out(found: common_pb2.PriceVersion) -> models.PriceOut:
+    return models.PriceOut(
+        price_version_id=found.price_version_id,
+        valid_from=moment(found.valid_from_ms) or "",
+        source=found.source,
+        request_fee_usd=usd_from_nanousd(found.request_fee_nanousd),
+        usd_per_1m={
+            short(common_pb2.TokenKind.Name, rate.kind, "TOKEN_KIND_"): usd_from_nanousd(
+                rate.nanousd_per_million
+            )
+            for rate in found.rates
+        },
+    )
 
 
 def key_out(key: keys_pb2.Key, spend: billing_pb2.KeySpend | None) -> models.KeyOut:
@@ -45,9 +104,11 @@ def key_out(key: keys_pb2.Key, spend: billing_pb2.KeySpend | None) -> models.Key
         rpd_limit=settings.rpd_limit if has("rpd_limit") else None,
         tpm_limit=settings.tpm_limit if has("tpm_limit") else None,
         default_model=settings.default_model,
+        default_params_json=settings.default_params_json,
         allowed_models=list(settings.allowed_models),
         expires_at=moment(settings.expires_at_ms),
         created_at=moment(key.created_at_ms) or "",
+        created_by=key.created_by,
     )  # fmt: skip
 
 
@@ -76,7 +137,6 @@ def transaction_out(posted: ledger_pb2.TransactionPosted) -> models.TransactionO
 
 
 def request_out(row: usage_pb2.LoggedRequest) -> models.RequestOut:
-    outcome = usage_events_pb2.RequestOutcome.Name(row.outcome)
     return models.RequestOut(
         usage_id=row.usage_id,
         request_id=row.request_id,
@@ -85,7 +145,7 @@ def request_out(row: usage_pb2.LoggedRequest) -> models.RequestOut:
         model_id=row.model_id or row.requested_model,
         provider_id=row.provider_id,
         stream=row.stream,
-        outcome=outcome.removeprefix("REQUEST_OUTCOME_").lower(),
+        outcome=short(usage_events_pb2.RequestOutcome.Name, row.outcome, "REQUEST_OUTCOME_"),
         http_status=row.http_status,
         error_code=row.error_code,
         failure_stage=row.failure_stage,
@@ -98,6 +158,18 @@ def request_out(row: usage_pb2.LoggedRequest) -> models.RequestOut:
         cost_usd=usd_from_nanousd(row.cost_nanousd),
         session_id=row.session_id,
         tags=dict(row.tags),
+        end_user_id=row.end_user_id,
+        route=row.route,
+        requested_model=row.requested_model,
+        usage_basis=short(usage_events_pb2.UsageBasis.Name, row.usage_basis, "USAGE_BASIS_"),
+        price_version_id=row.price_version_id,
+        quantities=[
+            models.QuantityOut(
+                kind=short(common_pb2.TokenKind.Name, one.kind, "TOKEN_KIND_"), tokens=one.tokens
+            )
+            for one in row.quantities
+        ],
+        attempts=[attempt_out(attempt) for attempt in row.attempts],
     )
 
 

@@ -14,14 +14,17 @@ import aiohttp
 import pytest
 from yarl import URL
 
+from services.common.clock import SystemClock
 from services.common.config import HostPort
 from services.common.grpc import GrpcChannel, Principal, TokenSigner
 from services.common.pb.mesh.accounts.v1 import accounts_pb2
 from services.common.pb.mesh.billing.v1 import billing_pb2
 from services.common.pb.mesh.common.v1 import common_pb2
-from services.dashboard.api.app import NONCE_PLACE
+from services.dashboard.api.app import NONCE_PLACE, make_app
 from services.dashboard.bootstrap import WebServer, open_backends
 from services.dashboard.config import DashboardSettings
+from services.dashboard.live_balances import LiveBalances
+from services.dashboard.playground import Playground
 from services.dashboard.ports import Backends
 from tests.fixtures.chdb import chdb_dsn
 from tests.fixtures.engines import PostgresServer
@@ -119,6 +122,7 @@ class Panel:
     backends: Backends
     settings: DashboardSettings
     stack: AsyncExitStack
+    balances: LiveBalances
 
     async def browser(self) -> Browser:
         """A browser that was never here."""
@@ -176,11 +180,16 @@ def web_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def serve_panel(settings: DashboardSettings) -> AsyncIterator[Panel]:
     """The panel on a free port."""
     backends = open_backends(settings)
-    server = WebServer(settings, backends)
+    balances = LiveBalances()
+    playground = Playground(backends, SystemClock(), api_url=settings.public_api_url)
+    await playground.start()
+    app = make_app(settings, backends, SystemClock(), balances=balances, playground=playground)
+    server = WebServer(settings, app)
     await server.start()
     async with AsyncExitStack() as stack:
-        yield Panel(f"http://127.0.0.1:{server.port}", server, backends, settings, stack)
+        yield Panel(f"http://127.0.0.1:{server.port}", server, backends, settings, stack, balances)
     await server.stop()
+    await playground.stop()
     for channel in backends.channels:
         await channel.close()
 

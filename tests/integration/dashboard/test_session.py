@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
 from fastapi.routing import APIRoute
 
-from services.dashboard.api import accounts, reads
+from services.dashboard.api.app import ROUTERS
 from services.dashboard.api.session import COOKIE, SAFE_METHODS, csrf_token
 from services.dashboard.config import DashboardSettings
 from tests.integration.dashboard.conftest import PASSWORD, Browser, Panel, serve_panel
@@ -15,7 +16,7 @@ from tests.integration.dashboard.conftest import PASSWORD, Browser, Panel, serve
 ENTRANCES = {("POST", "/session"), ("POST", "/sign-up")}
 ROUTES = sorted(
     (method, route.path)
-    for router in (accounts.router, reads.router)
+    for router in ROUTERS
     for route in router.routes
     if isinstance(route, APIRoute)
     for method in route.methods or ()
@@ -26,7 +27,7 @@ UNSAFE = [(method, path) for method, path in GUARDED if method not in SAFE_METHO
 
 def filled(path: str) -> str:
     """The path of a route with ids of nothing."""
-    return "/api" + path.replace("{key_id}", "key_none").replace("{request_id}", "req_none")
+    return "/api" + re.sub(r"\{[a-z_]+\}", "none", path)
 
 
 def test_the_application_has_no_other_api_routes_than_those_tested_here(panel: Panel) -> None:

@@ -4,6 +4,26 @@
  */
 
 export interface paths {
+    "/api/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Audit
+         * @description Who did what in the account, newest first.
+         */
+        get: operations["list_audit_api_audit_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/balance": {
         parameters: {
             query?: never;
@@ -16,6 +36,26 @@ export interface paths {
          * @description The wallet: posted, held by requests in flight, available.
          */
         get: operations["get_balance_api_balance_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/balance/live": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Live Balance
+         * @description The balance now and whenever it changes; each event is a `BalanceOut`.
+         */
+        get: operations["live_balance_api_balance_live_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -128,6 +168,74 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/keys/{key_id}/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Key Usage
+         * @description What a key did since a moment.
+         */
+        get: operations["get_key_usage_api_keys__key_id__usage_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/members": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Members
+         * @description Who belongs to the account.
+         */
+        get: operations["list_members_api_members_get"];
+        put?: never;
+        /**
+         * Add Member
+         * @description Adds a person by their address; somebody new gets the password that is given here.
+         */
+        post: operations["add_member_api_members_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/members/{user_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Remove Member
+         * @description Takes a member out; their keys stay, as they are the account's.
+         */
+        delete: operations["remove_member_api_members__user_id__delete"];
+        options?: never;
+        head?: never;
+        /**
+         * Change Member
+         * @description Gives a member another role.
+         */
+        patch: operations["change_member_api_members__user_id__patch"];
+        trace?: never;
+    };
     "/api/models": {
         parameters: {
             query?: never;
@@ -140,6 +248,68 @@ export interface paths {
          * @description The models that are served now.
          */
         get: operations["list_models_api_models_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Change Password
+         * @description A new password; every other session of the person ends.
+         */
+        post: operations["change_password_api_password_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/playground/chat": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Playground Chat
+         * @description One chat completion, as `POST /v1/chat/completions` takes and answers it, streamed or not.
+         *
+         *     It is sent with a key of the person's own, and so costs and is logged like any other.
+         */
+        post: operations["playground_chat_api_playground_chat_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/prices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Prices
+         * @description Every price that a model had, has or will have, newest first.
+         */
+        get: operations["list_prices_api_prices_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -177,7 +347,7 @@ export interface paths {
         };
         /**
          * Live Requests
-         * @description New requests as they end, as server-sent events.
+         * @description New requests that fit, as they end, as server-sent events.
          */
         get: operations["live_requests_api_requests_live_get"];
         put?: never;
@@ -236,6 +406,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Sessions
+         * @description Where the person is logged in.
+         */
+        get: operations["list_sessions_api_sessions_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sessions/{session_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke Session
+         * @description Ends one of the person's sessions.
+         */
+        delete: operations["revoke_session_api_sessions__session_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/sign-up": {
         parameters: {
             query?: never;
@@ -265,7 +475,7 @@ export interface paths {
         };
         /**
          * Get Summary
-         * @description Totals since a moment, and by one dimension.
+         * @description Totals of the requests that fit, and by one dimension: time in its order, others by cost.
          */
         get: operations["get_summary_api_summary_get"];
         put?: never;
@@ -300,6 +510,48 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * AttemptOut
+         * @description One try at a provider.
+         */
+        AttemptOut: {
+            /** Error Code */
+            error_code: string;
+            /** Http Status */
+            http_status: number;
+            /** Latency Ms */
+            latency_ms: number;
+            /** Provider Id */
+            provider_id: string;
+            /** Served */
+            served: boolean;
+            /** Started At */
+            started_at: string;
+            /** Upstream Model */
+            upstream_model: string;
+        };
+        /** AuditEventOut */
+        AuditEventOut: {
+            /** Actor */
+            actor: string;
+            /** Details Json */
+            details_json: string;
+            /** Event Id */
+            event_id: string;
+            /** Occurred At */
+            occurred_at: string;
+            /** Subject */
+            subject: string;
+            /** Type */
+            type: string;
+        };
+        /** AuditOut */
+        AuditOut: {
+            /** Events */
+            events: components["schemas"]["AuditEventOut"][];
+            /** Next Page Token */
+            next_page_token: string;
+        };
         /** BalanceOut */
         BalanceOut: {
             /** Available Usd */
@@ -344,6 +596,10 @@ export interface components {
             allowed_models?: string[] | null;
             /** Default Model */
             default_model?: string | null;
+            /** Default Params Json */
+            default_params_json?: string | null;
+            /** Expires At Ms */
+            expires_at_ms?: number | null;
             /** Label */
             label?: string | null;
             /** Rpd Limit */
@@ -369,8 +625,12 @@ export interface components {
             allowed_models: string[];
             /** Created At */
             created_at: string;
+            /** Created By */
+            created_by: string;
             /** Default Model */
             default_model: string;
+            /** Default Params Json */
+            default_params_json: string;
             /** Expires At */
             expires_at: string | null;
             /** Held Usd */
@@ -408,6 +668,16 @@ export interface components {
              * @default
              */
             default_model: string;
+            /**
+             * Default Params Json
+             * @default
+             */
+            default_params_json: string;
+            /**
+             * Expires At Ms
+             * @default 0
+             */
+            expires_at_ms: number;
             /** Label */
             label: string;
             /** Rpd Limit */
@@ -425,12 +695,64 @@ export interface components {
             /** Tpm Limit */
             tpm_limit?: number | null;
         };
+        /**
+         * KeyUsageOut
+         * @description What a key did: totals, buckets of hours or days in order of time, its last request.
+         */
+        KeyUsageOut: {
+            /** Buckets */
+            buckets: components["schemas"]["BucketOut"][];
+            /** Last Used At */
+            last_used_at: string | null;
+            total: components["schemas"]["BucketOut"];
+        };
         /** LogIn */
         LogIn: {
             /** Email */
             email: string;
             /** Password */
             password: string;
+        };
+        /** MemberChange */
+        MemberChange: {
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "owner" | "admin" | "developer" | "viewer";
+        };
+        /** MemberIn */
+        MemberIn: {
+            /** Email */
+            email: string;
+            /**
+             * Initial Password
+             * @default
+             */
+            initial_password: string;
+            /**
+             * Name
+             * @default
+             */
+            name: string;
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "owner" | "admin" | "developer" | "viewer";
+        };
+        /** MemberOut */
+        MemberOut: {
+            /** Added At */
+            added_at: string;
+            /** Email */
+            email: string;
+            /** Name */
+            name: string;
+            /** Role */
+            role: string;
+            /** User Id */
+            user_id: string;
         };
         /** ModelOut */
         ModelOut: {
@@ -457,12 +779,51 @@ export interface components {
             /** Prompt Usd Per 1M */
             prompt_usd_per_1m: string | null;
         };
+        /** PasswordChange */
+        PasswordChange: {
+            /** Current Password */
+            current_password: string;
+            /** New Password */
+            new_password: string;
+        };
+        /**
+         * PriceOut
+         * @description One dated price; a kind that is not named costs nothing.
+         */
+        PriceOut: {
+            /** Price Version Id */
+            price_version_id: string;
+            /** Request Fee Usd */
+            request_fee_usd: string;
+            /** Source */
+            source: string;
+            /** Usd Per 1M */
+            usd_per_1m: {
+                [key: string]: string;
+            };
+            /** Valid From */
+            valid_from: string;
+        };
+        /**
+         * QuantityOut
+         * @description Tokens of one kind.
+         */
+        QuantityOut: {
+            /** Kind */
+            kind: string;
+            /** Tokens */
+            tokens: number;
+        };
         /** RequestOut */
         RequestOut: {
+            /** Attempts */
+            attempts: components["schemas"]["AttemptOut"][];
             /** Completion Tokens */
             completion_tokens: number;
             /** Cost Usd */
             cost_usd: string;
+            /** End User Id */
+            end_user_id: string;
             /** Error Code */
             error_code: string;
             /** Failure Stage */
@@ -481,14 +842,22 @@ export interface components {
             model_id: string;
             /** Outcome */
             outcome: string;
+            /** Price Version Id */
+            price_version_id: string;
             /** Prompt Tokens */
             prompt_tokens: number;
             /** Provider Id */
             provider_id: string;
+            /** Quantities */
+            quantities: components["schemas"]["QuantityOut"][];
             /** Received At */
             received_at: string;
             /** Request Id */
             request_id: string;
+            /** Requested Model */
+            requested_model: string;
+            /** Route */
+            route: string;
             /** Session Id */
             session_id: string;
             /** Stream */
@@ -499,6 +868,8 @@ export interface components {
             };
             /** Trace Id */
             trace_id: string;
+            /** Usage Basis */
+            usage_basis: string;
             /** Usage Id */
             usage_id: string;
         };
@@ -537,6 +908,22 @@ export interface components {
             name: string;
             /** Password */
             password: string;
+        };
+        /**
+         * SignedIn
+         * @description One place where the person is logged in.
+         */
+        SignedIn: {
+            /** Expires At */
+            expires_at: string;
+            /** Is This */
+            is_this: boolean;
+            /** Session Id */
+            session_id: string;
+            /** Started At */
+            started_at: string;
+            /** User Agent */
+            user_agent: string;
         };
         /** SummaryOut */
         SummaryOut: {
@@ -592,6 +979,38 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    list_audit_api_audit_get: {
+        parameters: {
+            query?: {
+                page_size?: number;
+                page_token?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     get_balance_api_balance_get: {
         parameters: {
             query?: never;
@@ -608,6 +1027,26 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["BalanceOut"];
+                };
+            };
+        };
+    };
+    live_balance_api_balance_live_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
                 };
             };
         };
@@ -793,6 +1232,157 @@ export interface operations {
             };
         };
     };
+    get_key_usage_api_keys__key_id__usage_get: {
+        parameters: {
+            query?: {
+                since_ms?: number;
+                by?: "hour" | "day";
+            };
+            header?: never;
+            path: {
+                key_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KeyUsageOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_members_api_members_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MemberOut"][];
+                };
+            };
+        };
+    };
+    add_member_api_members_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MemberIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MemberOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    remove_member_api_members__user_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                user_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    change_member_api_members__user_id__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                user_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MemberChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MemberOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     list_models_api_models_get: {
         parameters: {
             query?: never;
@@ -813,14 +1403,105 @@ export interface operations {
             };
         };
     };
+    change_password_api_password_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PasswordChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    playground_chat_api_playground_chat_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    list_prices_api_prices_get: {
+        parameters: {
+            query: {
+                model: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PriceOut"][];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     list_requests_api_requests_get: {
         parameters: {
             query?: {
                 since_ms?: number;
+                until_ms?: number;
                 model?: string;
+                provider?: string;
                 key_id?: string;
                 status?: number;
+                outcome?: "" | "success" | "refused" | "upstream_error" | "client_gone" | "limit_reached" | "crashed";
                 error_code?: string;
+                failure_stage?: string;
+                session_id?: string;
+                end_user_id?: string;
+                /** @description name:value */
+                tag?: string;
+                trace_id?: string;
+                min_latency_ms?: number;
+                min_cost_usd?: string;
                 page_size?: number;
                 page_token?: string;
             };
@@ -852,7 +1533,24 @@ export interface operations {
     };
     live_requests_api_requests_live_get: {
         parameters: {
-            query?: never;
+            query?: {
+                since_ms?: number;
+                until_ms?: number;
+                model?: string;
+                provider?: string;
+                key_id?: string;
+                status?: number;
+                outcome?: "" | "success" | "refused" | "upstream_error" | "client_gone" | "limit_reached" | "crashed";
+                error_code?: string;
+                failure_stage?: string;
+                session_id?: string;
+                end_user_id?: string;
+                /** @description name:value */
+                tag?: string;
+                trace_id?: string;
+                min_latency_ms?: number;
+                min_cost_usd?: string;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -866,6 +1564,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
         };
@@ -972,6 +1679,55 @@ export interface operations {
             };
         };
     };
+    list_sessions_api_sessions_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignedIn"][];
+                };
+            };
+        };
+    };
+    revoke_session_api_sessions__session_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                session_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     sign_up_api_sign_up_post: {
         parameters: {
             query?: never;
@@ -1009,6 +1765,21 @@ export interface operations {
         parameters: {
             query?: {
                 since_ms?: number;
+                until_ms?: number;
+                model?: string;
+                provider?: string;
+                key_id?: string;
+                status?: number;
+                outcome?: "" | "success" | "refused" | "upstream_error" | "client_gone" | "limit_reached" | "crashed";
+                error_code?: string;
+                failure_stage?: string;
+                session_id?: string;
+                end_user_id?: string;
+                /** @description name:value */
+                tag?: string;
+                trace_id?: string;
+                min_latency_ms?: number;
+                min_cost_usd?: string;
                 group_by?: "" | "model" | "key" | "provider" | "day" | "hour" | "outcome";
             };
             header?: never;
