@@ -223,10 +223,10 @@ class HoldRequest:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Hold:
     """Money set aside for one request, inside exactly one grant; no grant where the request is
-    free.
+    free. `amount_nanousd` grows with `Budget.grow`, and only there.
     """
 
     usage_id: UsageId
@@ -246,6 +246,13 @@ class Budget(Protocol):
         the money is only held, `retry_after_s`; Forbidden where billing knows the key as inactive;
         Unavailable where billing gave no answer within the deadline. Cancelling leaves nothing
         held.
+        """
+
+    async def grow(self, hold: Hold, *, more_nanousd: int, least_nanousd: int) -> None:
+        """Puts more under a hold, inside its grant: `more_nanousd`, or at least `least_nanousd`
+        where that is all there is.
+
+        Raises as `place` does, and leaves the hold as it was. Cancelling leaves it as it is then.
         """
 
     def settle(self, hold: Hold, cost_nanousd: int) -> None:

@@ -194,6 +194,13 @@ class Auditor:
                 f"asks {request.grant_id} {request.key_id} needs {request.needed_nanousd} "
                 f"least {request.least_nanousd} wants {request.wanted_nanousd}"
             )
+        elif isinstance(request, pb.RenewGrantRequest):
+            place = (request.grant_id, request.number)
+            self.books.renewals.setdefault(place, []).append(request)
+            self.world.note(
+                f"renews {request.grant_id} #{request.number} needs {request.needed_nanousd} "
+                f"least {request.least_nanousd} back {request.give_back_nanousd}"
+            )
         elif isinstance(request, pb.CloseGrantRequest):
             said = self.books.closes.setdefault(request.grant_id, set())
             self.world.note(f"closes {request.grant_id} spent {request.spent_nanousd}")

@@ -30,6 +30,7 @@ class Loan:
     settled: int = 0
     spent: int | None = None
     returned: int = 0
+    renewals: int = 0
 
     @property
     def ended(self) -> bool:
@@ -84,6 +85,10 @@ class Books:
         self.by_account: dict[str, list[Loan]] = {}
         self.asked: dict[str, pb.OpenGrantRequest] = {}
         self.closes: dict[str, set[int]] = {}
+        # By grant and number; a number that was refused may be asked again for something else.
+        self.renewals: dict[tuple[str, int], list[pb.RenewGrantRequest]] = {}
+        # Told of a grant that became smaller.
+        self.on_shrunk: Callable[[Loan], None] = lambda loan: None
         self.owner_keys: dict[str, Key] = {}
         self.credits: dict[tuple[str, str], Credit] = {}
         self.credited: set[tuple[str, str]] = set()
@@ -190,6 +195,40 @@ class Books:
         self.by_account.setdefault(loan.account_id, []).append(loan)
         self._change(loan, "amount", amount)
 
+    def _GrantRenewed(self, event: Any, at_ms: int) -> None:
+        loan = self._loan(event.grant_id)
+        if loan is None:
+            return
+        alive = loan.status in ("open", "unresolved")
+        self._require("renewed_alive", alive, lambda: f"{loan} {event}")
+        follows = event.number == loan.renewals + 1
+        self._require("renewed_once", follows, lambda: f"{loan} {event}")
+        asked = self.renewals.get((loan.grant_id, event.number), [])
+        fits = any(_answers(event.added_nanousd, one) for one in asked)
+        self._require("renewed_as_asked", fits, lambda: f"{event}: {asked}")
+        expires_ms = max(loan.expires_ms, at_ms + self._ttl_ms)
+        lives = event.expires_at_ms == expires_ms
+        self._require("renewed_life", lives, lambda: f"{event}, not {expires_ms}")
+        if event.added_nanousd > 0:
+            self._lent_more(loan, event, at_ms)
+        loan.renewals, loan.expires_ms = event.number, event.expires_at_ms
+        self._change(loan, "amount", loan.amount + event.added_nanousd, "open")
+        covers = loan.amount >= max(1, loan.settled) or event.added_nanousd >= 0
+        self._require("shrunk_to_settled", covers, lambda: f"{loan} {event}")
+        if event.added_nanousd < 0:
+            self.on_shrunk(loan)
+
+    def _lent_more(self, loan: Loan, event: Any, at_ms: int) -> None:
+        account, key = self.account(loan.account_id), self.key(loan.key_id)
+        available = account.posted - account.held
+        within = event.added_nanousd <= available
+        self._require("growth_within_balance", within, lambda: f"{event} of {available}")
+        self._require("growth_key", key.active, lambda: f"{event}: {key}")
+        if key.cap is not None:
+            left = key.cap - key.spent(day_of(at_ms)) - key.held
+            within = event.added_nanousd <= left
+            self._require("growth_within_cap", within, lambda: f"{event} of {left}")
+
     def _GrantClosed(self, event: Any, at_ms: int) -> None:
         loan = self._loan(event.grant_id)
         if loan is None:
@@ -268,6 +307,14 @@ class Books:
             purse.closing += loan.closing - closing
 
 
+def _answers(added: int, asked: pb.RenewGrantRequest) -> bool:
+    """True where that much more, or less, is what was asked for."""
+    if asked.needed_nanousd:
+        least = asked.least_nanousd or asked.needed_nanousd
+        return least <= added <= max(asked.needed_nanousd, asked.wanted_nanousd)
+    return added == -asked.give_back_nanousd
+
+
 def _short(event: Any) -> str:  # Any: as above
     names = (
         "grant_id",
@@ -275,6 +322,8 @@ def _short(event: Any) -> str:  # Any: as above
         "amount_nanousd",
         "spent_nanousd",
         "returned_nanousd",
+        "added_nanousd",
+        "expires_at_ms",
         "key_id",
     )
     return " ".join(str(getattr(event, name)) for name in names if getattr(event, name, ""))

@@ -33,6 +33,7 @@ from services.usage import ports as usage_ports
 from services.usage.sink.target import RowSink
 from tests.sim import workload
 from tests.sim.loop import PROCESS
+from tests.sim.mutations_renewal import RENEWAL_MUTANTS
 from tests.sim.simulation import Target
 
 
@@ -349,5 +350,6 @@ MUTANTS: dict[str, Callable[[], list[Target]]] = {
         refused_as_gone,
         answered_without_commit,
         key_version_not_awaited,
+        *RENEWAL_MUTANTS,
     )
 }

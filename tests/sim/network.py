@@ -24,6 +24,12 @@ from tests.sim.world import World
 
 R = TypeVar("R")
 Outcome = Message | AppError
+_REQUESTS: dict[str, type[Message]] = {
+    "OpenGrant": pb.OpenGrantRequest,
+    "RenewGrant": pb.RenewGrantRequest,
+    "CloseGrant": pb.CloseGrantRequest,
+    "ListRecalls": pb.ListRecallsRequest,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +115,9 @@ class Network:
     ) -> None:
         outcome: Outcome
         try:
-            if path.endswith("/OpenGrant"):
-                opening = pb.OpenGrantRequest.FromString(raw)
-                outcome = await replica.servicer.OpenGrant(opening, None)
-            else:
-                closing = pb.CloseGrantRequest.FromString(raw)
-                outcome = await replica.servicer.CloseGrant(closing, None)
+            method = path.rpartition("/")[2]
+            request = _REQUESTS[method].FromString(raw)
+            outcome = await getattr(replica.servicer, method)(request, None)
         except AppError as error:
             if isinstance(error, InternalError):
                 self._on_defect(f"billing: {error.message}")

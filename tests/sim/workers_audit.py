@@ -5,6 +5,7 @@ from __future__ import annotations
 from services.common.errors import AppError, Forbidden, SpendLimitExceeded
 from services.gateway.ports import Hold
 from tests.sim.auditor import Auditor
+from tests.sim.books import Loan
 from tests.sim.facts import DAY, DAY_MS, Ask
 
 # A question that others had under way may be the one whose answer a request hears of.
@@ -21,6 +22,7 @@ class WorkerAudit:
         self.holds: dict[str, dict[str, int]] = {}
         self.spent: dict[str, int] = {}
         self.over: dict[str, int] = {}
+        auditor.books.on_shrunk = self._shrunk
 
     def asked(self, ask: Ask) -> None:
         """A request begins."""
@@ -41,10 +43,37 @@ class WorkerAudit:
         mine = (loan.account_id, loan.key_id, loan.worker)
         self._require("hold_place", ask, mine == (ask.key.account_id, ask.key.key_id, ask.worker))
         self._require("hold_in_time", ask, now_ms < loan.expires_ms)
-        holds = self.holds.setdefault(ask.grant_id, {})
-        holds[ask.usage_id] = ask.held
-        used = sum(holds.values()) + self.spent.get(ask.grant_id, 0)
-        self._require("holds_fit", ask, used <= loan.amount + self.over.get(ask.grant_id, 0))
+        self.holds.setdefault(ask.grant_id, {})[ask.usage_id] = ask.held
+        self._require("holds_fit", ask, self._used(loan) <= 0)
+
+    def grown(self, ask: Ask, hold: Hold, more: int, least: int) -> None:
+        """The budget put more under a hold."""
+        grew = hold.amount_nanousd - ask.held
+        self._require("growth_size", ask, least <= grew <= more)
+        self._require("growth_in_grant", ask, hold.grant_id == ask.grant_id)
+        ask.held = hold.amount_nanousd
+        loan = self.auditor.books.loans[ask.grant_id]
+        self._require("growth_in_open_grant", ask, loan.status in ("open", "unresolved"))
+        self.holds[ask.grant_id][ask.usage_id] = ask.held
+        self._require("growths_fit", ask, self._used(loan) <= 0)
+
+    def not_grown(self, ask: Ask, error: AppError, least: int, since_s: float) -> None:
+        """The budget refused to put more under a hold."""
+        self.world.note(f"not grown {ask.usage_id} {error.code} {error.extra}")
+        # A grant that was overrun lacks what went over too, before any hold in it can grow.
+        if isinstance(error, SpendLimitExceeded) and not self.over.get(ask.grant_id):
+            limit, state = error.extra["limit"], error.extra["state"]
+            self._justified(ask, limit, state, bound=least, since_s=since_s)
+
+    def _shrunk(self, loan: Loan) -> None:
+        """What a worker gave back it must not have under holds."""
+        over = self._used(loan)
+        self.world.require("shrunk_to_holds", over <= 0, lambda: f"{loan} is short of {over}")
+
+    def _used(self, loan: Loan) -> int:
+        """By how much holds and spend exceed the grant; overruns are no excess."""
+        used = sum(self.holds.get(loan.grant_id, {}).values()) + self.spent.get(loan.grant_id, 0)
+        return used - loan.amount - self.over.get(loan.grant_id, 0)
 
     def refused(self, ask: Ask, error: AppError) -> None:
         """The budget refused."""
@@ -53,21 +82,22 @@ class WorkerAudit:
             told = any(not active for _, _, active in ask.key.published.values())
             self._require("forbidden_justified", ask, told)
         if isinstance(error, SpendLimitExceeded):
-            self._justified(ask, error.extra["limit"], error.extra["state"])
+            limit, state = error.extra["limit"], error.extra["state"]
+            self._justified(ask, limit, state, bound=ask.bound, since_s=ask.started_s)
 
-    def _justified(self, ask: Ask, limit: str, state: str) -> None:
+    def _justified(self, ask: Ask, limit: str, state: str, *, bound: int, since_s: float) -> None:
         """402 only where the money was not there: held by others, or gone for good."""
         books = self.auditor.books
         by_key = limit == "key_cap"
         purse = books.key(ask.key.key_id) if by_key else books.account(ask.key.account_id)
         slack_s = QUESTION_S if state == "held" else 0.0
-        since_s = ask.started_s - slack_s
+        since_s -= slack_s
         if by_key and purse.window == DAY and self._midnight(since_s):
             return
         least = self.auditor.least(purse, since_s)[state]
-        if least >= ask.bound:
+        if least >= bound:
             self.world.fail(
-                "refusal_justified", f"{limit} {state}, but {least} was there for {ask}"
+                "refusal_justified", f"{limit} {state}, but {least} was there of {bound} for {ask}"
             )
 
     def _midnight(self, since_s: float) -> bool:

@@ -131,6 +131,7 @@ class Workload:
         if rng.random() < 0.3:
             prompt[CACHED] = rng.randint(1, 200)
         most, least = rng.randint(1, 900), rng.choice([0, 1, 16])
+        slices = rng.choice([0, 0, 1, 2, 5])
         full = tariff.cost(prompt | {COMPLETION: most})
         bound = tariff.cost(prompt | {COMPLETION: min(least, most)}) if least else full
         self.requests += 1
@@ -146,7 +147,7 @@ class Workload:
             0 if tariff.is_free else max(1, min(bound, full)),
             self.world.loop.time(),
         )
-        caller = _Caller(self, gateway, gateway.money, ask, prompt=prompt, most=most)
+        caller = _Caller(self, gateway, gateway.money, ask, prompt=prompt, most=most, slices=slices)
         self._start(gateway.process, caller.run())
 
 
@@ -162,10 +163,13 @@ class _Caller:
         *,
         prompt: Mapping[int, int],
         most: int,
+        slices: int,
     ) -> None:
         self.audit, self.world = workload.audit, workload.world
         self.gateway, self.money, self.ask = gateway, money, ask
         self.prompt, self.most = prompt, most
+        # How often its hold grows by as much output again while its answer comes.
+        self.slices = 0 if ask.tariff.is_free else slices
         rates = {TokenKind(kind): Rate(rate) for kind, rate in ask.tariff.rates.items()}
         self.price = Price(ask.tariff.name, rates, ask.tariff.fee)
         self.received_ms = gateway.clock.now_ms()
@@ -216,10 +220,14 @@ class _Caller:
             rng.random() * rng.choice([0.05, 0.5, 3.0, 30.0 if rng.random() < 0.1 else 1.0])
         )
         fate = rng.random()
+        for _ in range(self.slices):
+            await asyncio.sleep(rng.random() * rng.choice([0.05, 1.0, 5.0]))
+            if not await self._grow(hold):
+                break
         if fate < 0.1:
             await self._record(hold, {}, pb.REQUEST_OUTCOME_UPSTREAM_ERROR, 502)
             return
-        output = self._affordable(rng.randint(1, self.most))
+        output = self._affordable(rng.randint(1, self.most * (1 + self.slices)))
         tokens = {**self.prompt, COMPLETION: output}
         if rng.random() < 0.3 and output > 1:
             tokens[REASONING] = rng.randint(1, output - 1)
@@ -229,6 +237,19 @@ class _Caller:
         gone = fate < 0.2
         outcome = pb.REQUEST_OUTCOME_CLIENT_GONE if gone else pb.REQUEST_OUTCOME_SUCCESS
         await self._record(hold, tokens, outcome, 200)
+
+    async def _grow(self, hold: Hold) -> bool:
+        """Puts another slice under the hold; False where it cannot be had."""
+        more = max(1, self.ask.tariff.cost({COMPLETION: self.most}))
+        least = max(1, more // self.world.rng.choice([1, 8, 1_000]))
+        since_s = self.world.loop.time()
+        try:
+            await self.money.budget.grow(hold, more_nanousd=more, least_nanousd=least)
+        except AppError as error:
+            self.audit.not_grown(self.ask, error, least, since_s)
+            return False
+        self.audit.grown(self.ask, hold, more, least)
+        return True
 
     def _affordable(self, output: int) -> int:
         """The most output up to this that the hold pays for; rates of reasoning are the same."""

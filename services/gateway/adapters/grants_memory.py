@@ -6,7 +6,7 @@ grant id, takes grants back once, and can be told to be away or to lose its answ
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -19,6 +19,7 @@ from services.gateway.budget.ports import (
     GrantRequest,
     GrantTotal,
     Refusal,
+    RenewRequest,
 )
 
 
@@ -30,6 +31,7 @@ class LentByMemory:
     grant: Grant
     spent_nanousd: int | None = None
     settled_nanousd: int = 0
+    renewals: int = 0
 
     @property
     def open(self) -> bool:
@@ -57,7 +59,10 @@ class MemoryGrants:
         self.key_spent: dict[KeyId, int] = {}
         self.inactive: set[KeyId] = set()
         self.lent: dict[GrantId, LentByMemory] = {}
+        # Where idle money is wanted; a test says so.
+        self.wanted: set[tuple[AccountId, KeyId]] = set()
         self.open_calls = 0
+        self.renew_calls = 0
         self.close_calls = 0
         # While `away` nothing is done; while `answers_lost` everything is done and nothing said.
         self.away = False
@@ -74,6 +79,26 @@ class MemoryGrants:
                 if self.latency_s > timeout_s:
                     raise Unavailable("billing is slow")
             return self._open(request)
+
+    async def renew(self, request: RenewRequest, *, timeout_s: float) -> Grant | Refusal:
+        """Changes a grant; the same number twice changes it once."""
+        self.renew_calls += 1
+        with self._wire():
+            if self.latency_s:
+                await self._clock.sleep(min(self.latency_s, timeout_s))
+                if self.latency_s > timeout_s:
+                    raise Unavailable("billing is slow")
+            return self._renew(request)
+
+    async def recalls(
+        self,
+        accounts: Collection[AccountId],
+        *,
+        timeout_s: float,  # noqa: ARG002 - it answers at once
+    ) -> list[tuple[AccountId, KeyId]]:
+        """What a test put into `wanted`."""
+        with self._wire():
+            return sorted(ref for ref in self.wanted if ref[0] in accounts)
 
     async def close(self, total: GrantTotal, *, timeout_s: float) -> int:  # noqa: ARG002 - it answers at once
         """Takes a grant back; a second closing changes nothing."""
@@ -125,6 +150,41 @@ class MemoryGrants:
             if not lent.open:
                 raise Conflict(f"{request.grant_id} has ended")
             return lent.grant
+        amount = self._amount(request)
+        if isinstance(amount, Refusal):
+            return amount
+        grant = Grant(request.grant_id, amount, self._clock.now_ms() + self._lifetime_ms)
+        self.lent[request.grant_id] = LentByMemory(request, grant)
+        return grant
+
+    def _renew(self, request: RenewRequest) -> Grant | Refusal:
+        lent = self.lent.get(request.grant_id)
+        if lent is None or lent.request.account_id != request.account_id:
+            raise NotFound(f"no grant {request.grant_id}")
+        if not lent.open:
+            raise Conflict(f"{request.grant_id} has ended")
+        if request.number <= lent.renewals:
+            return lent.grant
+        if request.number != lent.renewals + 1:
+            raise Conflict(f"{request.number} does not follow {lent.renewals}")
+        added = -request.give_back_nanousd
+        if lent.grant.amount_nanousd + added < max(1, lent.settled_nanousd):
+            raise Conflict(f"{request.grant_id}: more would be given back than there is")
+        if request.needed_nanousd:
+            amount = self._amount(request)
+            if isinstance(amount, Refusal):
+                return amount
+            added = amount
+        lent.renewals = request.number
+        lent.grant = replace(
+            lent.grant,
+            amount_nanousd=lent.grant.amount_nanousd + added,
+            expires_at_ms=self._clock.now_ms() + self._lifetime_ms,
+        )
+        return lent.grant
+
+    def _amount(self, request: GrantRequest | RenewRequest) -> int | Refusal:
+        """How much is lent now, or the limit that binds."""
         if request.key_id in self.inactive:
             return Refusal("key_inactive", held=False, retry_after_ms=0, available_nanousd=0)
         rooms = self._rooms(request)
@@ -132,15 +192,12 @@ class MemoryGrants:
         least = request.least_nanousd or request.needed_nanousd
         if available < least:
             return _refusal(rooms, least)
-        amount = available
-        if available >= request.needed_nanousd:
-            share = min(request.wanted_nanousd, available // self._share)
-            amount = max(request.needed_nanousd, share)
-        grant = Grant(request.grant_id, amount, self._clock.now_ms() + self._lifetime_ms)
-        self.lent[request.grant_id] = LentByMemory(request, grant)
-        return grant
+        if available < request.needed_nanousd:
+            return available
+        share = min(request.wanted_nanousd, available // self._share)
+        return max(request.needed_nanousd, share)
 
-    def _rooms(self, request: GrantRequest) -> list[_Room]:
+    def _rooms(self, request: GrantRequest | RenewRequest) -> list[_Room]:
         """What each limit leaves."""
         rooms = []
         cap = self.caps.get(request.key_id)

@@ -13,8 +13,13 @@ class BudgetLimits:
     place_deadline_s: float = 2.0
     # A grant without a hold for this long goes back to billing.
     idle_s: float = 5.0
-    # New holds are placed only within this part of a grant's life, so that they end inside it.
+    # New holds are placed only within this part of a grant's life, so that a renewal that fails
+    # leaves them time to end inside it.
     usable_fraction: float = 2 / 3
+    # A grant that requests still hold money in is renewed from this part of its life on.
+    renew_fraction: float = 0.5
+    # How often a worker that has money free asks whether others want it.
+    recall_every_s: float = 0.5
     # For how many seconds of the key's recent spend a grant is asked.
     horizon_s: float = 3.0
     # Over how long recent spend is averaged.

@@ -41,6 +41,8 @@ class Line:
         self.waiters: list[Waiter] = []
         self.task: asyncio.Task[None] | None = None
         self.rate = SpendRate(spend_window_s)
+        # Of the key's settings, the newest that a request was admitted by.
+        self.key_version = 0
         # Set when money became free, so that whoever sleeps for it looks again.
         self.freed = asyncio.Event()
 

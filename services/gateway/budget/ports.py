@@ -5,6 +5,7 @@ Amounts are integer nano-dollars, times Unix milliseconds.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -26,6 +27,25 @@ class GrantRequest:
     # What would do where `needed` is not to be had; 0: only `needed` will do.
     least_nanousd: int
     wanted_nanousd: int
+
+
+@dataclass(frozen=True, slots=True)
+class RenewRequest:
+    """One change of a grant, its `number`th: more time, and money one way at most.
+
+    Asked again with the same number it changes nothing. `needed`, `least` and `wanted` are on top
+    of the grant's amount.
+    """
+
+    grant_id: GrantId
+    account_id: AccountId
+    key_id: KeyId
+    number: int
+    key_version: int
+    needed_nanousd: int = 0
+    least_nanousd: int = 0
+    wanted_nanousd: int = 0
+    give_back_nanousd: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +83,16 @@ class Grants(Protocol):
 
     async def open(self, request: GrantRequest, *, timeout_s: float) -> Grant | Refusal:
         """Asks for money. An AppError that is retryable, or internal, leaves open what happened."""
+
+    async def renew(self, request: RenewRequest, *, timeout_s: float) -> Grant | Refusal:
+        """Changes a grant and says how it is then. Errors as `open`; NotFound, Forbidden and
+        Conflict say that it cannot be changed any more.
+        """
+
+    async def recalls(
+        self, accounts: Collection[AccountId], *, timeout_s: float
+    ) -> list[tuple[AccountId, KeyId]]:
+        """Where idle money is wanted; an empty key id: anywhere in the account."""
 
     async def close(self, total: GrantTotal, *, timeout_s: float) -> int:
         """Gives back what was not spent, says how much. May be repeated; NotFound: never opened."""

@@ -22,14 +22,28 @@ class LentGrant:
         "holds",
         "idle_since_ms",
         "overrun_nanousd",
+        "renew_from_ms",
+        "renewable",
+        "renewals",
+        "returned",
         "spent_nanousd",
         "usable_until_ms",
     )
 
-    def __init__(self, grant: Grant, *, now_ms: int, usable_fraction: float) -> None:
+    def __init__(
+        self, grant: Grant, *, now_ms: int, usable_fraction: float, renew_fraction: float = 0.5
+    ) -> None:
         self.grant_id = grant.grant_id
         self.amount_nanousd = grant.amount_nanousd
-        self.usable_until_ms = now_ms + int((grant.expires_at_ms - now_ms) * usable_fraction)
+        life_ms = grant.expires_at_ms - now_ms
+        self.usable_until_ms = now_ms + int(life_ms * usable_fraction)
+        self.renew_from_ms = now_ms + int(life_ms * renew_fraction)
+        # How often billing changed it.
+        self.renewals = 0
+        # False once billing said that it will not change it any more.
+        self.renewable = True
+        # True once it has left the purse.
+        self.returned = False
         self.spent_nanousd = 0
         self.held_nanousd = 0
         self.overrun_nanousd = 0
@@ -40,6 +54,17 @@ class LentGrant:
     def free_nanousd(self) -> int:
         """What is neither held nor spent; negative after an overrun."""
         return self.amount_nanousd - self.spent_nanousd - self.held_nanousd
+
+    def is_due(self, now_ms: int) -> bool:
+        """True where requests hold money in it and its time should be longer."""
+        return bool(self.holds) and self.renewable and now_ms >= self.renew_from_ms
+
+    def renewed(self, grant: Grant, number: int, now_ms: int, usable_fraction: float) -> None:
+        """Takes over what billing says of it after its `number`th change."""
+        again = LentGrant(grant, now_ms=now_ms, usable_fraction=usable_fraction)
+        self.amount_nanousd = grant.amount_nanousd
+        self.usable_until_ms, self.renew_from_ms = again.usable_until_ms, again.renew_from_ms
+        self.renewals = number
 
     def check(self) -> None:
         """Asserts the invariants."""
@@ -84,11 +109,28 @@ class Purse:
             return None
         return self._hold(usage_id, min(best.free_nanousd, full_nanousd), best)
 
+    def has(self, hold: Hold) -> bool:
+        """True until the hold has ended."""
+        return self._holds.get(hold.usage_id) is hold
+
+    def grant_of(self, hold: Hold) -> LentGrant:
+        """The grant that a hold lies in."""
+        assert self.has(hold), f"the hold of {hold.usage_id} has ended already"
+        return self._grants[hold.grant_id]
+
+    def grow(self, hold: Hold, more_nanousd: int) -> None:
+        """Puts more of what is free in its grant under a hold."""
+        lent = self.grant_of(hold)
+        assert 0 <= more_nanousd <= lent.free_nanousd, f"{hold.usage_id}: no {more_nanousd} free"
+        hold.amount_nanousd += more_nanousd
+        lent.held_nanousd += more_nanousd
+        lent.check()
+
     def settle(self, hold: Hold, cost_nanousd: int, now_ms: int) -> None:
         """Ends the hold: what it cost is spent, the rest is free again."""
         known = self._holds.pop(hold.usage_id, None)
         assert known is not None, f"the hold of {hold.usage_id} has ended already"
-        assert known == hold, f"not the hold of {hold.usage_id}"
+        assert known is hold, f"not the hold of {hold.usage_id}"
         assert cost_nanousd >= 0, f"{hold.usage_id} cost {cost_nanousd}"
         lent = self._grants[hold.grant_id]
         lent.held_nanousd -= hold.amount_nanousd
@@ -102,6 +144,7 @@ class Purse:
         """Takes a grant without holds out, to be closed."""
         lent = self._grants.pop(grant_id)
         assert lent.holds == 0, f"{grant_id} still has {lent.holds} holds"
+        lent.returned = True
         return lent
 
     def returnable(self, now_ms: int, *, idle_ms: int) -> list[GrantId]:

@@ -25,6 +25,7 @@ from services.gateway.budget.ports import (
     Refusal,
 )
 from services.gateway.budget.purse import LentGrant, Purse
+from services.gateway.budget.renewal import Renewals
 from services.gateway.ports import Hold, HoldRequest
 
 _log = get_logger(__name__)
@@ -59,6 +60,7 @@ class PurseBudget:
         self._free: set[UsageId] = set()
         self._draining = False
         self.closer = GrantCloser(billing, log, clock=clock, limits=self._limits)
+        self.renewals = Renewals(billing, clock=clock, limits=self._limits, recall=self._recall)
 
     async def place(self, request: HoldRequest) -> Hold:
         """See `ports.Budget.place`."""
@@ -70,11 +72,18 @@ class PurseBudget:
             self._free.add(request.usage_id)
             return Hold(request.usage_id, NO_GRANT, 0, principal.account_id, principal.key_id)
         line = self._line(principal.account_id, principal.key_id)
+        line.key_version = max(line.key_version, principal.key_version)
         # Also past others that wait: one large request must not stop every small one behind it.
         hold = line.purse.take(request.usage_id, request.full_nanousd, self._clock.now_ms())
         if hold is not None:
             return hold
         return await self._wait(line, request)
+
+    async def grow(self, hold: Hold, *, more_nanousd: int, least_nanousd: int) -> None:
+        """See `ports.Budget.grow`."""
+        assert hold.grant_id, f"{hold.usage_id} is free and cannot grow"
+        line = self._accounts[hold.account_id][hold.key_id]
+        await self.renewals.grow(line, hold, more_nanousd=more_nanousd, least_nanousd=least_nanousd)
 
     def settle(self, hold: Hold, cost_nanousd: int) -> None:
         """See `ports.Budget.settle`."""
@@ -104,14 +113,45 @@ class PurseBudget:
         return [lent for line in self._lines() for lent in line.purse.grants]
 
     async def run(self) -> None:
-        """Closes what is idle or too old to be used, until cancelled."""
-        closing = asyncio.create_task(self.closer.run())
+        """Renews what is in use, closes what is idle or wanted elsewhere, until cancelled."""
+        others = [
+            asyncio.create_task(self.closer.run()),
+            asyncio.create_task(self._heed_recalls()),
+        ]
         try:
             while True:
                 await self._clock.sleep(self._limits.sweep_every_s)
                 self.sweep(idle_ms=int(self._limits.idle_s * 1000))
+                for line in self._lines():
+                    self.renewals.keep(line)
         finally:
-            closing.cancel()
+            for other in others:
+                other.cancel()
+
+    async def _heed_recalls(self) -> None:
+        """Gives back idle money that requests at other workers wait for. Asks only while there is
+        some, and never on the path of a request.
+        """
+        while True:
+            await self._clock.sleep(self._limits.recall_every_s)
+            accounts = {
+                account_id
+                for account_id, lines in self._accounts.items()
+                if any(lent.free_nanousd > 0 for one in lines.values() for lent in one.purse.grants)
+            }
+            if not accounts:
+                continue
+            try:
+                timeout_s = self._limits.rpc_timeout_s
+                recalls = await self._billing.recalls(accounts, timeout_s=timeout_s)
+            except AppError:
+                # Billing is away; what is idle goes back in time anyway.
+                continue
+            for account_id, key_id in recalls:
+                lines = self._accounts.get(account_id, {})
+                for line in [lines[key_id]] if key_id in lines else list(lines.values()):
+                    if key_id in ("", line.purse.key_id):
+                        self._give_back(line)
 
     def sweep(self, *, idle_ms: int) -> None:
         """Hands grants without holds, unused for so long, to the closer; forgets empty purses."""
@@ -288,13 +328,15 @@ class PurseBudget:
         await self._pause(line, pause_s)
 
     def _recall(self, line: Line, refusal: Refusal) -> int:
-        """Gives back what this worker holds idle under the limit that binds; how many grants."""
+        """Gives back what this worker has idle under the limit that binds; in how many grants."""
         account = self._accounts[line.purse.account_id]
-        lines = list(account.values()) if refusal.limit == "balance" else [line]
-        now_ms = self._clock.now_ms()
-        return sum(
-            self._return(other, other.purse.returnable(now_ms, idle_ms=0)) for other in lines
-        )
+        lines = [line] if refusal.limit == "key_cap" else list(account.values())
+        return sum(self._give_back(other) for other in lines)
+
+    def _give_back(self, line: Line) -> int:
+        """Gives back grants without holds, and what is free in the others; how many."""
+        idle = line.purse.returnable(self._clock.now_ms(), idle_ms=0)
+        return self._return(line, idle) + self.renewals.give_back(line)
 
     def _return(self, line: Line, grant_ids: list[GrantId]) -> int:
         for grant_id in grant_ids:

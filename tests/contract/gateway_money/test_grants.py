@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
+from unittest.mock import ANY
 
 import pytest
 
@@ -20,7 +21,14 @@ from services.common.ids import AccountId, GrantId, KeyId, WorkerId
 from services.common.pb.mesh.billing.v1 import grants_pb2_grpc
 from services.gateway.adapters.grants_grpc import GrpcGrants
 from services.gateway.adapters.grants_memory import MemoryGrants
-from services.gateway.budget.ports import Grant, GrantRequest, Grants, GrantTotal, Refusal
+from services.gateway.budget.ports import (
+    Grant,
+    GrantRequest,
+    Grants,
+    GrantTotal,
+    Refusal,
+    RenewRequest,
+)
 
 SECRET = "a-secret-of-the-tests-that-is-long-enough"
 ACCOUNT = AccountId("acc_1")
@@ -188,6 +196,57 @@ async def test_a_grant_of_another_account_is_not_found(lender: Lender) -> None:
     other = replace(_total("gr_1", 0), account_id=AccountId("acc_other"))
     with pytest.raises(NotFound):
         await lender.grants.close(other, timeout_s=5)
+
+
+def _renew(number: int, needed: int = 0, *, least: int = 0, back: int = 0) -> RenewRequest:
+    return RenewRequest(GrantId("gr_1"), ACCOUNT, KEY, number, 1, needed, least, needed, back)
+
+
+async def _renewed(lender: Lender, request: RenewRequest) -> Grant | Refusal:
+    return await lender.grants.renew(request, timeout_s=5)
+
+
+async def test_a_renewal_lends_more_for_longer_and_once(lender: Lender) -> None:
+    lender.fund(100, None, True)
+    first = await _open(lender, _request("gr_1", 60))
+    assert isinstance(first, Grant)
+    grown = await _renewed(lender, _renew(1, 30))
+    assert isinstance(grown, Grant)
+    assert grown.amount_nanousd == 90
+    assert grown.expires_at_ms >= first.expires_at_ms
+    assert await _renewed(lender, _renew(1, 30)) == grown
+    less = await _renewed(lender, _renew(2, 30, least=10))
+    assert isinstance(less, Grant)
+    assert less.amount_nanousd == 100
+    assert await _renewed(lender, _renew(3, 1)) == Refusal(
+        "balance", held=True, retry_after_ms=ANY, available_nanousd=0
+    )
+
+
+async def test_a_renewal_gives_back_and_the_close_the_rest(lender: Lender) -> None:
+    lender.fund(100, None, True)
+    await _open(lender, _request("gr_1", 60))
+    shrunk = await _renewed(lender, _renew(1, back=35))
+    assert isinstance(shrunk, Grant)
+    assert shrunk.amount_nanousd == 25
+    assert isinstance(await _open(lender, _request("gr_2", 75)), Grant)
+    with pytest.raises(Conflict):
+        await _renewed(lender, _renew(2, back=25))
+    assert await lender.grants.close(_total("gr_1", 20), timeout_s=5) == 5
+    with pytest.raises(Conflict):
+        await _renewed(lender, _renew(2))
+
+
+async def test_a_renewal_of_what_was_never_opened_is_not_found(lender: Lender) -> None:
+    lender.fund(100, None, True)
+    with pytest.raises(NotFound):
+        await _renewed(lender, _renew(1))
+
+
+async def test_nothing_is_asked_back_where_nobody_waits(lender: Lender) -> None:
+    lender.fund(100, None, True)
+    await _open(lender, _request("gr_1", 60))
+    assert await lender.grants.recalls([ACCOUNT], timeout_s=5) == []
 
 
 async def test_billing_away_is_unavailable() -> None:

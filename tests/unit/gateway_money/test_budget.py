@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -226,15 +227,14 @@ async def test_an_idle_grant_goes_back_with_the_sum_that_was_spent() -> None:
 
 
 async def test_a_grant_past_two_thirds_of_its_life_takes_no_hold_and_goes_back() -> None:
-    bench = Bench(money=10_000)
+    bench = Bench(money=10_000, limits=BudgetLimits(idle_s=100.0))
     running = asyncio.ensure_future(bench.budget.run())
     old = await bench.place(wants(1, 100))
-    await bench.run_for(41)
-    new = await bench.place(wants(2, 100))
-    assert new.grant_id != old.grant_id
     bench.settle(old, 1)
-    await bench.run_for(2)
-    assert bench.billing.open_grants == [new.grant_id]
+    await bench.run_for(39)
+    assert bench.billing.open_grants == [old.grant_id]
+    await bench.run_for(3)
+    assert bench.billing.open_grants == []
     running.cancel()
 
 
@@ -288,6 +288,11 @@ async def _live(bench: Bench, number: int, chance: random.Random) -> int:
         return 0
     assert (least or full) <= hold.amount_nanousd <= full
     await bench.clock.sleep(chance.uniform(0, 3))
+    if chance.random() < 0.5:
+        with suppress(AppError):
+            more = chance.randint(1, 300)
+            await bench.budget.grow(hold, more_nanousd=more, least_nanousd=more // 2 + 1)
+        await bench.clock.sleep(chance.uniform(0, 2))
     cost = chance.randint(0, hold.amount_nanousd)
     bench.settle(hold, cost)
     bench.billing.book(hold.grant_id, cost)

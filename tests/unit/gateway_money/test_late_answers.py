@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 from services.common.errors import SpendLimitExceeded, Unavailable
-from services.common.ids import GrantId
+from services.common.ids import AccountId, GrantId, KeyId
 from services.gateway.budget.limits import BudgetLimits
 from services.gateway.budget.line import Line, Waiter
-from services.gateway.budget.ports import Grant, GrantRequest, Grants, GrantTotal, Refusal
+from services.gateway.budget.ports import (
+    Grant,
+    GrantRequest,
+    Grants,
+    GrantTotal,
+    Refusal,
+    RenewRequest,
+)
 from services.gateway.budget.purse import Purse
 from services.gateway.ports import Hold
 from tests.unit.gateway_money.builders import ACCOUNT, KEY, WORKER, Bench, wants
@@ -28,6 +36,14 @@ class LateBilling:
             self.under_way = request
             raise Unavailable("no answer in time")
         return await self._billing.open(request, timeout_s=timeout_s)
+
+    async def renew(self, request: RenewRequest, *, timeout_s: float) -> Grant | Refusal:
+        return await self._billing.renew(request, timeout_s=timeout_s)
+
+    async def recalls(
+        self, accounts: Collection[AccountId], *, timeout_s: float
+    ) -> list[tuple[AccountId, KeyId]]:
+        return await self._billing.recalls(accounts, timeout_s=timeout_s)
 
     async def close(self, total: GrantTotal, *, timeout_s: float) -> int:
         return await self._billing.close(total, timeout_s=timeout_s)
