@@ -59,7 +59,7 @@ class LentGrant:
         """True where requests hold money in it and its time should be longer."""
         return bool(self.holds) and self.renewable and now_ms >= self.renew_from_ms
 
-    def renewed(self, grant: Grant, number: int, now_ms: int, usable_fraction: float) -> None:
+    def renewed(self, grant: Grant, number: int, *, now_ms: int, usable_fraction: float) -> None:
         """Takes over what billing says of it after its `number`th change."""
         again = LentGrant(grant, now_ms=now_ms, usable_fraction=usable_fraction)
         self.amount_nanousd = grant.amount_nanousd

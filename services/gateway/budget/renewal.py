@@ -181,7 +181,8 @@ class Renewals:
     ) -> None:
         if isinstance(answer, Grant):
             fraction = self._limits.usable_fraction
-            work.lent.renewed(answer, request.number, self._clock.now_ms(), fraction)
+            now_ms = self._clock.now_ms()
+            work.lent.renewed(answer, request.number, now_ms=now_ms, usable_fraction=fraction)
             work.lent.check()
             self._serve(work, clamped=True)
             work.line.freed.set()
