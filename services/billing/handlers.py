@@ -30,6 +30,7 @@ from services.billing.domain.grants import (
 )
 from services.billing.domain.ledger import PROMO, Draft, post, same_cause, transfer, wallet_account
 from services.billing.domain.state import Grant, KeyAccount, Wallet
+from services.billing.payments.work import start_refills
 from services.billing.ports import LedgerStore, LedgerUnit
 from services.common.clock import Clock
 from services.common.errors import AppError, Conflict, NotFound
@@ -111,6 +112,7 @@ async def run_grant_commands(
             except AppError as error:
                 answers.append(error)
         if book.recorded:
+            await start_refills(unit, book, now_ms=now_ms)
             await unit.save(book)
         if wanted := _held_by_others(book, commands, answers):
             await unit.ask_back(wanted, now_ms + rules.recall_ms)

@@ -22,8 +22,13 @@ GRANTS_UNRESOLVED = Gauge("mesh_billing_grants_unresolved", "Grants unresolved n
 SEALS = Counter("mesh_billing_seals", "Hours of the ledger that were sealed.")
 ALARMS = Counter(
     "mesh_billing_alarms",
-    "Contradictions: usage_content, usage_cost, grant_unknown, grant_close, key_state.",
+    "Contradictions: usage_content, usage_cost, grant_unknown, grant_close, key_state, payment.",
     ["kind"],
+)
+PAYMENTS = Counter("mesh_billing_payments", "Changes of payments that were booked.", ["status"])
+WEBHOOKS = Counter("mesh_billing_webhooks", "Notices of the payment gateway.", ["outcome"])
+PAYMENT_FINDINGS = Gauge(
+    "mesh_billing_payment_findings", "Differences to the payment gateway at the last comparison."
 )
 QUOTA_LEASES = Counter("mesh_billing_quota_leases", "Leases of requests and tokens given.")
 QUOTA_REFUSED = Counter(

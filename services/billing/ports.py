@@ -8,6 +8,8 @@ from typing import Protocol
 
 from services.billing.domain.book import Book, KeyRef
 from services.billing.domain.events import TransactionPosted
+from services.billing.domain.payment_book import PaymentBook
+from services.billing.domain.payment_state import Refill, Refund, TopUp
 from services.billing.domain.seals import HourFigures, LedgerSealed, SealChain
 from services.billing.domain.state import Grant, KeyAccount, Wallet
 from services.common.ids import AccountId, GrantId, TransactionId, UsageId
@@ -58,6 +60,17 @@ class LedgerUnit(Protocol):
     ) -> list[TransactionPosted]:
         """The transactions that correct one of these directly, in the order of the journal."""
 
+    async def payments(self, account_id: AccountId) -> PaymentBook:
+        """Every payment row of an account."""
+
+    async def spent(self, account_id: AccountId) -> int:
+        """What the account ever spent on usage, in nano-dollars: its sum at `revenue`."""
+
+    async def short_of_money(
+        self, available: Mapping[AccountId, int], now_ms: int
+    ) -> list[AccountId]:
+        """Those of these accounts, by what each has available, whose refill may be due."""
+
     async def seal_chain(self) -> SealChain:
         """Where the chain of seals stands, locked to the end of the unit."""
 
@@ -99,6 +112,27 @@ class LedgerStore(Protocol):
         """Every transaction of a model's use, by account and in the order of its journal; of one
         account where one is named.
         """
+
+    async def due_refills(self, now_ms: int, limit: int) -> list[AccountId]:
+        """Accounts whose refill may be due, not locked."""
+
+    async def open_refills(self, limit: int) -> list[Refill]:
+        """Charges under way, longest ago first, not locked."""
+
+    async def open_refunds(self, limit: int) -> list[Refund]:
+        """Refunds that were asked for and not made, longest ago first, not locked."""
+
+    async def open_top_ups(self, started_before_ms: int, limit: int) -> list[TopUp]:
+        """Checkouts that have not ended, longest ago first, not locked."""
+
+    async def lapsed_promos(self, now_ms: int, limit: int) -> list[AccountId]:
+        """Accounts with promotional credit left whose time is over, not locked."""
+
+    async def payments_of(self, account_id: AccountId) -> PaymentBook:
+        """Every payment row of an account, not locked."""
+
+    async def gateway_total(self, account_id: str = "") -> Mapping[str, int]:
+        """What all transactions, or one account's, add up to by ledger account, in nano-dollars."""
 
     async def first_event_ms(self) -> int | None:
         """When the first event of all was recorded; None where there is none."""

@@ -17,6 +17,7 @@ import asyncpg
 from services.billing.adapters.event_log_postgres import BadRow, stored_events, stored_seals
 from services.billing.adapters.ledger_postgres import log_hash, write_tables
 from services.billing.adapters.ledger_sql import ENSURE_WALLETS, UPDATE_SEAL_CHAIN, Connection
+from services.billing.adapters.payments_postgres import PAYMENT_TABLES
 from services.billing.adapters.seals_pb import chain_after
 from services.billing.config import BillingSettings
 from services.billing.domain.book import Book
@@ -35,6 +36,7 @@ READ_TABLES = (
     ("key_account", "account_id, key_id"),
     ("key_day", "account_id, key_id, day"),
     ("journal_key", "account_id, idempotency_key"),
+    *((table, key) for table, key in PAYMENT_TABLES),
     ("seal_chain", "one"),
 )
 _PART = 5_000

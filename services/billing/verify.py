@@ -20,6 +20,7 @@ from services.billing.adapters.event_log_postgres import (
     stored_seals,
 )
 from services.billing.adapters.ledger_postgres import log_hash
+from services.billing.adapters.payments_postgres import PAYMENT_TABLES, read_payments
 from services.billing.adapters.seals_pb import chain_after
 from services.billing.domain.book import Book
 from services.billing.domain.events import ZERO_HASH, TransactionPosted
@@ -198,6 +199,12 @@ async def _findings_in_tables(connection: sql.Connection, account: _Account) -> 
         found.append("its spend by day is not the fold of its entries")
     if totals != book.totals:
         found.append("its totals are not the fold of its entries")
+    stored = await read_payments(connection, one)
+    found += [
+        f"its table {table} is not the fold of its events"
+        for table, _ in PAYMENT_TABLES
+        if stored.rows(table) != book.payments.rows(table)
+    ]
     for start in range(0, len(account.usage_ids), _MARKS_PART):
         part = account.usage_ids[start : start + _MARKS_PART]
         unmarked = await connection.fetchval(_UNMARKED, part)

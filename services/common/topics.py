@@ -41,6 +41,11 @@ LEDGER = Topic(
         "billing.TransactionPosted", "billing.GrantOpened", "billing.GrantClosed",
         "billing.GrantExpired", "billing.GrantResolved", "billing.KeyCapSet",
         "billing.GrantWrittenOff", "billing.LedgerSealed", "billing.GrantRenewed",
+        "billing.TopUpStarted", "billing.TopUpChanged", "billing.CustomerLinked",
+        "billing.CardSaved", "billing.PaymentReceived", "billing.RefundRequested",
+        "billing.RefundChanged", "billing.DisputeChanged", "billing.RefillConfigured",
+        "billing.RefillStarted", "billing.RefillChanged", "billing.PromoGranted",
+        "billing.PromoUsed", "billing.PromoCounted", "billing.PromoExpired",
     ),
     "Every event of the ledger, in the order of each account's journal, and its hourly seals.",
 )  # fmt: skip

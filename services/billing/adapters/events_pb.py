@@ -7,6 +7,10 @@ from typing import assert_never
 
 from google.protobuf.message import Message
 
+from services.billing.adapters.payments_pb import (
+    message_from_payment_event,
+    payment_event_from_message,
+)
 from services.billing.domain.book import Recorded
 from services.billing.domain.events import (
     CapWindow,
@@ -23,6 +27,7 @@ from services.billing.domain.events import (
     Quantities,
     TransactionPosted,
 )
+from services.billing.domain.payment_events import PAYMENT_EVENTS
 from services.billing.domain.state import Wallet
 from services.common.events import EventRecord, UndecodableEvent
 from services.common.ids import AccountId, GrantId, KeyId, TransactionId, UsageId, WorkerId, new_id
@@ -131,6 +136,8 @@ def message_from_event(event: LedgerEvent) -> Message:
                 key_version=event.key_version,
                 active=event.active,
             )
+        case _ if isinstance(event, PAYMENT_EVENTS):
+            return message_from_payment_event(event)
         case _:
             assert_never(event)
 
@@ -175,6 +182,9 @@ def event_from_record(record: EventRecord) -> LedgerEvent:
         return transaction_from_pb(message)
     if isinstance(message, ledger_pb2.KeyCapSet):
         return _key_cap_set(message)
+    payment_event = payment_event_from_message(message)
+    if payment_event is not None:
+        return payment_event
     return _grant_event(message, record.type)
 
 

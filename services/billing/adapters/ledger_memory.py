@@ -18,9 +18,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from services.billing.adapters.events_pb import balance_record, record_from_recorded, stream_of
+from services.billing.adapters.payments_memory import MemoryPayments, MemoryPaymentUnit
 from services.billing.adapters.seals_pb import SEALS_STREAM, chain_after, record_from_seal
 from services.billing.domain.book import Book, DayRef, KeyRef, Recorded, TotalRef
 from services.billing.domain.events import TransactionPosted
+from services.billing.domain.payment_book import PaymentBook
 from services.billing.domain.seals import HourFigures, LedgerSealed, SealChain, hour_of
 from services.billing.domain.state import Grant, GrantStatus, KeyAccount, Wallet
 from services.billing.ports import LedgerUnit
@@ -49,6 +51,7 @@ class LedgerTables:
     outbox: list[OutboxRow] = field(default_factory=list)
     seals: list[LedgerSealed] = field(default_factory=list)
     seal_chain: SealChain = field(default_factory=SealChain)
+    payments: PaymentBook = field(default_factory=PaymentBook)
 
     def copy(self) -> LedgerTables:
         """A copy that can be changed without changing this one; the values in it are immutable."""
@@ -65,10 +68,11 @@ class LedgerTables:
             list(self.outbox),
             list(self.seals),
             self.seal_chain,
+            self.payments.copy(),
         )
 
 
-class MemoryLedger:
+class MemoryLedger(MemoryPayments):
     """`LedgerStore` in memory. `available` False makes it answer as a store that is away."""
 
     def __init__(self) -> None:
@@ -164,7 +168,7 @@ class MemoryLedger:
             raise Unavailable("the ledger's store is away")
 
 
-class _MemoryUnit:
+class _MemoryUnit(MemoryPaymentUnit):
     """`LedgerUnit` over one copy of the tables."""
 
     def __init__(self, tables: LedgerTables) -> None:
@@ -256,6 +260,7 @@ class _MemoryUnit:
             tables.days[day] = tables.days.get(day, 0) + amount
         for total, amount in book.totals.items():
             tables.totals[total] = tables.totals.get(total, 0) + amount
+        tables.payments.take_touched(book.payments)
         ordered = sorted(book.recorded, key=lambda recorded: recorded.event.account_id)
         tables.events += ordered
         for recorded in ordered:

@@ -25,6 +25,11 @@ from services.billing.adapters.events_pb import (
     stream_of,
     transaction_from_bytes,
 )
+from services.billing.adapters.payments_postgres import (
+    PostgresPayments,
+    PostgresPaymentUnit,
+    write_payments,
+)
 from services.billing.adapters.seals_pb import SEALS_STREAM, chain_after, record_from_seal
 from services.billing.domain.book import Book, KeyRef
 from services.billing.domain.events import TransactionPosted
@@ -42,7 +47,7 @@ from services.common.topics import BALANCES, LEDGER, Topic
 log = get_logger(__name__)
 
 
-class PostgresLedger:
+class PostgresLedger(PostgresPayments):
     """`LedgerStore` over a pool; no unit of work may last longer than `unit_timeout_s`."""
 
     def __init__(self, pool: asyncpg.Pool, *, unit_timeout_s: float) -> None:
@@ -110,7 +115,7 @@ class PostgresLedger:
         return await journal.hour_figures(self._pool, hour_start_ms)
 
 
-class _PostgresUnit:
+class _PostgresUnit(PostgresPaymentUnit):
     """`LedgerUnit` over one transaction."""
 
     def __init__(self, transaction: Transaction, cursors: PostgresCursors) -> None:
@@ -252,6 +257,7 @@ async def write_tables(
         if isinstance(recorded.event, TransactionPosted) and not recorded.event.usage_id
     ]
     await _write(connection, sql.INSERT_KEYS_OF_JOURNAL, causes)
+    await write_payments(connection, book.payments)
 
 
 async def _write(

@@ -25,6 +25,8 @@ from services.billing.domain.events import (
     TransactionPosted,
 )
 from services.billing.domain.ledger import assert_zero_sum, wallet_change
+from services.billing.domain.payment_book import PaymentBook
+from services.billing.domain.payment_events import PAYMENT_EVENTS
 from services.billing.domain.state import Grant, KeyAccount, Wallet
 from services.common.errors import InternalError
 from services.common.ids import AccountId, GrantId, KeyId
@@ -57,6 +59,7 @@ class Book:
     grants_touched: set[GrantId] = field(default_factory=set)
     keys_touched: set[KeyRef] = field(default_factory=set)
     wallets_touched: set[AccountId] = field(default_factory=set)
+    payments: PaymentBook = field(default_factory=PaymentBook)
 
     def record(self, event: LedgerEvent, *, occurred_at_ms: int, traceparent: str = "") -> None:
         """Adds one event and folds it. Raises InternalError where it does not follow."""
@@ -77,6 +80,8 @@ class Book:
                 wallet = self._held_changed(wallet, before, grants.evolve(before, event))
             case KeyCapSet():
                 self._cap_set(event)
+            case _ if isinstance(event, PAYMENT_EVENTS):
+                self.payments.apply(event, occurred_at_ms)
             case _:
                 assert_never(event)
         version = wallet.version + 1
@@ -103,6 +108,7 @@ class Book:
         self.grants_touched.clear()
         self.keys_touched.clear()
         self.wallets_touched.clear()
+        self.payments.touched.clear()
 
     def _posted(self, wallet: Wallet, event: TransactionPosted) -> Wallet:
         assert_zero_sum(event.entries)

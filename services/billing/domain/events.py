@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from services.billing.domain.payment_events import PaymentEvent
 from services.common.ids import AccountId, GrantId, KeyId, TransactionId, UsageId, WorkerId
 from services.common.money import TokenKind
 
@@ -145,4 +146,4 @@ class KeyCapSet:
 
 
 GrantChange = GrantRenewed | GrantClosed | GrantExpired | GrantResolved | GrantWrittenOff
-LedgerEvent = TransactionPosted | GrantOpened | GrantChange | KeyCapSet
+LedgerEvent = TransactionPosted | GrantOpened | GrantChange | KeyCapSet | PaymentEvent

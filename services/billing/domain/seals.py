@@ -25,6 +25,7 @@ from services.billing.domain.events import (
     TransactionPosted,
 )
 from services.billing.domain.ledger import wallet_change
+from services.billing.domain.payment_events import PAYMENT_EVENTS
 
 HOUR_MS = 3_600_000
 
@@ -72,6 +73,8 @@ class HourFigures:
                 self.grants_written_off += 1
                 self.written_off_nanousd += event.written_off_nanousd
             case GrantResolved() | KeyCapSet():
+                pass
+            case _ if isinstance(event, PAYMENT_EVENTS):
                 pass
             case _:
                 assert_never(event)

@@ -13,6 +13,7 @@ from typing import Protocol
 from services.billing import metrics
 from services.billing.domain.book import Book
 from services.billing.domain.usage import Booked, UsageCharge, book_usage
+from services.billing.payments.work import start_refills
 from services.billing.ports import LedgerStore, LedgerUnit
 from services.billing.settlement.decode import Delivery, Unacceptable, charge_from_message
 from services.common.clock import Clock
@@ -86,6 +87,7 @@ class UsageSettlement:
                 )
                 _report(delivery.charge, booked)
         if book.recorded:
+            await start_refills(unit, book, now_ms=now_ms)
             await unit.save(book)
         metrics.SETTLED.labels("yes").inc(priced)
         metrics.SETTLED.labels("no").inc(free)

@@ -39,6 +39,7 @@ from services.common.ids import AccountId, GrantId, KeyId, WorkerId
 from services.common.money import Price, Rate, TokenKind
 from services.common.topics import KEYS, LEDGER, USAGE
 from tests.fixtures.ledger import NOW_MS, PRICE, Feed, LetterBox, key_record, usage_record
+from tests.fixtures.payments import live_through_payments
 
 RULES = GrantRules(ttl_ms=60_000, grace_ms=1_000, write_off_after_ms=1_800_000)
 ACCOUNTS = ("acc_1", "acc_2", "acc_3")
@@ -62,6 +63,7 @@ class RandomRun:
             command = CreditAccount(AccountId(account), 50_000, "", "first")
             await credit_account(self.ledger, self.clock, command)
             await self.keys.send(*(key_record(f"key_{n}", account_id=account) for n in (1, 2)))
+            await live_through_payments(self.ledger, self.clock, AccountId(account))
         for number in range(steps):
             await self.clock.advance(self.chance.randint(1, 20))
             await self.step(number)

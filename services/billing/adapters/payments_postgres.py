@@ -1,0 +1,187 @@
+"""The payment rows of the ledger in PostgreSQL: each class of rows is a table of its columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import astuple, fields
+from typing import Any
+
+import asyncpg
+
+from services.billing.adapters.ledger_sql import Connection
+from services.billing.domain.ledger import REVENUE
+from services.billing.domain.payment_book import PaymentBook
+from services.billing.domain.payment_state import ROW_CLASSES, Refill, Refund, TopUp
+from services.common.errors import ConcurrencyConflict
+from services.common.ids import AccountId
+from services.common.postgres import translated
+
+_TYPES = {"str": "text", "AccountId": "text", "int": "bigint", "bool": "boolean"}
+_SHORT = """
+FROM paying_account AS p JOIN {source} ON w.account_id = p.account_id
+WHERE p.refill_enabled AND p.payment_method_id <> '' AND p.open_refill_id = '' AND p.pause = ''
+    AND p.next_attempt_at_ms <= $1
+"""
+_SHORT_OF_THESE = (
+    "SELECT p.account_id "
+    + _SHORT.format(source="unnest($2::text[], $3::bigint[]) AS w(account_id, available)")
+    + "AND w.available < p.threshold_nanousd ORDER BY p.account_id"
+)
+_SHORT_OF_ALL = (
+    "SELECT p.account_id "
+    + _SHORT.format(source="wallet AS w")
+    + "AND w.posted_nanousd - w.granted_nanousd < p.threshold_nanousd"
+    + " ORDER BY p.account_id LIMIT $2"
+)
+_LAPSED_PROMOS = """
+SELECT DISTINCT account_id FROM promo
+WHERE remaining_nanousd > 0 AND expires_at_ms > 0 AND expires_at_ms <= $1
+ORDER BY account_id LIMIT $2
+"""
+_SPENT = """
+SELECT balance_nanousd FROM ledger_total WHERE account_id = $1 AND ledger_account = $2
+"""
+_TOTALS = """
+SELECT ledger_account, sum(balance_nanousd)::numeric AS total FROM ledger_total
+WHERE $1 = '' OR account_id = $1 GROUP BY 1
+"""
+
+
+def _columns(table: str) -> list[str]:
+    return [one.name for one in fields(ROW_CLASSES[table])]
+
+
+def _key(table: str) -> str:
+    return _columns(table)[0]
+
+
+def _upsert(table: str) -> str:
+    names = _columns(table)
+    kinds = [_TYPES.get(str(one.type), "text") for one in fields(ROW_CLASSES[table])]
+    values = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(kinds, 1))
+    changes = ", ".join(f"{name} = excluded.{name}" for name in names[1:])
+    return (
+        f"INSERT INTO {table} ({', '.join(names)}) SELECT * FROM unnest({values})"  # noqa: S608 - constants
+        f" ON CONFLICT ({names[0]}) DO UPDATE SET {changes}"
+        f" WHERE {table}.account_id = excluded.account_id"
+    )
+
+
+# Table and key, in the order in which they are written.
+PAYMENT_TABLES = tuple((table, _key(table)) for table in ROW_CLASSES)
+_UPSERTS = {table: _upsert(table) for table in ROW_CLASSES}
+_SELECTS = {
+    table: f"SELECT {', '.join(_columns(table))} FROM {table} "  # noqa: S608 - constants
+    for table in ROW_CLASSES
+}
+
+
+def _row(table: str, found: asyncpg.Record) -> Any:  # Any: of the table's class
+    return ROW_CLASSES[table](*found)
+
+
+async def read_payments(connection: Connection, account_id: AccountId) -> PaymentBook:
+    """Every payment row of an account."""
+    book = PaymentBook()
+    for table, key in PAYMENT_TABLES:
+        rows = await connection.fetch(_SELECTS[table] + "WHERE account_id = $1", account_id)
+        book.rows(table).update({row[key]: _row(table, row) for row in rows})
+    return book
+
+
+async def write_payments(connection: Connection, book: PaymentBook) -> None:
+    """Writes the rows that were changed. Raises ConcurrencyConflict."""
+    if not book.touched:
+        return
+    for table, _ in PAYMENT_TABLES:
+        keys = sorted(key for name, key in book.touched if name == table)
+        if not keys:
+            continue
+        rows = [astuple(book.rows(table)[key]) for key in keys]
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        status = await connection.execute(_UPSERTS[table], *columns)
+        # A row that belongs to another account is left alone by the statement.
+        if status != f"INSERT 0 {len(rows)}":
+            raise ConcurrencyConflict("another transaction was first")
+
+
+class PostgresPaymentUnit:
+    """The part of `LedgerUnit` that is about payments."""
+
+    _connection: asyncpg.Connection
+
+    async def payments(self, account_id: AccountId) -> PaymentBook:
+        """Every payment row of an account."""
+        return await read_payments(self._connection, account_id)
+
+    async def spent(self, account_id: AccountId) -> int:
+        """What the account ever spent on usage."""
+        return await self._connection.fetchval(_SPENT, account_id, REVENUE) or 0
+
+    async def short_of_money(
+        self, available: Mapping[AccountId, int], now_ms: int
+    ) -> list[AccountId]:
+        """Those of these accounts whose refill may be due."""
+        rows = await self._connection.fetch(
+            _SHORT_OF_THESE, now_ms, list(available), list(available.values())
+        )
+        return [row["account_id"] for row in rows]
+
+
+class PostgresPayments:
+    """The part of `LedgerStore` that is about payments; nothing here is locked."""
+
+    _pool: asyncpg.Pool
+
+    async def due_refills(self, now_ms: int, limit: int) -> list[AccountId]:
+        """Accounts whose refill may be due. Raises Unavailable."""
+        return await self._accounts(_SHORT_OF_ALL, now_ms, limit)
+
+    async def open_refills(self, limit: int) -> list[Refill]:
+        """Charges under way. Raises Unavailable."""
+        where = "WHERE status IN ('started', 'processing') ORDER BY started_at_ms LIMIT $1"
+        return await self._rows("refill", where, limit)
+
+    async def open_refunds(self, limit: int) -> list[Refund]:
+        """Refunds that were asked for and not made. Raises Unavailable."""
+        return await self._rows(
+            "refund", "WHERE status = 'requested' ORDER BY since_ms LIMIT $1", limit
+        )
+
+    async def open_top_ups(self, started_before_ms: int, limit: int) -> list[TopUp]:
+        """Checkouts that have not ended. Raises Unavailable."""
+        where = (
+            "WHERE status IN ('started', 'open', 'processing') AND started_at_ms <= $1"
+            " ORDER BY started_at_ms LIMIT $2"
+        )
+        return await self._rows("top_up", where, started_before_ms, limit)
+
+    async def lapsed_promos(self, now_ms: int, limit: int) -> list[AccountId]:
+        """Accounts with promotional credit left whose time is over. Raises Unavailable."""
+        return await self._accounts(_LAPSED_PROMOS, now_ms, limit)
+
+    async def payments_of(self, account_id: AccountId) -> PaymentBook:
+        """Every payment row of an account, as of one moment. Raises Unavailable."""
+        with translated():
+            async with (
+                self._pool.acquire() as connection,
+                connection.transaction(isolation="repeatable_read", readonly=True),
+            ):
+                return await read_payments(connection, account_id)
+
+    async def gateway_total(self, account_id: str = "") -> Mapping[str, int]:
+        """What the transactions add up to, by ledger account. Raises Unavailable."""
+        with translated():
+            rows = await self._pool.fetch(_TOTALS, account_id)
+        return {row["ledger_account"]: int(row["total"]) for row in rows}
+
+    async def _accounts(self, statement: str, now_ms: int, limit: int) -> list[AccountId]:
+        with translated():
+            rows = await self._pool.fetch(statement, now_ms, limit)
+        return [row["account_id"] for row in rows]
+
+    async def _rows(self, table: str, where: str, *arguments: int) -> list[Any]:
+        # Any: of the table's class
+        with translated():
+            rows = await self._pool.fetch(_SELECTS[table] + where, *arguments)
+        return [_row(table, row) for row in rows]

@@ -1,0 +1,1 @@
+"""Payments: top-ups, refills, refunds, disputes, promotional credit, and their reconciliation."""
