@@ -22,11 +22,14 @@ from services.gateway.adapters.account_reads_grpc import GrpcBalances, GrpcReque
 from services.gateway.adapters.credentials_grpc import GrpcCredentials
 from services.gateway.adapters.grants_grpc import GrpcGrants
 from services.gateway.adapters.quotas_grpc import GrpcQuotas
+from services.gateway.auto_route import AutoRouter
+from services.gateway.auto_step import AutoStep
 from services.gateway.config import GatewaySettings
 from services.gateway.entrypoints.app import PublicReads, build_app
 from services.gateway.entrypoints.chat_lane import ChatLane
 from services.gateway.entrypoints.edge import Edge
 from services.gateway.entrypoints.server import PublicServer
+from services.gateway.latencies import LatencyBook
 from services.gateway.money import Money
 from services.gateway.pipeline import ChatPipeline, PipelineRules
 from services.gateway.ports import (
@@ -82,10 +85,13 @@ class Gateway:
 
 def build_edge(settings: GatewaySettings, ports: Ports) -> Edge:
     """The public application over its ports."""
+    latencies = LatencyBook()
+    auto = AutoRouter(ports.catalogue, ports.providers.keys(), latencies.latency_ms)
     pipeline = ChatPipeline(
         keys=ports.keys,
         freshness=ports.freshness,
         router=Router(ports.catalogue, ports.providers.keys()),
+        auto=AutoStep(auto, latencies),
         quotas=ports.quotas,
         budget=ports.budget,
         journal=ports.journal,
@@ -109,7 +115,7 @@ def build_edge(settings: GatewaySettings, ports: Ports) -> Edge:
         clock=ports.clock,
         not_ready=ports.not_ready,
     )
-    return Edge(lane, build_app(reads, lane))
+    return Edge(lane, build_app(reads, lane, auto))
 
 
 def public_server(edge: Edge, settings: GatewaySettings) -> PublicServer:

@@ -144,6 +144,8 @@ class ChatRequest:
     end_user_id: str
     tags: Mapping[str, str]
     operation: Operation = "chat"
+    # For model "auto": what the caller wants most.
+    weight_profile: str = ""
 
     @property
     def streams_upstream(self) -> bool:
@@ -211,6 +213,7 @@ def chat_request_from_body(
         session_id=body.get("session_id", ""),
         end_user_id=body.get("end_user_id", ""),
         tags=body.get("tags", {}),
+        weight_profile=body.get("weight_profile", ""),
     )
 
 

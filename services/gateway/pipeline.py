@@ -25,6 +25,7 @@ from services.common.errors import (
 from services.common.ids import RequestId, UsageId, new_id
 from services.common.telemetry import Span, get_logger
 from services.gateway.auth import authenticate, require_active
+from services.gateway.auto_step import AutoStep, answer_fields, answer_headers
 from services.gateway.chat_request import ChatRequest, body_from_bytes
 from services.gateway.dialects.chat import CHAT
 from services.gateway.dialects.port import Dialect
@@ -64,6 +65,9 @@ class Reply(Protocol):
     def announce(self, meters: Sequence[QuotaMeter]) -> None:
         """Has the head of the answer, which is not sent yet, say how far the key is."""
 
+    def add_headers(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Has the head of the answer, which is not sent yet, say this too."""
+
     async def begin_stream(self) -> None:
         """Sends the head of a stream."""
 
@@ -86,6 +90,8 @@ class ChatCall:
     read_body: Callable[[], Awaitable[bytes | bytearray]]
     # The format of this caller's body and of the answer.
     dialect: Dialect = CHAT
+    # What the caller's header says that it wants most of model "auto".
+    weight_profile: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +110,7 @@ class ChatPipeline:
     keys: KeyDirectory
     freshness: Freshness
     router: Router
+    auto: AutoStep
     quotas: Quotas
     budget: Budget
     journal: UsageJournal
@@ -142,6 +149,7 @@ class ChatPipeline:
         entry.latency_ms = self._since(call)
         if entry.ticket is not None:
             self.quotas.settle(entry.ticket, sum(entry.quantities.values()))
+        self.auto.note(entry)
         ending = await self._record(call, entry, relay, ending=ending)
         await reply.finish(ending)
         if cancelled:
@@ -169,9 +177,7 @@ class ChatPipeline:
         # 4. The model, its provider, and the price, which is pinned from here on.
         entry.stage = "guard_model_access"
         entry.admitted_at_ms = self.clock.now_ms()
-        chosen = self.router.choose(
-            request.models, settings, entry.admitted_at_ms, operation=request.operation
-        )
+        request, chosen = await self._choose(call, entry, request)
         entry.chosen = chosen
         guess = await estimate(
             request,
@@ -201,6 +207,7 @@ class ChatPipeline:
         async with Trial(provider, attempt, entry=entry, clock=self.clock) as upstream:
             entry.stage = "upstream_stream"
             relay.start(request, chosen, self.clock.now_ms())
+            self._tell_choice(entry, relay, reply)
             entry.tally = relay.tally
             await relay.pass_on(
                 upstream, on_first=lambda: _note_first(entry, max(1, self._since(call)))
@@ -215,6 +222,24 @@ class ChatPipeline:
             entry.outcome = "limit_reached"
         entry.http_status = 200
         return relay.ending(usage.to_wire())
+
+    async def _choose(
+        self, call: ChatCall, entry: UsageEntry, request: ChatRequest
+    ) -> tuple[ChatRequest, Route]:
+        """Where the request goes; the request names models afterwards, whatever it said."""
+        settings = entry.principal.settings
+        request, entry.selection = await self.auto.resolve(
+            request, settings, entry.admitted_at_ms, profile=call.weight_profile
+        )
+        return request, self.router.choose(
+            request.models, settings, entry.admitted_at_ms, operation=request.operation
+        )
+
+    def _tell_choice(self, entry: UsageEntry, relay: Relay, reply: Reply) -> None:
+        if entry.selection is not None and entry.chosen is not None:
+            served = entry.chosen.model.model_id
+            reply.add_headers(answer_headers(entry.selection, served))
+            relay.extra = answer_fields(entry.selection, served)
 
     def _check_quotas(self, entry: UsageEntry, reply: Reply) -> None:
         try:

@@ -35,6 +35,8 @@ class Relay:
         self._fold: AnswerFold | WholeAnswer | None = None
         # True once the head of a stream has gone out: from then on failures are frames.
         self.begun = False
+        # Further fields of a whole answer.
+        self.extra: dict[str, Any] = {}  # Any: JSON
 
     def start(self, request: ChatRequest, chosen: Route, now_ms: int) -> None:
         """Makes ready for the chunks of an answer."""
@@ -96,5 +98,5 @@ class Relay:
         """The last frames of the stream, or the whole answer."""
         assert self._chunks is not None
         if self._fold is not None:
-            return Ending(200, self._dialect.whole(self._fold.whole(usage)))
+            return Ending(200, self._dialect.whole({**self._fold.whole(usage), **self.extra}))
         return Ending(200, self._dialect.last(self._chunks.usage_chunk(usage)))

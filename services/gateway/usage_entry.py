@@ -11,6 +11,7 @@ from services.common.money import TokenKind, cost_nanousd
 from services.common.pb.mesh.common.v1 import common_pb2
 from services.common.pb.mesh.events.v1 import usage_pb2
 from services.common.pricing_pb import price_to_pb
+from services.gateway.auto_route import Selection
 from services.gateway.chat_request import ChatRequest
 from services.gateway.metering import UsageBasis, UsageTally
 from services.gateway.ports import AdmittedRecord, Hold, KeyPrincipal, QuotaTicket
@@ -75,6 +76,8 @@ class UsageEntry:
     stage: Stage = "auth"
     requested_model: str = ""
     request: ChatRequest | None = None
+    # Where the choice of the model was left to us.
+    selection: Selection | None = None
     chosen: Route | None = None
     ticket: QuotaTicket | None = None
     hold: Hold | None = None

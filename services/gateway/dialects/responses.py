@@ -86,6 +86,7 @@ class ResponsesDialect:
             output=output_items(self._id, choice["message"]),
             usage=usage_object(answer["usage"]),
         )
+        self.response.update({name: answer[name] for name in answer if name.startswith("x_")})
         return orjson.dumps(self.response)
 
     def refusal(self, error: AppError, request_id: RequestId) -> Ending:

@@ -16,6 +16,7 @@ from services.common.clock import Clock
 from services.common.errors import AppError, BadRequest, FieldError, InvalidArgument, NotFound
 from services.gateway.account_reads import Balances, RequestLog
 from services.gateway.auth import authenticate, require_active
+from services.gateway.auto_route import AutoRouter
 from services.gateway.entrypoints.chat_lane import ChatLane
 from services.gateway.entrypoints.head import RequestHead
 from services.gateway.envelope import LATEST_VERSION, Ending, error_ending
@@ -38,12 +39,13 @@ class PublicReads:
     not_ready: Callable[[], list[str]]
 
 
-def build_app(reads: PublicReads, lane: ChatLane) -> FastAPI:
+def build_app(reads: PublicReads, lane: ChatLane, auto: AutoRouter) -> FastAPI:
     """The application; it holds no state of its own."""
     from services.gateway.entrypoints import (
         account_routes,
         dialect_routes,
         model_routes,
+        router_routes,
         system_routes,
     )
 
@@ -58,10 +60,12 @@ def build_app(reads: PublicReads, lane: ChatLane) -> FastAPI:
     )
     app.state.reads = reads
     app.state.lane = lane
+    app.state.auto = auto
     app.include_router(system_routes.router)
     app.include_router(model_routes.router)
     app.include_router(account_routes.router)
     app.include_router(dialect_routes.router)
+    app.include_router(router_routes.router)
     app.add_exception_handler(AppError, _app_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)

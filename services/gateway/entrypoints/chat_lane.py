@@ -42,7 +42,10 @@ class LaneReply:
 
     def announce(self, meters: Sequence[QuotaMeter]) -> None:
         # The list belongs to the head; it is made new where something is added.
-        self._headers = [*self._headers, *rate_limit_headers(meters)]
+        self.add_headers(rate_limit_headers(meters))
+
+    def add_headers(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        self._headers = [*self._headers, *headers]
 
     async def begin_stream(self) -> None:
         self._begun = True
@@ -129,6 +132,12 @@ class ChatLane:
         self._body_bytes_max = body_bytes_max
         self._body_timeout_s = body_timeout_s
 
+    def reader(self, head: RequestHead, receive: Receive) -> BodyReader:
+        """Reads a body within the lane's bounds. `stop` it afterwards."""
+        return BodyReader(
+            receive, head, bytes_max=self._body_bytes_max, timeout_s=self._body_timeout_s
+        )
+
     async def serve(
         self,
         head: RequestHead,
@@ -143,9 +152,7 @@ class ChatLane:
         every answer carries.
         """
         reply = LaneReply(send, [] if stamped else head.answer_headers)
-        body = BodyReader(
-            receive, head, bytes_max=self._body_bytes_max, timeout_s=self._body_timeout_s
-        )
+        body = self.reader(head, receive)
         call = ChatCall(
             request_id=RequestId(head.request_id),
             route=route,
@@ -154,6 +161,7 @@ class ChatLane:
             received_s=self._clock.monotonic_s(),
             read_body=body.read,
             dialect=dialect,
+            weight_profile=head.weight_profile,
         )
         with span_from(head.traceparent, "POST " + route) as trace:
             trace.set("mesh.request_id", head.request_id)

@@ -23,6 +23,7 @@ class RequestHead:
     # Where Anthropic's SDKs put the key.
     api_key: bytes | None = None
     traceparent: str = ""
+    weight_profile: str = ""
     content_length: int = 0
     # True where an OpenAI SDK calls, which wants lists in an envelope of its own.
     openai_sdk: bool = False
@@ -52,6 +53,8 @@ def head_from(headers: HeaderList) -> RequestHead:
             head.api_key = value
         elif name == b"traceparent":
             head.traceparent = value.decode("latin-1")
+        elif name == b"x-mesh-weight-profile":
+            head.weight_profile = value.decode("latin-1").strip()
         elif name == b"x-meshapi-sdk":
             meshapi_sdk = True
         elif name == b"x-stainless-lang" or (name == b"user-agent" and b"OpenAI/" in value):
