@@ -12,14 +12,22 @@ from services.catalog.adapters.cipher_aesgcm import AesGcmCipher
 from services.catalog.adapters.local_model import local_seeds
 from services.catalog.adapters.prices_genai import GenaiPrices
 from services.catalog.adapters.store_postgres import PostgresCatalog
+from services.catalog.adapters.templates_postgres import PostgresTemplates
 from services.catalog.config import CatalogSettings
 from services.catalog.entrypoints.grpc_catalog import POLICIES, SERVICE, CatalogServicer
+from services.catalog.entrypoints.grpc_templates import (
+    TEMPLATE_POLICIES,
+    TEMPLATES_SERVICE,
+    TemplatesServicer,
+)
 from services.catalog.handlers import Context
+from services.catalog.template_handlers import TemplateContext
+from services.catalog.template_views import TemplateViews
 from services.catalog.views import CatalogViews
 from services.common.clock import Clock, SystemClock
 from services.common.errors import AppError, ConcurrencyConflict
 from services.common.grpc import GrpcServer, TokenVerifier
-from services.common.pb.mesh.catalog.v1 import catalog_pb2_grpc
+from services.common.pb.mesh.catalog.v1 import catalog_pb2_grpc, templates_pb2_grpc
 from services.common.postgres import EventStore
 from services.common.telemetry import get_logger
 
@@ -35,6 +43,8 @@ class Catalog:
     settings: CatalogSettings
     context: Context
     views: CatalogViews
+    templates: TemplateContext
+    template_views: TemplateViews
 
     async def seed(self) -> None:
         """Brings prices, the local model and credentials of the environment in, each once.
@@ -61,10 +71,13 @@ class Catalog:
     def grpc_server(self) -> GrpcServer:
         """The server with the servicer in it, not yet started."""
         verifier = TokenVerifier(self.settings.service_secret.get_secret_value())
-        server = GrpcServer(listen=self.settings.grpc_listen, verifier=verifier, policies=POLICIES)
+        policies = {**POLICIES, **TEMPLATE_POLICIES}
+        server = GrpcServer(listen=self.settings.grpc_listen, verifier=verifier, policies=policies)
         servicer = CatalogServicer(self.context, self.views)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(servicer, server.grpc)
-        server.reflect(SERVICE)
+        templates = TemplatesServicer(self.templates, self.template_views, self.context.clock)
+        templates_pb2_grpc.add_TemplatesServiceServicer_to_server(templates, server.grpc)
+        server.reflect(SERVICE, TEMPLATES_SERVICE)
         return server
 
     async def watch_due_prices(self) -> None:
@@ -81,9 +94,16 @@ class Catalog:
 
 def compose(settings: CatalogSettings, pool: asyncpg.Pool, clock: Clock | None = None) -> Catalog:
     """The catalog over an open pool whose migrations are applied."""
+    events = EventStore(pool)
     context = Context(
-        store=PostgresCatalog(EventStore(pool)),
+        store=PostgresCatalog(events),
         cipher=AesGcmCipher(settings.key_bytes()),
         clock=clock or SystemClock(),
     )
-    return Catalog(settings, context, CatalogViews(pool))
+    return Catalog(
+        settings,
+        context,
+        CatalogViews(pool),
+        TemplateContext(PostgresTemplates(events)),
+        TemplateViews(pool),
+    )

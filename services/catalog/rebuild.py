@@ -14,12 +14,16 @@ from dataclasses import dataclass
 import asyncpg
 
 from services.catalog import rows as sql
+from services.catalog import template_rows
+from services.catalog.adapters.templates_pb import template_event_from
 from services.catalog.adapters.translation_pb import model_event_from, provider_event_from
 from services.catalog.config import CatalogSettings
 from services.catalog.domain import model as models
 from services.catalog.domain import provider as providers
+from services.catalog.domain import template as templates
 from services.catalog.domain.model import Model
 from services.catalog.domain.provider import Provider
+from services.catalog.domain.template import Template
 from services.common.config import load_settings
 from services.common.postgres import EventStore, migrate, open_pool, translated
 
@@ -27,7 +31,9 @@ _TABLES = (
     ("providers", sql.PROVIDER_COLUMNS, "provider_id"),
     ("models", sql.MODEL_COLUMNS, "model_id"),
     ("prices", sql.PRICE_COLUMNS, "model_id, valid_from_ms"),
+    ("templates", template_rows.TEMPLATE_COLUMNS, "template_id"),
 )
+_NAMES = ", ".join(name for name, _, _ in _TABLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +54,10 @@ async def rebuild(pool: asyncpg.Pool) -> RebuildReport:
     with translated():
         async with pool.acquire() as connection, connection.transaction():
             # Whoever writes now waits, and its events come after those that are folded here.
-            await connection.execute(
-                "LOCK TABLE providers, models, prices IN ACCESS EXCLUSIVE MODE"
-            )
+            await connection.execute(f"LOCK TABLE {_NAMES} IN ACCESS EXCLUSIVE MODE")
             before = await table_hash(connection)
             folded = await _fold(EventStore(pool))
-            await connection.execute("TRUNCATE providers, models, prices")
+            await connection.execute(f"TRUNCATE {_NAMES}")
             await _write(connection, folded)
             after = await table_hash(connection)
     return RebuildReport(folded.events, before, after)
@@ -73,11 +77,13 @@ async def table_hash(connection: sql.Connection) -> str:
 class _Folded:
     providers: dict[str, tuple[Provider, int]]
     models: dict[str, tuple[Model, int]]
+    # With the versions of their streams: a deletion is an event, and no version of the content.
+    templates: dict[str, tuple[Template, int]]
     events: int = 0
 
 
 async def _fold(store: EventStore) -> _Folded:
-    folded = _Folded({}, {})
+    folded = _Folded({}, {}, {})
     async for record in store.read_all():
         kind, _, key = record.stream_id.partition(":")
         version = record.stream_version
@@ -87,6 +93,14 @@ async def _fold(store: EventStore) -> _Folded:
             event = provider_event_from(record)
             folded.providers[key] = (
                 providers.evolve(provider[0] if provider else None, event),
+                version,
+            )
+        elif kind == "template":
+            template = folded.templates.get(key)
+            assert version == (template[1] if template else 0) + 1, record.stream_id
+            step = template_event_from(record)
+            folded.templates[key] = (
+                templates.evolve(template[0] if template else None, step),
                 version,
             )
         else:
@@ -108,6 +122,14 @@ async def _write(connection: sql.Connection, folded: _Folded) -> None:
     await connection.executemany(
         sql.INSERT_PRICE,
         [sql.price_row(price) for model, _ in folded.models.values() for price in model.prices],
+    )
+    await connection.executemany(
+        template_rows.PUT_TEMPLATE,
+        [
+            template_rows.template_row(template)
+            for template, _ in folded.templates.values()
+            if not template.deleted
+        ],
     )
 
 

@@ -21,7 +21,7 @@ from services.common.pb.mesh.accounts.v1 import (
     limits_pb2_grpc,
 )
 from services.common.pb.mesh.billing.v1 import billing_pb2_grpc
-from services.common.pb.mesh.catalog.v1 import catalog_pb2_grpc
+from services.common.pb.mesh.catalog.v1 import catalog_pb2_grpc, templates_pb2_grpc
 from services.common.pb.mesh.common.v1 import common_pb2
 from services.common.pb.mesh.usage.v1 import usage_pb2_grpc
 from services.common.security.tokens import Principal, TokenSigner
@@ -67,6 +67,7 @@ class Services:
     billing: billing_pb2_grpc.BillingServiceAsyncStub
     usage: usage_pb2_grpc.UsageServiceAsyncStub
     catalog: catalog_pb2_grpc.CatalogServiceAsyncStub
+    templates: templates_pb2_grpc.TemplatesServiceAsyncStub
 
     async def account_id(self, named: str | None) -> str:
         """The account named by id, owner's address or name; the only one if none is named.
@@ -125,6 +126,7 @@ async def services() -> AsyncIterator[Services]:
             billing=billing_pb2_grpc.BillingServiceStub(channels["billing"].channel()),
             usage=usage_pb2_grpc.UsageServiceStub(channels["usage"].channel()),
             catalog=catalog_pb2_grpc.CatalogServiceStub(channels["catalog"].channel()),
+            templates=templates_pb2_grpc.TemplatesServiceStub(channels["catalog"].channel()),
         )
     finally:
         for channel in channels.values():

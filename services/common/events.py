@@ -19,12 +19,21 @@ from services.common.pb.mesh.events.v1 import (
     envelope_pb2,
     ledger_pb2,
     payments_pb2,
+    templates_pb2,
     usage_pb2,
 )
 from services.common.telemetry.tracing import current_traceparent
 from services.common.topics import TOPICS
 
-_MODULES = (accounts_pb2, catalog_pb2, dead_letter_pb2, ledger_pb2, payments_pb2, usage_pb2)
+_MODULES = (
+    accounts_pb2,
+    catalog_pb2,
+    dead_letter_pb2,
+    ledger_pb2,
+    payments_pb2,
+    templates_pb2,
+    usage_pb2,
+)
 
 
 class UndecodableEvent(Exception):

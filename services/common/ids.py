@@ -26,6 +26,7 @@ PriceVersionId = NewType("PriceVersionId", str)
 EventId = NewType("EventId", str)
 WorkerId = NewType("WorkerId", str)
 TransactionId = NewType("TransactionId", str)
+TemplateId = NewType("TemplateId", str)
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = tuple(a + b for a in _ALPHABET for b in _ALPHABET)

@@ -81,15 +81,22 @@ CATALOG = Topic(
     (
         "catalog.ProviderRegistered", "catalog.ProviderChanged", "catalog.ProviderCredentialSet",
         "catalog.ProviderCredentialRemoved", "catalog.ModelRegistered", "catalog.ModelChanged",
-        "catalog.PricePublished",
+        "catalog.PricePublished", "catalog.TemplateCreated", "catalog.TemplateChanged",
+        "catalog.TemplateDeleted",
     ),
-    "Every event of providers, models and prices.",
+    "Every event of providers, models, prices and templates.",
 )  # fmt: skip
 MODELS = Topic(
     "mesh.models.v1", "model:<id> or provider:<id>", 3, "compact", FOREVER_MS,
     ("catalog",), ("gateway",),
     ("catalog.ModelState", "catalog.ProviderState"),
     "What a gateway needs to route and price, by model and provider.",
+)  # fmt: skip
+TEMPLATES = Topic(
+    "mesh.templates.v1", "template id", 3, "compact", FOREVER_MS,
+    ("catalog",), ("gateway",),
+    ("catalog.TemplateState",),
+    "What a gateway needs to render a prompt template, by its id.",
 )  # fmt: skip
 BILLING_DEAD = Topic(
     "mesh.billing.dead.v1", "as source", 1, "delete", 365 * DAY_MS,
@@ -105,5 +112,6 @@ USAGE_DEAD = Topic(
 )  # fmt: skip
 
 TOPICS: tuple[Topic, ...] = (
-    USAGE, LEDGER, BALANCES, ACCOUNTS, KEYS, CATALOG, MODELS, BILLING_DEAD, USAGE_DEAD,
+    USAGE, LEDGER, BALANCES, ACCOUNTS, KEYS, CATALOG, MODELS, TEMPLATES, BILLING_DEAD,
+    USAGE_DEAD,
 )  # fmt: skip

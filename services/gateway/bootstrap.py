@@ -22,6 +22,7 @@ from services.gateway.adapters.account_reads_grpc import GrpcBalances, GrpcReque
 from services.gateway.adapters.credentials_grpc import GrpcCredentials
 from services.gateway.adapters.grants_grpc import GrpcGrants
 from services.gateway.adapters.quotas_grpc import GrpcQuotas
+from services.gateway.adapters.templates_grpc import GrpcTemplates
 from services.gateway.auto_route import AutoRouter
 from services.gateway.auto_step import AutoStep
 from services.gateway.config import GatewaySettings
@@ -46,6 +47,8 @@ from services.gateway.providers.port import ChatProvider
 from services.gateway.quota.service import LeasedQuotas
 from services.gateway.routing import Router
 from services.gateway.state.state import GatewayState, kafka_readers
+from services.gateway.template_store import Templates
+from services.gateway.templates import TemplateDirectory
 
 _log = get_logger(__name__)
 
@@ -61,12 +64,14 @@ class Ports:
 
     keys: KeyDirectory
     catalogue: Catalogue
+    template_directory: TemplateDirectory
     freshness: Freshness
     quotas: Quotas
     budget: Budget
     journal: UsageJournal
     balances: Balances
     request_log: RequestLog
+    templates: Templates
     providers: dict[ProviderKind, ChatProvider]
     clock: Clock
     not_ready: Callable[[], list[str]]
@@ -90,6 +95,7 @@ def build_edge(settings: GatewaySettings, ports: Ports) -> Edge:
     pipeline = ChatPipeline(
         keys=ports.keys,
         freshness=ports.freshness,
+        templates=ports.template_directory,
         router=Router(ports.catalogue, ports.providers.keys()),
         auto=AutoStep(auto, latencies),
         quotas=ports.quotas,
@@ -112,6 +118,7 @@ def build_edge(settings: GatewaySettings, ports: Ports) -> Edge:
         quotas=ports.quotas,
         balances=ports.balances,
         request_log=ports.request_log,
+        templates=ports.templates,
         clock=ports.clock,
         not_ready=ports.not_ready,
     )
@@ -161,12 +168,14 @@ async def compose(settings: GatewaySettings) -> Gateway:
     ports = Ports(
         keys=state.keys,
         catalogue=state.catalogue,
+        template_directory=state.templates,
         freshness=state.freshness,
         quotas=quotas,
         budget=money.budget,
         journal=money.journal,
         balances=GrpcBalances(billing),
         request_log=GrpcRequestLog(usage),
+        templates=GrpcTemplates(catalog),
         providers={"openai_compatible": OpenAiCompatible(session, settings.pool)},
         clock=clock,
         not_ready=worker.not_ready,

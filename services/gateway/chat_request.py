@@ -187,8 +187,10 @@ def chat_request_from_body(
             rule(faults, ("body", name), value)
     prompt = check_messages(faults, body.get("messages"))
     _check_together(faults, body)
-    if not (default_model or any(body.get(name) for name in ("model", "models", "template"))):
-        faults.add(("body", "model"), "missing", "Field required: no model in request or key")
+    if not (default_model or body.get("model") or body.get("models")):
+        faults.add(
+            ("body", "model"), "missing", "Field required: no model in request, key or template"
+        )
     faults.raise_if_any()
     _refuse_what_is_missing(body)
     _count_tools(prompt, body)
@@ -258,8 +260,6 @@ def _check_together(faults: Faults, body: Mapping[str, Any]) -> None:  # Any: JS
 
 
 def _refuse_what_is_missing(body: Mapping[str, Any]) -> None:  # Any: JSON
-    if body.get("template"):
-        raise NotImplementedHere("template: prompt templates are not served by this gateway yet")
     if body.get("modality") == "image" or "image" in body.get("modalities", ()):
         raise NotImplementedHere("modality: images are not generated through this route yet")
     if body.get("async_mode"):

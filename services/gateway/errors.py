@@ -7,6 +7,7 @@ AppError
       ContextWindowExceeded  400 context_window_exceeded: the prompt does not fit the model
       InvalidRequest         400 invalid_request: the provider would not take it
       CapabilityNotSupported 400 model_capability_not_supported
+    UnprocessableEntity      422 unprocessable_entity: a template's variable is missing
   NotImplementedHere         501 not_implemented
   PayloadTooLarge            413 payload_too_large
   MethodNotAllowed           405 method_not_allowed
@@ -17,7 +18,7 @@ AppError
 
 from __future__ import annotations
 
-from services.common.errors import AppError, BadRequest, UpstreamError
+from services.common.errors import AppError, BadRequest, InvalidArgument, UpstreamError
 
 
 class InvalidApiVersion(BadRequest):
@@ -34,6 +35,10 @@ class InvalidRequest(BadRequest):
 
 class CapabilityNotSupported(BadRequest):
     code = "model_capability_not_supported"
+
+
+class UnprocessableEntity(InvalidArgument):
+    code = "unprocessable_entity"
 
 
 class NotImplementedHere(AppError):

@@ -52,8 +52,9 @@ from services.gateway.providers.port import (
 )
 from services.gateway.providers.trial import Trial
 from services.gateway.relay import Relay
-from services.gateway.requests import request_from_body
 from services.gateway.routing import Route, Router
+from services.gateway.templated_chat import request_over_template
+from services.gateway.templates import TemplateDirectory
 from services.gateway.usage_entry import UsageEntry
 
 _log = get_logger(__name__)
@@ -109,6 +110,7 @@ class ChatPipeline:
 
     keys: KeyDirectory
     freshness: Freshness
+    templates: TemplateDirectory
     router: Router
     auto: AutoStep
     quotas: Quotas
@@ -171,7 +173,9 @@ class ChatPipeline:
         given = body_from_bytes(await call.read_body())
         entry.requested_model = _name(given.get("model")) or settings.default_model
         body = await call.dialect.chat_body(given, entry.principal)
-        request = request_from_body(call.dialect.operation, body, settings)
+        request = request_over_template(
+            call.dialect.operation, body, entry.principal, directory=self.templates
+        )
         entry.request = request
         entry.requested_model = request.models[0]
         # 4. The model, its provider, and the price, which is pinned from here on.

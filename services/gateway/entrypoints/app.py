@@ -22,6 +22,7 @@ from services.gateway.entrypoints.head import RequestHead
 from services.gateway.envelope import LATEST_VERSION, Ending, error_ending
 from services.gateway.errors import MethodNotAllowed
 from services.gateway.ports import Catalogue, Freshness, KeyDirectory, KeyPrincipal, Quotas
+from services.gateway.template_store import Templates
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class PublicReads:
     quotas: Quotas
     balances: Balances
     request_log: RequestLog
+    templates: Templates
     clock: Clock
     # Names of what is not ready; empty where the worker may get work.
     not_ready: Callable[[], list[str]]
@@ -47,6 +49,7 @@ def build_app(reads: PublicReads, lane: ChatLane, auto: AutoRouter) -> FastAPI:
         model_routes,
         router_routes,
         system_routes,
+        template_routes,
     )
 
     app = FastAPI(
@@ -66,6 +69,7 @@ def build_app(reads: PublicReads, lane: ChatLane, auto: AutoRouter) -> FastAPI:
     app.include_router(account_routes.router)
     app.include_router(dialect_routes.router)
     app.include_router(router_routes.router)
+    app.include_router(template_routes.router)
     app.add_exception_handler(AppError, _app_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)

@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 from services.common.clock import Clock
 from services.common.kafka.table_reader import OnMessage, TableReader
-from services.common.topics import KEYS, MODELS, Topic
+from services.common.topics import KEYS, MODELS, TEMPLATES, Topic
 from services.gateway.state.credentials import CredentialKeeper, CredentialSource
 from services.gateway.state.freshness import LogFreshness, TableSource
 from services.gateway.state.tables import CatalogueTable, KeyTable
+from services.gateway.state.templates import TemplateTable
 
 STALE_MAX_S = 60.0
 ReaderFactory = Callable[[Topic, OnMessage], TableSource]
@@ -26,7 +27,7 @@ def kafka_readers(bootstrap: str) -> ReaderFactory:
 
 
 class GatewayState:
-    """Keys, catalogue and how fresh they are. Create it inside a running loop."""
+    """Keys, catalogue, templates and how fresh they are. Create it inside a running loop."""
 
     def __init__(
         self,
@@ -38,11 +39,13 @@ class GatewayState:
     ) -> None:
         self.keys = KeyTable()
         self.catalogue = CatalogueTable()
+        self.templates = TemplateTable()
         self.credentials = CredentialKeeper(credentials, self.catalogue.refresh, clock=clock)
         self.catalogue.use(self.credentials)
         self._tables = {
             "keys": readers(KEYS, self.keys.apply),
             "models": readers(MODELS, self.catalogue.apply),
+            "templates": readers(TEMPLATES, self.templates.apply),
         }
         self.freshness = LogFreshness(self._tables, clock=clock, limit_s=stale_max_s)
 

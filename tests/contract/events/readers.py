@@ -17,6 +17,7 @@ from services.billing.adapters import seals_pb as seals_wire
 from services.billing.adapters.ledger_memory import MemoryLedger
 from services.billing.settlement.keys import KeyCaps
 from services.billing.settlement.settle import UsageSettlement
+from services.catalog.adapters import templates_pb as templates_wire
 from services.catalog.adapters import translation_pb as catalog_wire
 from services.common.clock import FakeClock
 from services.common.events import EventRecord, UndecodableEvent
@@ -29,10 +30,12 @@ from services.common.topics import (
     KEYS,
     LEDGER,
     MODELS,
+    TEMPLATES,
     USAGE,
     USAGE_DEAD,
 )
 from services.gateway.state.tables import CatalogueTable, KeyTable
+from services.gateway.state.templates import TemplateTable
 from services.usage.adapters.sink_store_memory import MemorySinkStore
 from services.usage.adapters.usage_event import row_from_message
 from services.usage.ports import REQUESTS
@@ -128,6 +131,18 @@ async def served(examples: Sequence[Example]) -> object:
     return table.models(), found
 
 
+async def rendered(examples: Sequence[Example]) -> object:
+    """What a gateway renders of the templates that it knows."""
+    table, found = TemplateTable(), dict[str, object]()
+    for example in examples:
+        template_id = str(getattr(message_of(example), "template_id", ""))
+        table.apply(template_id, example.envelope)
+        template = table.by_id(template_id)
+        assert template is not None
+        found[template_id] = template.render(dict.fromkeys(template.slots, "x"))
+    return found
+
+
 def through_accounts(record: EventRecord) -> Message:
     return accounts_wire.message_from_event(accounts_wire.event_from_record(record))
 
@@ -139,6 +154,8 @@ def through_billing(record: EventRecord) -> Message:
 
 
 def through_catalog(record: EventRecord) -> Message:
+    if record.type.startswith("catalog.Template"):
+        return templates_wire.template_event_to_pb(templates_wire.template_event_from(record))
     of_provider = record.type.startswith("catalog.Provider")
     read = catalog_wire.provider_event_from if of_provider else catalog_wire.model_event_from
     return catalog_wire.event_to_pb(read(record))
@@ -174,6 +191,7 @@ READERS: dict[tuple[str, str], Reader] = {
     (KEYS.name, "gateway"): admitted,
     (KEYS.name, "billing"): capped,
     (MODELS.name, "gateway"): served,
+    (TEMPLATES.name, "gateway"): rendered,
     (ACCOUNTS.name, "rebuilds"): in_and_out(through_accounts),
     (LEDGER.name, "rebuilds"): in_and_out(through_billing),
     (CATALOG.name, "rebuilds"): in_and_out(through_catalog),

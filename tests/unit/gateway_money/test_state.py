@@ -277,7 +277,7 @@ async def test_a_worker_that_lost_the_log_fails_closed_after_its_limit() -> None
     worker.log.append(KEYS.name, HASH.encode(), key_bytes())
     worker.poll()
     assert freshness.ready()
-    assert freshness.parts() == {"keys": True, "models": True}
+    assert freshness.parts() == {"keys": True, "models": True, "templates": True}
     await worker.clock.advance(60)
     freshness.require()
     await worker.clock.advance(0.1)
