@@ -20,8 +20,10 @@ def request_over_template(
     *,
     directory: TemplateDirectory,
 ) -> ChatRequest:
-    """The checked request; only conversations have templates. Raises InvalidArgument, whose places are those of the body as it was
-    sent, NotFound and UnprocessableEntity for templates, NotImplementedHere.
+    """The checked request; only conversations have templates.
+
+    Raises InvalidArgument, whose places are those of the body as it was sent, NotFound and
+    UnprocessableEntity for templates, NotImplementedHere.
     """
     body, before = given, 0
     if operation == "chat":

@@ -103,6 +103,7 @@ async def create_template(wanted: NewTemplate, reads: Reads, caller: Caller) -> 
 async def list_templates(
     reads: Reads,
     caller: Caller,
+    *,
     team_id: Annotated[str, Query(max_length=64)] = "",
     member_owner: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
@@ -119,7 +120,7 @@ async def get_template(template_id: str, reads: Reads, caller: Caller) -> Respon
 
 @router.patch("/{template_id}", response_model=TemplateObject)
 async def update_template(
-    template_id: str, changes: TemplateChanges, reads: Reads, caller: Caller
+    template_id: str, changes: TemplateChanges, *, reads: Reads, caller: Caller
 ) -> Response:
     """A new version; what the body does not name stays."""
     changed = changes.model_dump(exclude_none=True)
@@ -146,7 +147,9 @@ async def list_versions(template_id: str, reads: Reads, caller: Caller) -> Respo
 
 
 @router.post("/{template_id}/versions/{version}/restore", response_model=TemplateObject)
-async def restore_version(template_id: str, version: int, reads: Reads, caller: Caller) -> Response:
+async def restore_version(
+    template_id: str, version: int, *, reads: Reads, caller: Caller
+) -> Response:
     """A new version with the content of an older one."""
     if not 1 <= version < 2**63:
         raise InvalidArgument.of("path.version", "must be 1 or more")

@@ -222,7 +222,7 @@ async def test_nulls_are_absent_and_unknown_fields_are_dropped(gateway: GatewayH
 
 @pytest.mark.parametrize(
     "change",
-    [{"template": "welcome"}, {"modality": "image"}, {"async_mode": True}],
+    [{"modality": "image"}, {"async_mode": True}],
 )
 async def test_what_is_not_served_yet_is_said_clearly(
     gateway: GatewayHarness, change: dict[str, object]
