@@ -49,3 +49,26 @@ class Interrupt:
         others = task.uncancel()
         if others == 0 and (kind is None or issubclass(kind, asyncio.CancelledError)):
             raise ClientGone("the caller hung up") from error
+
+
+class InterruptGroup:
+    """Interrupts of several tasks that work for one caller."""
+
+    __slots__ = ("_members", "triggered")
+
+    def __init__(self) -> None:
+        self._members: list[Interrupt] = []
+        self.triggered = False
+
+    def new(self) -> Interrupt:
+        """One more; triggered already where the group is."""
+        member = Interrupt()
+        member.triggered = self.triggered
+        self._members.append(member)
+        return member
+
+    def trigger(self) -> None:
+        """The caller has hung up."""
+        self.triggered = True
+        for member in self._members:
+            member.trigger()

@@ -35,10 +35,10 @@ class ChatDialect:
     def whole(self, answer: Json) -> bytes:
         return orjson.dumps(answer)
 
-    def refusal(self, error: AppError, request_id: RequestId) -> Ending:
+    def refusal(self, error: AppError, request_id: RequestId, /) -> Ending:
         return error_ending(error, request_id)
 
-    def broken(self, error: AppError, request_id: RequestId) -> bytes:
+    def broken(self, error: AppError, request_id: RequestId, /) -> bytes:
         return error_frames(error, request_id)
 
 

@@ -82,13 +82,13 @@ class MessagesDialect:
         message["stop_reason"] = _STOP_REASONS.get(choice["finish_reason"], "end_turn")
         return orjson.dumps(message)
 
-    def refusal(self, error: AppError, request_id: RequestId) -> Ending:
+    def refusal(self, error: AppError, request_id: RequestId, /) -> Ending:
         # This API says of a bad body that it is a bad request, whatever is wrong with it.
         status = 400 if error.http_status == 422 else error.http_status
         body = orjson.dumps(_error(error, request_id))
         return Ending(status, body, error_ending(error, request_id).headers)
 
-    def broken(self, error: AppError, request_id: RequestId) -> bytes:
+    def broken(self, error: AppError, request_id: RequestId, /) -> bytes:
         return named_frame("error", _error(error, request_id))
 
     def _take(self, choice: dict[str, Any], out: list[bytes]) -> None:  # Any: JSON
@@ -201,7 +201,7 @@ def _usage(usage: Json) -> Json:
     }
 
 
-def _error(error: AppError, request_id: RequestId) -> Json:
+def _error(error: AppError, request_id: RequestId, /) -> Json:
     status = 400 if error.http_status == 422 else error.http_status
     fallback = "invalid_request_error" if status < 500 else "api_error"
     shown = {**error_object(error), "type": _ERROR_TYPES.get(status, fallback)}

@@ -40,8 +40,8 @@ class Dialect(Protocol):
     def whole(self, answer: Json) -> bytes:
         """The whole answer, from the operation's."""
 
-    def refusal(self, error: AppError, request_id: RequestId) -> Ending:
+    def refusal(self, error: AppError, request_id: RequestId, /) -> Ending:
         """A whole answer that says what went wrong."""
 
-    def broken(self, error: AppError, request_id: RequestId) -> bytes:
+    def broken(self, error: AppError, request_id: RequestId, /) -> bytes:
         """The last frames of a stream that broke off."""

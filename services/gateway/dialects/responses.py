@@ -89,10 +89,10 @@ class ResponsesDialect:
         self.response.update({name: answer[name] for name in answer if name.startswith("x_")})
         return orjson.dumps(self.response)
 
-    def refusal(self, error: AppError, request_id: RequestId) -> Ending:
+    def refusal(self, error: AppError, request_id: RequestId, /) -> Ending:
         return error_ending(error, request_id)
 
-    def broken(self, error: AppError, request_id: RequestId) -> bytes:
+    def broken(self, error: AppError, request_id: RequestId, /) -> bytes:
         shown = error_object(error)
         event = {
             "type": "error",

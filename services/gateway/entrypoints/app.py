@@ -45,6 +45,7 @@ def build_app(reads: PublicReads, lane: ChatLane, auto: AutoRouter) -> FastAPI:
     """The application; it holds no state of its own."""
     from services.gateway.entrypoints import (
         account_routes,
+        compare_lane,
         dialect_routes,
         model_routes,
         router_routes,
@@ -68,6 +69,7 @@ def build_app(reads: PublicReads, lane: ChatLane, auto: AutoRouter) -> FastAPI:
     app.include_router(model_routes.router)
     app.include_router(account_routes.router)
     app.include_router(dialect_routes.router)
+    app.include_router(compare_lane.router)
     app.include_router(router_routes.router)
     app.include_router(template_routes.router)
     app.add_exception_handler(AppError, _app_error)

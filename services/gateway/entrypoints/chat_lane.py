@@ -5,7 +5,7 @@ framework. Routes in other formats come to it through the framework (`dialect_ro
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from services.common.clock import Clock
 from services.common.errors import AppError, BadRequest
@@ -17,11 +17,12 @@ from services.gateway.entrypoints.asgi import HeaderList, Receive, Send, send_wh
 from services.gateway.entrypoints.head import RequestHead
 from services.gateway.envelope import Ending, rate_limit_headers
 from services.gateway.errors import ClientGone, PayloadTooLarge
-from services.gateway.interrupt import Interrupt
+from services.gateway.interrupt import Interrupt, InterruptGroup
 from services.gateway.pipeline import ChatCall, ChatPipeline
 from services.gateway.ports import QuotaMeter
 
 ROUTE = "/v1/chat/completions"
+ReadBody = Callable[[], Awaitable[bytes | bytearray]]
 _STREAM_HEADERS: HeaderList = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -75,7 +76,7 @@ class BodyReader:
         self._bytes_max = bytes_max
         self._timeout_s = timeout_s
         self._watcher: asyncio.Task[None] | None = None
-        self.interrupt = Interrupt()
+        self.interrupt: Interrupt | InterruptGroup = Interrupt()
 
     async def read(self) -> bytes | bytearray:
         """The whole body. Raises PayloadTooLarge, BadRequest where it is late, ClientGone."""
@@ -127,7 +128,7 @@ class ChatLane:
     def __init__(
         self, pipeline: ChatPipeline, clock: Clock, *, body_bytes_max: int, body_timeout_s: float
     ) -> None:
-        self._pipeline = pipeline
+        self.pipeline = pipeline
         self._clock = clock
         self._body_bytes_max = body_bytes_max
         self._body_timeout_s = body_timeout_s
@@ -136,6 +137,21 @@ class ChatLane:
         """Reads a body within the lane's bounds. `stop` it afterwards."""
         return BodyReader(
             receive, head, bytes_max=self._body_bytes_max, timeout_s=self._body_timeout_s
+        )
+
+    def call(
+        self, head: RequestHead, route: str, read_body: ReadBody, *, dialect: Dialect = CHAT
+    ) -> ChatCall:
+        """The call as it has just arrived."""
+        return ChatCall(
+            request_id=RequestId(head.request_id),
+            route=route,
+            authorization=head.authorization,
+            received_at_ms=self._clock.now_ms(),
+            received_s=self._clock.monotonic_s(),
+            read_body=read_body,
+            dialect=dialect,
+            weight_profile=head.weight_profile,
         )
 
     async def serve(
@@ -153,22 +169,12 @@ class ChatLane:
         """
         reply = LaneReply(send, [] if stamped else head.answer_headers)
         body = self.reader(head, receive)
-        call = ChatCall(
-            request_id=RequestId(head.request_id),
-            route=route,
-            authorization=head.authorization,
-            received_at_ms=self._clock.now_ms(),
-            received_s=self._clock.monotonic_s(),
-            read_body=body.read,
-            dialect=dialect,
-            weight_profile=head.weight_profile,
-        )
+        body.interrupt = interrupt = Interrupt()
+        call = self.call(head, route, body.read, dialect=dialect)
         with span_from(head.traceparent, "POST " + route) as trace:
             trace.set("mesh.request_id", head.request_id)
             try:
-                entry = await self._pipeline.serve(
-                    call, reply, interrupt=body.interrupt, trace=trace
-                )
+                entry = await self.pipeline.serve(call, reply, interrupt=interrupt, trace=trace)
                 trace.set("mesh.usage_id", entry.usage_id)
             except AppError as error:
                 await reply.finish(dialect.refusal(error, head.request_id))

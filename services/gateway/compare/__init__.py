@@ -1,0 +1,1 @@
+"""One question to several models, their answers side by side and compared by one more."""
