@@ -9,15 +9,16 @@ MESH_DATA_DIR ?= .mesh
 KAFKA_VERSION := $(shell sed -n 's:.*<kafka\.version>\(.*\)</kafka\.version>.*:\1:p' deploy/local/kafka/pom.xml)
 JARS := .mesh/cache/kafka-$(KAFKA_VERSION)/.complete
 WEB := services/dashboard/web
+SIMULATORS := tests/simulators
 WEB_SOURCES := $(shell [ -d $(WEB) ] && find $(WEB) -type f -not -path '*/node_modules/*' -not -path '*/dist/*')
 PAGE := $(if $(wildcard $(WEB)/package.json),$(WEB)/dist/index.html)
 
-.PHONY: help setup system python jars page run test test-fast check protos seed clean
+.PHONY: help setup system python jars page simulators run test test-fast check protos seed clean
 
 help: ## this list
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | grep -vE '^($(subst $() ,|,$(strip $(ABSENT) -))):' | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
-setup: system python jars page ## everything that running and testing needs: packages, Kafka's jars, the panel's page
+setup: system python jars page simulators ## everything that running and testing needs: packages, jars, the page
 
 system:
 	@scripts/setup_system.sh
@@ -40,6 +41,14 @@ $(WEB)/node_modules/.installed: $(WEB)/package.json $(WEB)/package-lock.json
 $(WEB)/dist/index.html: $(WEB)/node_modules/.installed $(WEB_SOURCES)
 	@echo "mesh: building the control panel's page"
 	@cd $(WEB) && npm run --silent build >/dev/null
+	@touch $@
+
+simulators: | system
+	@if command -v npm >/dev/null; then $(MAKE) -s $(SIMULATORS)/node_modules/.installed; fi
+
+$(SIMULATORS)/node_modules/.installed: $(SIMULATORS)/package.json $(SIMULATORS)/package-lock.json
+	@echo "mesh: installing the simulators of model providers"
+	@cd $(SIMULATORS) && npm install --no-save --no-audit --no-fund --loglevel=error
 	@touch $@
 
 run: setup ## start the whole stack on this machine; ARGS="--fresh" starts empty

@@ -57,6 +57,7 @@ class CatalogSettings(CommonSettings):
 
     anthropic_credential: SecretStr | None = _credential("ANTHROPIC")
     avian_credential: SecretStr | None = _credential("AVIAN")
+    aws_credential: SecretStr | None = _credential("AWS")
     baseten_credential: SecretStr | None = _credential("BASETEN")
     cerebras_credential: SecretStr | None = _credential("CEREBRAS")
     cohere_credential: SecretStr | None = _credential("COHERE")

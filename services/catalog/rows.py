@@ -26,6 +26,7 @@ Connection = asyncpg.Connection | PoolConnectionProxy
 PROVIDER_COLUMNS = (
     "provider_id", "version", "created_at_ms", "name", "kind", "base_url", "enabled",
     "credential_required", "timeout_ms", "credential_version", "last_credential_version",
+    "region", "api_version",
 )  # fmt: skip
 MODEL_COLUMNS = (
     "model_id", "version", "created_at_ms", "name", "description", "brand", "provider_id",
@@ -74,6 +75,8 @@ def provider_row(provider: Provider, version: int) -> tuple[object, ...]:
         settings.timeout_ms,
         provider.credential_version,
         provider.last_credential_version,
+        settings.region,
+        settings.api_version,
     )
 
 
@@ -87,6 +90,8 @@ def provider_from(row: asyncpg.Record) -> Provider:
             enabled=row["enabled"],
             credential_required=row["credential_required"],
             timeout_ms=row["timeout_ms"],
+            region=row["region"],
+            api_version=row["api_version"],
         ),
         created_at_ms=row["created_at_ms"],
         credential_version=row["credential_version"],

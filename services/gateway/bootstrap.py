@@ -42,7 +42,8 @@ from services.gateway.ports import (
     Quotas,
     UsageJournal,
 )
-from services.gateway.providers.openai_compatible import OpenAiCompatible, open_session
+from services.gateway.providers.formats import chat_providers
+from services.gateway.providers.http import open_session
 from services.gateway.providers.port import ChatProvider
 from services.gateway.quota.service import LeasedQuotas
 from services.gateway.routing import Router
@@ -176,7 +177,7 @@ async def compose(settings: GatewaySettings) -> Gateway:
         balances=GrpcBalances(billing),
         request_log=GrpcRequestLog(usage),
         templates=GrpcTemplates(catalog),
-        providers={"openai_compatible": OpenAiCompatible(session, settings.pool)},
+        providers=chat_providers(session, settings.pool),
         clock=clock,
         not_ready=worker.not_ready,
     )

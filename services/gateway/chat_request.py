@@ -276,12 +276,19 @@ def _count_tools(prompt: PromptParts, body: Mapping[str, Any]) -> None:  # Any: 
 
 
 def _spell_reasoning(upstream: dict[str, Any], reasoning: Any) -> None:  # Any: JSON
-    """The `reasoning` object in OpenAI's spelling; the older field wins where both are given."""
+    """The `reasoning` object in OpenAI's spelling, as far as it has one; the older field wins where
+    both are given.
+    """
     if isinstance(reasoning, dict) and "reasoning_effort" not in upstream:
         if reasoning.get("enabled") is False:
             upstream["reasoning_effort"] = "none"
         elif reasoning.get("effort"):
             upstream["reasoning_effort"] = reasoning["effort"]
+        elif reasoning.get("max_tokens"):
+            # For the formats that know budgets; `reasoning_budget` is no field of OpenAI's.
+            upstream["reasoning_budget"] = int(reasoning["max_tokens"])
+        elif reasoning.get("enabled") is True:
+            upstream["reasoning_effort"] = "medium"
 
 
 def _depth(value: Any) -> int:  # Any: JSON

@@ -12,7 +12,7 @@ from services.common.config import CommonSettings, HostPort
 from services.gateway.budget.limits import BudgetLimits
 from services.gateway.journal.limits import MIB, JournalLimits
 from services.gateway.metering import EstimateRules
-from services.gateway.providers.openai_compatible import PoolLimits
+from services.gateway.providers.http import PoolLimits
 from services.gateway.providers.port import UpstreamLimits
 from services.gateway.quota.limits import QuotaLimits
 

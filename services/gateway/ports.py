@@ -33,7 +33,7 @@ from services.common.ids import (
 from services.common.money import Price
 from services.common.pb.mesh.events.v1.usage_pb2 import UsageRecorded
 
-ProviderKind = Literal["openai_compatible", "anthropic", "gemini"]
+ProviderKind = Literal["openai_compatible", "anthropic", "gemini", "bedrock", "azure_openai"]
 SpendLimit = Literal["balance", "key_cap"]
 SpendState = Literal["held", "gone"]
 # Requests a minute, requests a day, tokens a minute.
@@ -161,6 +161,9 @@ class ProviderEntry:
     enabled: bool
     timeout_ms: int
     credential_required: bool = False
+    # Of a cloud's endpoint, and the dated API there; empty where the kind needs none.
+    region: str = ""
+    api_version: str = ""
     # Never printed and never logged.
     credential: str | None = field(default=None, repr=False)
 

@@ -1,7 +1,8 @@
 """Public endpoints of well-known providers, as data. The ids are those of the price package.
 
 Base URLs carry the version of the API, so that a client appends the route alone:
-`/chat/completions` for OpenAI-compatible ones, `/messages` for Anthropic, `/models/...` for Gemini.
+`/chat/completions` for OpenAI-compatible ones, `/messages` for Anthropic, `/models/...` for Gemini,
+`/model/...` for Bedrock. Azure OpenAI is not here: its address is each operator's own resource.
 """
 
 from __future__ import annotations
@@ -56,6 +57,14 @@ KNOWN_PROVIDERS: tuple[KnownProvider, ...] = (
         "https://generativelanguage.googleapis.com/v1beta",
         kind=ProviderKind.GEMINI,
         serves=r"(gemini|gemma)-.+",
+    ),
+    # Signed for its region; an operator elsewhere changes the address. Speech is another API.
+    KnownProvider(
+        ProviderId("aws"),
+        "Amazon Bedrock",
+        "https://bedrock-runtime.us-east-1.amazonaws.com",
+        kind=ProviderKind.BEDROCK,
+        serves=r"(?!.*(sonic|embed)).+",
     ),
     _known("groq", "Groq", "https://api.groq.com/openai/v1"),
     _known("mistral", "Mistral", "https://api.mistral.ai/v1"),

@@ -26,6 +26,8 @@ _KIND_TO_PB = {
     ProviderKind.OPENAI_COMPATIBLE: pb.PROVIDER_KIND_OPENAI_COMPATIBLE,
     ProviderKind.ANTHROPIC: pb.PROVIDER_KIND_ANTHROPIC,
     ProviderKind.GEMINI: pb.PROVIDER_KIND_GEMINI,
+    ProviderKind.BEDROCK: pb.PROVIDER_KIND_BEDROCK,
+    ProviderKind.AZURE_OPENAI: pb.PROVIDER_KIND_AZURE_OPENAI,
 }
 _KIND_FROM_PB = {theirs: ours for ours, theirs in _KIND_TO_PB.items()}
 
@@ -42,6 +44,8 @@ def provider_settings_to_pb(settings: ProviderSettings) -> pb.ProviderSettings:
         enabled=settings.enabled,
         credential_required=settings.credential_required,
         timeout_ms=settings.timeout_ms,
+        region=settings.region,
+        api_version=settings.api_version,
     )
 
 
@@ -57,6 +61,8 @@ def provider_settings_from_pb(message: pb.ProviderSettings) -> ProviderSettings:
         enabled=message.enabled,
         credential_required=message.credential_required,
         timeout_ms=message.timeout_ms,
+        region=message.region,
+        api_version=message.api_version,
     )
 
 

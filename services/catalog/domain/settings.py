@@ -22,6 +22,7 @@ MODEL_TYPES = frozenset({"text", "embedding", "image", "audio", "video", "modera
 TOKENIZERS = frozenset({"", "cl100k_base", "o200k_base"})
 
 _PROVIDER_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,63}")
 _MODEL_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.~@-]+)+(:[\w.-]+)?", re.ASCII)
 _MODEL_ID_LENGTH_MAX = 200
 
@@ -32,6 +33,8 @@ class ProviderKind(StrEnum):
     OPENAI_COMPATIBLE = "openai_compatible"
     ANTHROPIC = "anthropic"
     GEMINI = "gemini"
+    BEDROCK = "bedrock"
+    AZURE_OPENAI = "azure_openai"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,9 @@ class ProviderSettings:
     enabled: bool = True
     credential_required: bool = True
     timeout_ms: int = 600_000
+    # Of a cloud's endpoint, and the dated API there; empty where the kind needs none.
+    region: str = ""
+    api_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +107,10 @@ def checked_provider(settings: ProviderSettings) -> ProviderSettings:
     _length("settings.name", settings.name, most=200)
     if not 1 <= settings.timeout_ms <= TIMEOUT_MS_MAX:
         raise InvalidArgument.of("settings.timeout_ms", f"must be 1 to {TIMEOUT_MS_MAX}")
+    for name in ("region", "api_version"):
+        text = getattr(settings, name)
+        if text and _TOKEN.fullmatch(text) is None:
+            raise InvalidArgument.of(f"settings.{name}", "must be letters, digits, dots and dashes")
     return replace(settings, base_url=checked_base_url(settings.base_url))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import sys
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
@@ -22,7 +23,18 @@ models = App(name="models", help="Models and their prices.")
 providers = App(name="providers", help="Providers and their credentials.")
 # A day; on the wire it is milliseconds.
 Timeout = Annotated[int, Parameter(validator=Number(gte=1, lte=86_400))]
-Kind = Literal["openai_compatible", "anthropic", "gemini"]
+Kind = Literal["openai_compatible", "anthropic", "gemini", "bedrock", "azure_openai"]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class CloudOptions:
+    """What the endpoints of clouds need beside their address."""
+
+    region: Annotated[str, Parameter(help="For bedrock, where its address does not say.")] = ""
+    api_version: Annotated[
+        str, Parameter(help="For azure_openai: the dated API; empty means the undated one.")
+    ] = ""
 
 
 def command(name: str, request: Any) -> Any:  # Any: protobuf messages
@@ -204,6 +216,7 @@ def put(
     kind: Kind = "openai_compatible",
     credential_required: bool = True,
     timeout_s: Timeout = 300,
+    cloud: CloudOptions = CloudOptions(),
     options: Options = Options(),
 ) -> None:
     """Registers a provider or changes one."""
@@ -214,6 +227,8 @@ def put(
         enabled=True,
         credential_required=credential_required,
         timeout_ms=timeout_s * 1000,
+        region=cloud.region,
+        api_version=cloud.api_version,
     )
     request = catalog_pb2.PutProviderRequest(provider_id=provider_id, settings=settings)
     show_one(provider_row(command("PutProvider", request)), as_json=options.json)

@@ -28,10 +28,23 @@ RETRY_AFTER_MAX_S = 3600
 
 # Statuses that say that the operator's account or configuration is at fault, not the caller.
 _OPERATORS_FAULT = frozenset({401, 402, 403, 404, 407})
+# Of the fourth hundred, and yet the model's own failure: Bedrock's ModelErrorException.
+_PROVIDERS_FAULT = frozenset({424})
 _ADDRESSES = re.compile(
     r"(?:https?|wss?)://[^\s\"'<>]+"
     r"|\b(?:[a-z0-9-]+\.)+(?:com|net|org|io|ai|dev|cloud|internal|local)\b(?:/[^\s\"'<>]*)?"
     r"|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b",
+    re.IGNORECASE,
+)
+# Said in words alone by those who have no code for it.
+_TOO_LONG = re.compile(
+    r"prompt is too long|input is too long|maximum context length|input token count .*exceeds"
+    r"|exceeds? the (model'?s )?context window|too many input tokens",
+    re.IGNORECASE,
+)
+# A 400 that is about the operator's account and none of the caller's business.
+_OPERATORS_WORDS = re.compile(
+    r"credit balance is too low|api key (not valid|expired)|api_key_invalid|billing is not",
     re.IGNORECASE,
 )
 _ACCOUNT_IDS = re.compile(r"\b(?:org|proj|req|acct|user)[-_][A-Za-z0-9]{6,}\b")
@@ -47,27 +60,28 @@ def failure_from_status(
     status: int, *, headers: Mapping[str, str], body: bytes, attempt: UpstreamAttempt
 ) -> AttemptFailed:
     """The failure that a provider's answer of this status means."""
-    if status in _OPERATORS_FAULT:
+    said, code = _said(body)
+    if status in _OPERATORS_FAULT or (status == 400 and _OPERATORS_WORDS.search(said)):
         error = UpstreamCredentials("the upstream provider could not serve this request")
         return AttemptFailed(error, stage="credentials", http_status=status)
-    said, code = _said(body)
     if status == 429:
+        asked_s = retry_after_s(headers.get("Retry-After")) or _retry_delay_s(body)
         limited = UpstreamRateLimited(
             "the upstream provider is limiting its rate; try again later",
-            retry_after_s=retry_after_s(headers.get("Retry-After")) or RETRY_AFTER_DEFAULT_S,
+            retry_after_s=asked_s or RETRY_AFTER_DEFAULT_S,
         )
-        return AttemptFailed(limited, stage="upstream_submit", http_status=status)
+        return AttemptFailed(limited, stage="upstream_submit", http_status=status, asked_s=asked_s)
     if status in (408, 504):
         late = GatewayTimeout("the upstream provider took too long")
         return AttemptFailed(late, stage="upstream_submit", http_status=status)
     if status in (503, 529):
-        away = ProviderNotAvailable(
-            "the upstream provider is not available",
-            retry_after_s=retry_after_s(headers.get("Retry-After")),
+        asked_s = retry_after_s(headers.get("Retry-After"))
+        away = ProviderNotAvailable("the upstream provider is not available", retry_after_s=asked_s)
+        return AttemptFailed(away, stage="upstream_submit", http_status=status, asked_s=asked_s)
+    if 400 <= status < 500 and status not in _PROVIDERS_FAULT:
+        refused = _refusal(code, said)(
+            scrubbed(said, attempt) or "the upstream provider refused this"
         )
-        return AttemptFailed(away, stage="upstream_submit", http_status=status)
-    if 400 <= status < 500:
-        refused = _refusal(code)(scrubbed(said, attempt) or "the upstream provider refused this")
         return AttemptFailed(refused, stage="upstream_submit", http_status=status)
     failed = UpstreamError("the upstream provider failed")
     return AttemptFailed(failed, stage="upstream_submit", http_status=status)
@@ -86,8 +100,13 @@ def failure_from_frame(
     if type(code) is int and 400 <= code < 600:
         body = orjson.dumps({"error": {"message": said}})
         found = failure_from_status(code, headers={}, body=body, attempt=attempt)
-        return AttemptFailed(found.error, stage=stage, http_status=http_status)
-    refusal = _refusal(code if isinstance(code, str) else "")
+        return AttemptFailed(
+            found.error,
+            stage="credentials" if found.stage == "credentials" else stage,
+            http_status=http_status,
+            asked_s=found.asked_s,
+        )
+    refusal = _refusal(code if isinstance(code, str) else "", said)
     if refusal is InvalidRequest:
         generic = UpstreamError("the upstream provider failed")
         return AttemptFailed(generic, stage=stage, http_status=http_status)
@@ -124,6 +143,7 @@ def retry_after_s(value: str | None) -> int | None:
     return min(RETRY_AFTER_MAX_S, max(1, math.ceil(seconds)))
 
 
+_RETRY_DELAY = re.compile(rb'"retryDelay"\s*:\s*"([0-9.]+)s"')
 # A date would have to be read by a clock that agrees with the provider's; a few seconds serve as
 # well.
 _RETRY_AT_DATE_S = 5
@@ -137,7 +157,15 @@ def _is_date(value: str) -> bool:
     return True
 
 
-def _refusal(code: str) -> type[InvalidRequest | ContextWindowExceeded]:
+def _retry_delay_s(body: bytes) -> int | None:
+    """What Google's error bodies say of waiting, such as `"retryDelay": "13s"`."""
+    found = _RETRY_DELAY.search(body)
+    return retry_after_s(found[1].decode()) if found else None
+
+
+def _refusal(code: str, said: object) -> type[InvalidRequest | ContextWindowExceeded]:
+    if isinstance(said, str) and _TOO_LONG.search(said):
+        return ContextWindowExceeded
     if code in ("context_length_exceeded", "context_window_exceeded", "exceed_context_size_error"):
         return ContextWindowExceeded
     if code in ("content_filter", "content_policy_violation"):

@@ -56,12 +56,21 @@ class UpstreamAttempt:
 class AttemptFailed(Exception):
     """An attempt came to nothing, or broke off: `error` is what a caller may know of it."""
 
-    def __init__(self, error: AppError, *, stage: FailureStage, http_status: int = 0) -> None:
+    def __init__(
+        self,
+        error: AppError,
+        *,
+        stage: FailureStage,
+        http_status: int = 0,
+        asked_s: int | None = None,
+    ) -> None:
         super().__init__(error.message)
         self.error = error
         self.stage: FailureStage = stage
         # What the provider answered; 0 where it did not.
         self.http_status = http_status
+        # How long the provider asked to be left alone; None where it did not.
+        self.asked_s = asked_s
 
 
 class UpstreamStream(Protocol):

@@ -28,6 +28,8 @@ _KINDS: dict[catalog_pb2.ProviderKind.ValueType, ProviderKind] = {
     catalog_pb2.PROVIDER_KIND_OPENAI_COMPATIBLE: "openai_compatible",
     catalog_pb2.PROVIDER_KIND_ANTHROPIC: "anthropic",
     catalog_pb2.PROVIDER_KIND_GEMINI: "gemini",
+    catalog_pb2.PROVIDER_KIND_BEDROCK: "bedrock",
+    catalog_pb2.PROVIDER_KIND_AZURE_OPENAI: "azure_openai",
 }
 
 
@@ -96,6 +98,8 @@ def provider_from_state(state: catalog_pb2.ProviderState, credential: str | None
         enabled=settings.enabled,
         timeout_ms=settings.timeout_ms,
         credential_required=settings.credential_required,
+        region=settings.region,
+        api_version=settings.api_version,
         credential=credential,
     )
 

@@ -30,6 +30,9 @@ class _ProviderKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Provider
     PROVIDER_KIND_OPENAI_COMPATIBLE: _ProviderKind.ValueType  # 1
     PROVIDER_KIND_ANTHROPIC: _ProviderKind.ValueType  # 2
     PROVIDER_KIND_GEMINI: _ProviderKind.ValueType  # 3
+    PROVIDER_KIND_BEDROCK: _ProviderKind.ValueType  # 4
+    """Converse, signed for its region."""
+    PROVIDER_KIND_AZURE_OPENAI: _ProviderKind.ValueType  # 5
 
 class ProviderKind(_ProviderKind, metaclass=_ProviderKindEnumTypeWrapper): ...
 
@@ -37,6 +40,9 @@ PROVIDER_KIND_UNSPECIFIED: ProviderKind.ValueType  # 0
 PROVIDER_KIND_OPENAI_COMPATIBLE: ProviderKind.ValueType  # 1
 PROVIDER_KIND_ANTHROPIC: ProviderKind.ValueType  # 2
 PROVIDER_KIND_GEMINI: ProviderKind.ValueType  # 3
+PROVIDER_KIND_BEDROCK: ProviderKind.ValueType  # 4
+"""Converse, signed for its region."""
+PROVIDER_KIND_AZURE_OPENAI: ProviderKind.ValueType  # 5
 Global___ProviderKind: _TypeAlias = ProviderKind  # noqa: Y015
 
 @_typing.final
@@ -51,6 +57,8 @@ class ProviderSettings(_message.Message):
     ENABLED_FIELD_NUMBER: _builtins.int
     CREDENTIAL_REQUIRED_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    API_VERSION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     kind: Global___ProviderKind.ValueType
     base_url: _builtins.str
@@ -59,6 +67,10 @@ class ProviderSettings(_message.Message):
     credential_required: _builtins.bool
     """For providers that need none, such as a local server."""
     timeout_ms: _builtins.int
+    region: _builtins.str
+    """Of a cloud's endpoint: for Bedrock, where its address does not tell it."""
+    api_version: _builtins.str
+    """The dated API: for Azure OpenAI, whose undated one is used where this is empty; for Anthropic instead of the usual."""
     def __init__(
         self,
         *,
@@ -68,10 +80,12 @@ class ProviderSettings(_message.Message):
         enabled: _builtins.bool = ...,
         credential_required: _builtins.bool = ...,
         timeout_ms: _builtins.int = ...,
+        region: _builtins.str = ...,
+        api_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_url", b"base_url", "credential_required", b"credential_required", "enabled", b"enabled", "kind", b"kind", "name", b"name", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_version", b"api_version", "base_url", b"base_url", "credential_required", b"credential_required", "enabled", b"enabled", "kind", b"kind", "name", b"name", "region", b"region", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
