@@ -5,6 +5,7 @@ There is one path for both forms: a stream relays the uniform chunks, a whole an
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,6 +69,24 @@ class ChunkNormaliser:
             if raw.get(name) is not None:
                 chunk[name] = raw[name]
         return chunk
+
+    def limit_chunk(self, finished_before: Collection[int]) -> Chunk:
+        """What ends an answer early, where its money does: every choice that had not finished has
+        now, for its length.
+        """
+        opened = sorted(self._started - set(finished_before)) or [0]
+        self.finish_reasons = {
+            index: self.finish_reasons[index] for index in finished_before
+        } | dict.fromkeys(opened, "length")
+        return {
+            "id": self.answer_id,
+            "object": "chat.completion.chunk",
+            "created": self.created_s,
+            "model": self.model_id,
+            "choices": [
+                {"index": index, "delta": {}, "finish_reason": "length"} for index in opened
+            ],
+        }
 
     def usage_chunk(self, usage: dict[str, Any]) -> Chunk:  # Any: JSON
         """The last chunk of every stream."""

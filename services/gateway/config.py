@@ -57,6 +57,8 @@ class GatewaySettings(CommonSettings):
     estimate_safety_factor: float = Field(1.3, ge=1, le=10)
     estimate_output_tokens: int = Field(4_096, ge=1)
     estimate_output_tokens_least: int = Field(16, ge=1)
+    # Held at once of an answer whose length the caller does not bound; grows by as much.
+    estimate_output_tokens_slice: int = Field(512, ge=16)
 
     read_timeout_s: Seconds = 5.0
 
@@ -130,4 +132,5 @@ class GatewaySettings(CommonSettings):
             safety_factor=self.estimate_safety_factor,
             output_tokens_default=self.estimate_output_tokens,
             output_tokens_least=self.estimate_output_tokens_least,
+            output_tokens_slice=self.estimate_output_tokens_slice,
         )

@@ -31,12 +31,14 @@ class EstimateRules:
     output_tokens_default: int = 4_096
     # The shortest answer that is worth being clamped to.
     output_tokens_least: int = 16
+    # What is held at once of an answer whose length the caller does not bound, for each choice.
+    output_tokens_slice: int = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """The most that a request can cost, and the least that makes sense. Tokens are of all choices
-    together.
+    """What is held for a request, in full and at the least that makes sense. Tokens are of all
+    choices together. In full is the most that it can cost, or its first slice where it has slices.
     """
 
     prompt_tokens: int
@@ -47,6 +49,8 @@ class Estimate:
     output_kind: TokenKind
     # True where the output bound is ours alone and must be sent upstream.
     send_limit: bool
+    # Tokens by which the hold grows while the answer comes; 0 where all of it is held at once.
+    slice_tokens: int = 0
 
 
 async def estimate(
@@ -74,16 +78,21 @@ async def estimate(
     bound, ours = _output_bound(request, model, found, rules=rules)
     output = bound * request.choices
     least = min(rules.output_tokens_least, bound) * request.choices
+    slice_tokens = rules.output_tokens_slice * request.choices if _grows(request, model) else 0
+    if slice_tokens >= output and not ours:
+        slice_tokens = 0
     prompt_kind = _dearest(price, prompt, _prompt_kinds(request))
     output_kind = _dearest(price, prompt, _output_kinds(request))
+    held = {prompt_kind: prompt, output_kind: slice_tokens or output}
     return Estimate(
         prompt_tokens=prompt,
         output_tokens=output,
-        full_nanousd=cost_nanousd({prompt_kind: prompt, output_kind: output}, price),
+        full_nanousd=cost_nanousd(held, price),
         least_nanousd=cost_nanousd({prompt_kind: prompt, output_kind: least}, price),
         prompt_kind=prompt_kind,
         output_kind=output_kind,
-        send_limit=ours,
+        send_limit=ours and not slice_tokens,
+        slice_tokens=slice_tokens,
     )
 
 
@@ -120,6 +129,14 @@ def _output_bound(
     if model.context_length:
         bounds.append(max(1, model.context_length - prompt))
     return (min(bounds), False) if bounds else (rules.output_tokens_default, True)
+
+
+def _grows(request: ChatRequest, model: ModelEntry) -> bool:
+    """True where the hold can grow with the answer: nobody bounds its length, and all that is
+    billed of it is seen as it comes. Of what a model thinks, or says aloud, that is not certain.
+    """
+    seen = request.streams_upstream and not request.wants_audio and not model.capabilities.reasoning
+    return request.operation == "chat" and request.output_tokens_max is None and seen
 
 
 def _prompt_kinds(request: ChatRequest) -> list[TokenKind]:
@@ -223,6 +240,9 @@ def token_count(wire: Mapping[str, Any], name: str) -> int | None:  # Any: JSON
     return int(value) if 0 <= value <= _TOKENS_SANE_MAX and value == int(value) else None
 
 
+TallyMark = tuple[int, int]
+
+
 @dataclass(slots=True)
 class UsageTally:
     """What one answer used: the provider's word where there is one, else counted from what was
@@ -234,6 +254,17 @@ class UsageTally:
     reasoning_texts: list[str] = field(default_factory=list)
     # True once an answer is there that has no text: vectors, verdicts.
     answered: bool = False
+
+    def mark(self) -> TallyMark:
+        """Where the tally stands, to come back to."""
+        return len(self.texts), len(self.reasoning_texts)
+
+    def rewind(self, mark: TallyMark) -> None:
+        """Forgets what came after the mark, which was not passed on, and the provider's count, in
+        which it is.
+        """
+        del self.texts[mark[0] :], self.reasoning_texts[mark[1] :]
+        self.reported = None
 
     @property
     def produced(self) -> bool:

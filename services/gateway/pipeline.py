@@ -36,6 +36,7 @@ from services.gateway.metering import Estimate, EstimateRules, affordable_output
 from services.gateway.ports import (
     Budget,
     Freshness,
+    Hold,
     HoldRequest,
     KeyDirectory,
     KeyPrincipal,
@@ -53,6 +54,7 @@ from services.gateway.providers.port import (
 from services.gateway.providers.trial import Trial
 from services.gateway.relay import Relay
 from services.gateway.routing import Route, Router
+from services.gateway.slices import HoldSlices
 from services.gateway.templated_chat import request_over_template
 from services.gateway.templates import TemplateDirectory
 from services.gateway.usage_entry import UsageEntry
@@ -214,7 +216,9 @@ class ChatPipeline:
             self._tell_choice(entry, relay, reply)
             entry.tally = relay.tally
             await relay.pass_on(
-                upstream, on_first=lambda: _note_first(entry, max(1, self._since(call)))
+                upstream,
+                on_first=lambda: _note_first(entry, max(1, self._since(call))),
+                slices=self._slices(entry.hold, chosen, guess),
             )
         # 8. What it used, and the last bytes, which wait until that is on disk.
         entry.stage = "settlement"
@@ -222,7 +226,8 @@ class ChatPipeline:
         entry.quantities = usage.quantities()
         entry.finish_reason = relay.finish_reason
         entry.outcome = "success"
-        if relay.finish_reason == "length" and output_tokens_max != request.output_tokens_max:
+        clamped = output_tokens_max != request.output_tokens_max
+        if relay.limited or (relay.finish_reason == "length" and clamped):
             entry.outcome = "limit_reached"
         entry.http_status = 200
         return relay.ending(usage.to_wire())
@@ -280,7 +285,7 @@ class ChatPipeline:
                     least_nanousd=guess.least_nanousd,
                 )
             )
-            if entry.hold.amount_nanousd < guess.full_nanousd:
+            if entry.hold.amount_nanousd < guess.full_nanousd and not guess.slice_tokens:
                 affordable = affordable_output(guess, chosen.price, entry.hold.amount_nanousd)
                 limit = max(1, affordable // request.choices)
         try:
@@ -291,6 +296,19 @@ class ChatPipeline:
                 entry.hold = None
             raise
         return limit
+
+    def _slices(self, hold: Hold | None, chosen: Route, guess: Estimate) -> HoldSlices | None:
+        """The growth of the hold, where nobody bounds the answer; see `slices.py`."""
+        if hold is None or not guess.slice_tokens:
+            return None
+        return HoldSlices(
+            self.budget,
+            hold,
+            guess,
+            price=chosen.price,
+            tokenizer=chosen.model.tokenizer,
+            rules=self.rules.estimates,
+        )
 
     async def _break_off(
         self,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from services.common.errors import UpstreamError
 from services.common.ids import new_id
-from services.gateway.answer import AnswerFold, BadUpstreamAnswer, ChunkNormaliser
+from services.gateway.answer import AnswerFold, BadUpstreamAnswer, Chunk, ChunkNormaliser
 from services.gateway.chat_request import ChatRequest
 from services.gateway.dialects.port import Dialect
 from services.gateway.envelope import Ending
 from services.gateway.metering import UsageTally
 from services.gateway.providers.port import AttemptFailed, UpstreamStream
 from services.gateway.routing import Route
+from services.gateway.slices import HoldSlices
 from services.gateway.whole_answer import WholeAnswer
 
 
@@ -37,6 +38,8 @@ class Relay:
         self.begun = False
         # Further fields of a whole answer.
         self.extra: dict[str, Any] = {}  # Any: JSON
+        # True where the answer was ended because no more money was to be had for it.
+        self.limited = False
 
     def start(self, request: ChatRequest, chosen: Route, now_ms: int) -> None:
         """Makes ready for the chunks of an answer."""
@@ -63,36 +66,73 @@ class Relay:
             return ""
         return self._chunks.finish_reasons[min(self._chunks.finish_reasons)]
 
-    async def pass_on(self, upstream: UpstreamStream, *, on_first: Callable[[], None]) -> None:
-        """Takes the answer to its end; what one read brought goes out in one write.
+    async def pass_on(
+        self,
+        upstream: UpstreamStream,
+        *,
+        on_first: Callable[[], None],
+        slices: HoldSlices | None = None,
+    ) -> None:
+        """Takes the answer to its end, or to that of its money where its hold grows in slices; what
+        one read brought goes out in one write.
 
         Raises AttemptFailed where the provider fails, ends early or sends what is no answer.
         """
         chunks = self._chunks
         assert chunks is not None
         waiting_for_first = True
-        while (batch := await upstream.read()) is not None:
-            try:
-                uniform = [chunk for raw in batch if (chunk := chunks.take(raw)) is not None]
-            except BadUpstreamAnswer as error:
-                raise AttemptFailed(error, stage="upstream_stream", http_status=200) from error
-            if waiting_for_first and chunks.tally.produced:
-                waiting_for_first = False
-                on_first()
-            if not uniform:
-                continue
-            if self._fold is not None:
-                for chunk in uniform:
-                    self._fold.add(chunk)
-                continue
-            if not self.begun:
-                self.begun = True
-                await self._writer.begin_stream()
-            if data := self._dialect.frames(uniform):
-                await self._writer.write(data)
-        if not chunks.finished and not (upstream.complete and chunks.started):
+        try:
+            while not self.limited and (batch := await upstream.read()) is not None:
+                uniform = await self._take(batch, slices)
+                if waiting_for_first and chunks.tally.produced:
+                    waiting_for_first = False
+                    on_first()
+                await self._send(uniform)
+        finally:
+            if slices is not None:
+                slices.close()
+        ended = self.limited or chunks.finished or (upstream.complete and chunks.started)
+        if not ended:
             early = UpstreamError("the upstream provider ended its answer early")
             raise AttemptFailed(early, stage="upstream_stream", http_status=200)
+
+    async def _take(self, batch: Sequence[Any], slices: HoldSlices | None) -> list[Chunk]:
+        """The uniform chunks of one read; none behind the end of the money."""
+        chunks = self._chunks
+        assert chunks is not None
+        uniform: list[Chunk] = []
+        for raw in batch:
+            mark = chunks.tally.mark()
+            finished = tuple(chunks.finish_reasons)
+            try:
+                chunk = chunks.take(raw)
+            except BadUpstreamAnswer as error:
+                raise AttemptFailed(error, stage="upstream_stream", http_status=200) from error
+            if slices is not None and not slices.covers(chunks.tally):
+                # Who reads along need not wait for money with what is paid for.
+                await self._send(uniform)
+                uniform = []
+                if not await slices.fund(chunks.tally):
+                    assert isinstance(chunks, ChunkNormaliser)
+                    chunks.tally.rewind(mark)
+                    self.limited = True
+                    return [chunks.limit_chunk(finished)]
+            if chunk is not None:
+                uniform.append(chunk)
+        return uniform
+
+    async def _send(self, uniform: Sequence[Chunk]) -> None:
+        if not uniform:
+            return
+        if self._fold is not None:
+            for chunk in uniform:
+                self._fold.add(chunk)
+            return
+        if not self.begun:
+            self.begun = True
+            await self._writer.begin_stream()
+        if data := self._dialect.frames(uniform):
+            await self._writer.write(data)
 
     def ending(self, usage: dict[str, Any]) -> Ending:  # Any: JSON
         """The last frames of the stream, or the whole answer."""

@@ -63,6 +63,11 @@ async def count_text(texts: Sequence[str], tokenizer: str) -> int:
     return await asyncio.to_thread(_count, encoding, texts)
 
 
+def count_inline(texts: Sequence[str], tokenizer: str) -> int:
+    """The same at once: for at most `INLINE_CHARACTERS_MAX` characters."""
+    return _count(_encoding(tokenizer if is_exact(tokenizer) else _STAND_IN), texts)
+
+
 async def count_prompt(parts: PromptParts, tokenizer: str) -> int:
     """Tokens of a whole prompt, with the wrapping of its messages and what pictures and sound come
     to.

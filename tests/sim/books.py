@@ -31,6 +31,8 @@ class Loan:
     spent: int | None = None
     returned: int = 0
     renewals: int = 0
+    # The most that it ever was.
+    peak: int = 0
 
     @property
     def ended(self) -> bool:
@@ -301,6 +303,7 @@ class Books:
     def _change(self, loan: Loan, name: str, value: int, status: str = "") -> None:
         held, closing = loan.held, loan.closing
         setattr(loan, name, value)
+        loan.peak = max(loan.peak, loan.amount)
         loan.status = status or loan.status
         for purse in (self.account(loan.account_id), self.key(loan.key_id)):
             purse.held += loan.held - held

@@ -63,6 +63,9 @@ class WorkerAudit:
         # A grant that was overrun lacks what went over too, before any hold in it can grow.
         if isinstance(error, SpendLimitExceeded) and not self.over.get(ask.grant_id):
             limit, state = error.extra["limit"], error.extra["state"]
+            if state == "gone":
+                # Its own grant's money does not come back to it.
+                least += self.auditor.books.loans[ask.grant_id].peak
             self._justified(ask, limit, state, bound=least, since_s=since_s)
 
     def _shrunk(self, loan: Loan) -> None:

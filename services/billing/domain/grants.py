@@ -188,7 +188,7 @@ def decide_renew(
         raise Conflict(f"renewal {request.number} does not follow {grant.renewals}")
     added = 0
     if request.needed_nanousd:
-        amount = _amount(state, request, rules)
+        amount = _amount(state, request, rules, own_nanousd=grant.held_nanousd)
         if isinstance(amount, Refusal):
             return amount
         added = amount
@@ -344,7 +344,10 @@ def _amount(state: OpenState, request: OpenGrant | RenewGrant, rules: GrantRules
     available = min(room.available_nanousd for room in rooms)
     least = request.least_nanousd or request.needed_nanousd
     if available < least:
-        return _refusal_of_money(rooms, least, rules)
+        others = [
+            replace(room, returning_nanousd=room.returning_nanousd - own_nanousd) for room in rooms
+        ]
+        return _refusal_of_money(others, least, rules)
     return _size(request, available, rules.share_max)
 
 

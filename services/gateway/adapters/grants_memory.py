@@ -171,7 +171,7 @@ class MemoryGrants:
         if lent.grant.amount_nanousd + added < max(1, lent.settled_nanousd):
             raise Conflict(f"{request.grant_id}: more would be given back than there is")
         if request.needed_nanousd:
-            amount = self._amount(request)
+            amount = self._amount(request, own_nanousd=lent.held_nanousd)
             if isinstance(amount, Refusal):
                 return amount
             added = amount
@@ -183,15 +183,23 @@ class MemoryGrants:
         )
         return lent.grant
 
-    def _amount(self, request: GrantRequest | RenewRequest) -> int | Refusal:
-        """How much is lent now, or the limit that binds."""
+    def _amount(
+        self, request: GrantRequest | RenewRequest, *, own_nanousd: int = 0
+    ) -> int | Refusal:
+        """How much is lent now, or the limit that binds; the grant's own money does not come back
+        to it.
+        """
         if request.key_id in self.inactive:
             return Refusal("key_inactive", held=False, retry_after_ms=0, available_nanousd=0)
         rooms = self._rooms(request)
         available = min(room.available_nanousd for room in rooms)
         least = request.least_nanousd or request.needed_nanousd
         if available < least:
-            return _refusal(rooms, least)
+            others = [
+                replace(room, returning_nanousd=room.returning_nanousd - own_nanousd)
+                for room in rooms
+            ]
+            return _refusal(others, least)
         if available < request.needed_nanousd:
             return available
         share = min(request.wanted_nanousd, available // self._share)

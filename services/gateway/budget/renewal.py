@@ -200,7 +200,9 @@ class Renewals:
             problem = Unavailable("billing does not know the key yet", retry_after_s=1)
         else:
             problem = spend_limit_error(refusal)
-        if not refusal.held:
+        # What other requests hold in this very grant may come back too.
+        held = refusal.held or (refusal.limit != "key_inactive" and work.lent.holds > 1)
+        if not held:
             _refuse(work.asked, problem)
             return
         for growth in work.asked:

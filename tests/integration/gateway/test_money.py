@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -145,12 +146,17 @@ async def test_an_inexact_tokenizer_holds_more(gateway: GatewayHarness) -> None:
     assert (await gateway.event()).held_nanousd == 19 * 2_000 + 50 * 8_000
 
 
-async def test_a_model_without_any_bound_gets_one_sent(gateway: GatewayHarness) -> None:
-    gateway.catalogue.add(
-        scripted_model("ok", context_length=0, max_output_tokens=0, model_id=ModelId("vendor/any"))
-    )
-    await ask(gateway, {**chat(), "model": "vendor/any"})
-    assert gateway.upstream.requests[0]["max_tokens"] == 4_096
+async def test_a_model_without_any_bound_gets_one_sent_where_its_hold_cannot_grow(
+    gateway: GatewayHarness,
+) -> None:
+    for name, thinks in (("any", False), ("thinker", True)):
+        model = scripted_model("ok", context_length=0, max_output_tokens=0)
+        capabilities = replace(model.capabilities, reasoning=thinks)
+        model = replace(model, model_id=ModelId(f"vendor/{name}"), capabilities=capabilities)
+        gateway.catalogue.add(model)
+        await ask(gateway, {**chat(), "model": model.model_id})
+    assert not gateway.upstream.requests[0].keys() & {"max_tokens", "max_completion_tokens"}
+    assert gateway.upstream.requests[1]["max_completion_tokens"] == 4_096
 
 
 async def test_a_prompt_beyond_the_window_is_refused(gateway: GatewayHarness) -> None:

@@ -247,8 +247,15 @@ def test_a_renewal_for_more_money_lends_by_the_same_limits_as_an_opening() -> No
     assert more.added_nanousd == 900
     assert isinstance(less := renewed(given, lent(), renew(1, needed=950, least=5)), GrantRenewed)
     assert less.added_nanousd == 900
-    held = Refusal("balance", True, RULES.retry_after_ms, 900)
-    assert renewed(given, lent(), renew(1, needed=901)) == held
+    assert renewed(given, lent(), renew(1, needed=901)) == Refusal("balance", False, 0, 900)
+
+
+def test_what_a_grant_holds_itself_is_not_held_by_others_when_it_grows() -> None:
+    given = state(1_000, granted=300)
+    assert renewed(given, lent(), renew(1, needed=900)) == Refusal(
+        "balance", True, RULES.retry_after_ms, 700
+    )
+    assert renewed(given, lent(), renew(1, needed=901)) == Refusal("balance", False, 0, 700)
 
 
 def test_a_suspended_key_gets_time_for_what_runs_and_no_more_money() -> None:
