@@ -333,8 +333,12 @@ def _grant_of(grant: Grant | None, request: RenewGrant | CloseGrant) -> Grant:
     return grant
 
 
-def _amount(state: OpenState, request: OpenGrant | RenewGrant, rules: GrantRules) -> int | Refusal:
-    """How much is lent now, or the limit that binds."""
+def _amount(
+    state: OpenState, request: OpenGrant | RenewGrant, rules: GrantRules, *, own_nanousd: int = 0
+) -> int | Refusal:
+    """How much is lent now, or the limit that binds; `own_nanousd`, which the grant holds itself,
+    does not come back to it from others.
+    """
     inactive = _refusal_of_key(state, request, rules)
     if inactive is not None:
         return inactive
