@@ -215,11 +215,8 @@ class ChatPipeline:
             relay.start(request, chosen, self.clock.now_ms())
             self._tell_choice(entry, relay, reply)
             entry.tally = relay.tally
-            await relay.pass_on(
-                upstream,
-                on_first=lambda: _note_first(entry, max(1, self._since(call))),
-                slices=self._slices(entry.hold, chosen, guess),
-            )
+            slices = self._slices(entry.hold, chosen, guess)
+            await relay.pass_on(upstream, on_first=lambda: self._first(call, entry), slices=slices)
         # 8. What it used, and the last bytes, which wait until that is on disk.
         entry.stage = "settlement"
         usage, entry.basis = await relay.tally.settle(request, chosen.model.tokenizer)
@@ -372,12 +369,11 @@ class ChatPipeline:
         provider_s = chosen.provider.timeout_ms / 1000 or None
         return self.rules.upstream.lowered_to(provider_s).lowered_to(request.timeout_s)
 
+    def _first(self, call: ChatCall, entry: UsageEntry) -> None:
+        entry.first_token_ms = entry.first_token_ms or max(1, self._since(call))
+
     def _since(self, call: ChatCall) -> int:
         return round((self.clock.monotonic_s() - call.received_s) * 1000)
-
-
-def _note_first(entry: UsageEntry, elapsed_ms: int) -> None:
-    entry.first_token_ms = entry.first_token_ms or elapsed_ms
 
 
 def _name(value: object) -> str:
