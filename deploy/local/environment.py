@@ -55,6 +55,7 @@ def stack_variables(
         "MESH_USAGE_CLICKHOUSE_DSN": f"chdb://{layout.state / 'usage'}",
         "MESH_USAGE_GRPC_LISTEN": at(ports.usage),
         "MESH_USAGE_OPS_LISTEN": at(ports.usage_ops),
+        "MESH_USAGE_SQL_LISTEN": at(ports.usage_sql),
         "MESH_GATEWAY_LISTEN": at(ports.gateway),
         "MESH_DASHBOARD_LISTEN": at(ports.dashboard),
         "MESH_DASHBOARD_OPS_LISTEN": at(ports.dashboard_ops),

@@ -29,6 +29,7 @@ class Ports:
     usage_ops: int = 8213
     catalog_ops: int = 8214
     dashboard_ops: int = 8190
+    usage_sql: int = 8223
     kafka: int = 9092
     kafka_controller: int = 9093
     model: int = 8300

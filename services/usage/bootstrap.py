@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from services.common.errors import Unavailable
 from services.common.grpc import GrpcServer, TokenVerifier
@@ -28,7 +29,9 @@ from services.usage.adapters.ledger_event import ledger_row_from_message
 from services.usage.adapters.migrations import migrate
 from services.usage.adapters.sink_store_clickhouse import ClickHouseSinkStore
 from services.usage.adapters.usage_event import row_from_message
+from services.usage.bootstrap_analysts import AnalystParts
 from services.usage.config import UsageSettings
+from services.usage.entrypoints import grpc_analysts
 from services.usage.entrypoints.grpc_usage import POLICIES, UsageServicer
 from services.usage.ports import LEDGER_TRANSACTIONS, REQUESTS
 from services.usage.sink.tail import TailHub
@@ -58,8 +61,11 @@ class Service:
 class StoreKeeper:
     """Opens the store, tries again while it is away, and knows whether it answers."""
 
-    def __init__(self, clickhouse: ClickHouse) -> None:
+    def __init__(
+        self, clickhouse: ClickHouse, on_open: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         self.clickhouse = clickhouse
+        self._on_open = on_open
         self.opened = asyncio.Event()
         self.is_there = False
 
@@ -70,6 +76,8 @@ class StoreKeeper:
             try:
                 await self.clickhouse.open()
                 applied = await migrate(self.clickhouse)
+                if self._on_open is not None:
+                    await self._on_open()
             except Unavailable as error:
                 pause_s = backoff.next_s()
                 _log.warning("the store is away", error=error.message, pause_s=round(pause_s, 3))
@@ -92,13 +100,14 @@ class StoreKeeper:
             self.is_there = True
 
 
-def store_of(settings: UsageSettings) -> ClickHouse:
+def store_of(settings: UsageSettings, engine_config: Path | None = None) -> ClickHouse:
     """The store that the settings name; not opened yet."""
     return ClickHouse(
         settings.clickhouse_dsn.get_secret_value(),
         database=settings.clickhouse_database,
         readers=settings.readers,
         read_timeout_s=settings.read_timeout_s,
+        engine_config=engine_config,
     )
 
 
@@ -125,7 +134,7 @@ def _server(settings: UsageSettings, servicer: UsageServicer) -> GrpcServer:
     server = GrpcServer(
         listen=settings.grpc_listen,
         verifier=TokenVerifier(settings.service_secret.get_secret_value()),
-        policies=POLICIES,
+        policies=POLICIES | grpc_analysts.POLICIES,
     )
     usage_pb2_grpc.add_UsageServiceServicer_to_server(servicer, server.grpc)
     server.reflect("mesh.usage.v1.UsageService")
@@ -149,8 +158,9 @@ def build(
     )
     producer = producer or KafkaProducer(bootstrap, client_id="mesh-usage")
     letters = letters_of(settings, producer)
-    clickhouse = store_of(settings)
-    store = StoreKeeper(clickhouse)
+    analysts = AnalystParts(settings, store_of)
+    clickhouse = analysts.clickhouse
+    store = StoreKeeper(clickhouse, analysts.open)
     tails = TailHub(subscribers_max=settings.tails_max, queue_max=settings.tail_queue_max)
     sink = RowSink(
         ClickHouseSinkStore(clickhouse, REQUESTS),
@@ -171,6 +181,7 @@ def build(
         settings, ledger_sink, topic=LEDGER, group=ledger_group, source=ledger_source
     )
     server = _server(settings, UsageServicer(UsageViews(clickhouse), tails))
+    analysts.serve_on(server)
     checks = {
         "clickhouse": lambda: store.is_there,
         "kafka": lambda: pump.ready.is_set() and ledger_pump.ready.is_set(),
@@ -188,11 +199,12 @@ def build(
 
     components = (
         Component("ops", ops.start, ops.run, ops.stop),
-        Component("store", run=store.run, stop=clickhouse.close),
+        Component("store", run=store.run, stop=analysts.close_store),
         Component("dead letters", run=lambda: _keep_connected(producer), stop=producer.stop),
         Component("sink", run=lambda: when_open(pump.run)),
         Component("ledger sink", run=lambda: when_open(ledger_pump.run)),
         Component("grpc", server.start, server.run, stop_server),
+        *analysts.components(),
     )
     return Service(store, pump, ledger_pump, tails, server, ops, components)
 

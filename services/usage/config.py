@@ -57,6 +57,37 @@ class UsageSettings(CommonSettings):
         default=10.0, gt=0, description="Seconds that calls under way get at the end."
     )
 
+    sql_listen: HostPort | None = Field(
+        default=None,
+        description="Where analysts query the embedded engine (ClickHouse's HTTP interface).",
+    )
+    sql_database: str = Field(
+        default="analytics",
+        pattern=r"^[a-z][a-z0-9_]*$",
+        description="The database of the analysts' views.",
+    )
+    sql_queries: int = Field(
+        default=2, ge=1, le=64, description="Analysts' queries at the same time."
+    )
+    sql_timeout_s: int = Field(
+        default=10, ge=1, le=3600, description="Seconds after which an analyst's query is cut off."
+    )
+    sql_memory_bytes_max: int = Field(
+        default=512 * 1024 * 1024, ge=1024 * 1024, description="Memory of an analyst's query."
+    )
+    sql_rows_max: int = Field(
+        default=1_000_000, ge=5_000, description="Rows of the answer to an analyst."
+    )
+    sql_bytes_max: int = Field(
+        default=64 * 1024 * 1024, ge=1024, description="Bytes of the answer to an analyst."
+    )
+    sql_threads: int = Field(default=2, ge=1, le=64, description="Threads of an analyst's query.")
+
+    @field_validator("sql_listen", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return value or None
+
     @field_validator("clickhouse_dsn")
     @classmethod
     def _known_scheme(cls, value: SecretStr) -> SecretStr:

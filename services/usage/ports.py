@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
+from services.usage.domain.analyst import Analyst
 from services.usage.domain.ledger_row import LEDGER_COLUMNS, LedgerRow
 from services.usage.domain.row import COLUMNS, RequestRow
 
@@ -130,4 +131,16 @@ class LogReader(Protocol):
     ) -> list[tuple[Any, ...]]:
         """All rows of the answer. Raises Unavailable where the store is away or the query took
         too long.
+        """
+
+
+class AnalystStore(Protocol):
+    """Where analysts are kept. Every method raises Unavailable where the store is away."""
+
+    async def analysts(self) -> list[Analyst]:
+        """All of them, as last saved."""
+
+    async def save(self, analyst: Analyst) -> None:
+        """Keeps the analyst, durably, and lets it in or locks it out where the store itself does
+        that.
         """

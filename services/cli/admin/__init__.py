@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from cyclopts import App
 
-from services.cli.admin import accounts, billing, catalog, keys, limits, logs, templates, tokens
+from services.cli.admin import (
+    accounts,
+    analysts,
+    billing,
+    catalog,
+    keys,
+    limits,
+    logs,
+    templates,
+    tokens,
+)
 
 app = App(
     name="admin",
     help="Accounts, credit, keys, limits, teams, models, providers, templates, logs.",
 )
-for group in (accounts.app, billing.balances, billing.grants, catalog.models, catalog.providers,
-              keys.app, limits.app, limits.teams, logs.app,
+for group in (accounts.app, analysts.app, billing.balances, billing.grants, catalog.models,
+              catalog.providers, keys.app, limits.app, limits.teams, logs.app,
               templates.app):  # fmt: skip
     app.command(group)
 app.command(billing.credit, name="credit")

@@ -12,6 +12,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -37,10 +38,18 @@ class ClickHouse:
     """
 
     def __init__(
-        self, dsn: str, *, database: str, readers: int = 2, read_timeout_s: int = 10
+        self,
+        dsn: str,
+        *,
+        database: str,
+        readers: int = 2,
+        read_timeout_s: int = 10,
+        engine_config: Path | None = None,
     ) -> None:
         self._dsn = dsn
         self._embedded = dsn.startswith("chdb:")
+        # Read by the embedded engine when it is first opened in this process.
+        self._engine_options = {"config-file": str(engine_config)} if engine_config else None
         path = "" if self._embedded else urlsplit(dsn).path.strip("/")
         self._database = path or database
         self._read_settings = {"max_execution_time": read_timeout_s, "readonly": 2}
@@ -49,6 +58,22 @@ class ClickHouse:
         self._local = threading.local()
         self._clients: list[Client] = []
         self._column_types: dict[tuple[str, tuple[str, ...]], Sequence[Any]] = {}
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the store is an engine in this process."""
+        return self._embedded
+
+    @property
+    def database(self) -> str:
+        """The database of the log."""
+        return self._database
+
+    def engine_address(self) -> str:
+        """What a further connection to the embedded engine of this process is opened with."""
+        from clickhouse_connect.driver._chdbclient import build_connection_string
+
+        return build_connection_string(urlsplit(self._dsn).path, self._engine_options)
 
     async def open(self) -> None:
         """Connects and makes the database where it is missing. Raises Unavailable."""
@@ -131,7 +156,10 @@ class ClickHouse:
 
         if self._embedded:
             return clickhouse_connect.get_client(
-                dsn=self._dsn, database=database, settings=dict(settings)
+                dsn=self._dsn,
+                database=database,
+                settings=dict(settings),
+                chdb_options=self._engine_options,
             )
         return clickhouse_connect.get_client(
             dsn=self._dsn,

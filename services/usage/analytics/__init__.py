@@ -1,0 +1,1 @@
+"""What analysts query: one file a view, named as the view is. They are made again at each start."""
