@@ -6,11 +6,11 @@ pure core over one working set, and written together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.billing.domain import grants
-from services.billing.domain.book import Book, KeyRef
+from services.billing.domain.book import Book, KeyRef, ScopeRef
 from services.billing.domain.caps import first_day
 from services.billing.domain.events import (
     NO_KEY,
@@ -29,7 +29,9 @@ from services.billing.domain.grants import (
     RenewGrant,
 )
 from services.billing.domain.ledger import PROMO, Draft, post, same_cause, transfer, wallet_account
-from services.billing.domain.state import Grant, KeyAccount, Wallet
+from services.billing.domain.rooms import ScopeSpent
+from services.billing.domain.scopes import scopes_of_key
+from services.billing.domain.state import Grant, KeyAccount, ScopeAccount, Wallet
 from services.billing.payments.work import start_refills
 from services.billing.ports import LedgerStore, LedgerUnit
 from services.common.clock import Clock
@@ -56,6 +58,14 @@ class Credited:
 
     transaction: TransactionPosted
     wallet: Wallet
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What keys and scopes spent in the windows of their caps, in nano-dollars."""
+
+    keys: Mapping[KeyRef, int]
+    scopes: Mapping[ScopeRef, int]
 
 
 async def credit_account(store: LedgerStore, clock: Clock, command: CreditAccount) -> Credited:
@@ -129,7 +139,7 @@ def _held_by_others(
             continue
         grant = book.grants.get(command.grant_id)
         key_id = command.key_id if isinstance(command, OpenGrant) else grant and grant.key_id
-        of_key = answer.limit == "key_cap"
+        of_key = answer.limit in ("key_cap", "model_cap")
         wanted.add((command.account_id, key_id if of_key and key_id else NO_KEY))
     return wanted
 
@@ -146,6 +156,7 @@ async def expire_grants(store: LedgerStore, clock: Clock, *, rules: GrantRules, 
         book.grants = await unit.grants([grant.grant_id for grant in lapsed])
         refs = {(grant.account_id, grant.key_id) for grant in book.grants.values()}
         book.keys = await unit.keys(refs)
+        book.scopes = await unit.scopes(scopes_of_grants(book.grants.values()))
         for grant in list(book.grants.values()):
             events = grants.decide_expire(grant, now_ms=now_ms, rules=rules)
             book.record_all(events, occurred_at_ms=now_ms)
@@ -196,6 +207,7 @@ async def _write_off(
         book.grants = await unit.grants([grant.grant_id for grant in found])
         refs = {(grant.account_id, grant.key_id) for grant in book.grants.values()}
         book.keys = await unit.keys(refs)
+        book.scopes = await unit.scopes(scopes_of_grants(book.grants.values()))
         for grant in list(book.grants.values()):
             if rules is None or grants.is_overdue(grant, now_ms=now_ms, rules=rules):
                 events = grants.decide_write_off(grant, reason)
@@ -207,12 +219,38 @@ async def _write_off(
 
 async def _load_for(
     unit: LedgerUnit, book: Book, commands: Sequence[GrantCommand], *, now_ms: int
-) -> dict[KeyRef, int]:
+) -> Spent:
     book.grants = await unit.grants({command.grant_id for command in commands})
     refs = {(grant.account_id, grant.key_id) for grant in book.grants.values()}
     refs |= {(c.account_id, c.key_id) for c in commands if isinstance(c, OpenGrant)}
     book.keys = await unit.keys(refs)
-    return await window_spend(unit, book.keys, now_ms)
+    opened = [command for command in commands if isinstance(command, OpenGrant)]
+    lending = {
+        (command.account_id, scope)
+        for command in opened
+        for scope in scopes_of_key(book.key(command.account_id, command.key_id), command.model_id)
+    }
+    book.scopes = await unit.scopes(lending | scopes_of_grants(book.grants.values()))
+    return Spent(
+        await window_spend(unit, book.keys, now_ms), await scope_spend(unit, book.scopes, now_ms)
+    )
+
+
+def scopes_of_grants(found: Iterable[Grant]) -> set[ScopeRef]:
+    """Every scope that lends one of these grants: what a change of them touches."""
+    return {(grant.account_id, scope) for grant in found for scope in grant.scopes}
+
+
+async def scope_spend(
+    unit: LedgerUnit, scopes: Mapping[ScopeRef, ScopeAccount], now_ms: int
+) -> dict[ScopeRef, int]:
+    """What was spent in each scope that has a cap, in its window, in nano-dollars."""
+    capped = {
+        ref: first_day(scope.window, now_ms)
+        for ref, scope in scopes.items()
+        if scope.spend_cap_nanousd is not None
+    }
+    return await unit.scope_spend(capped) if capped else {}
 
 
 async def window_spend(
@@ -231,7 +269,7 @@ async def window_spend(
 def _decide(
     book: Book,
     command: GrantCommand,
-    spent: dict[KeyRef, int],
+    spent: Spent,
     *,
     now_ms: int,
     rules: GrantRules,
@@ -243,8 +281,19 @@ def _decide(
         return closed
     key_id = command.key_id if isinstance(command, OpenGrant) else grant.key_id if grant else NO_KEY
     ref = (command.account_id, key_id)
+    lending = grant.scopes if grant is not None else ()
+    if grant is None and isinstance(command, OpenGrant):
+        lending = scopes_of_key(book.key(*ref), command.model_id)
+    account_id = command.account_id
     state = OpenState(
-        book.wallets.get(command.account_id), book.keys.get(ref), spent.get(ref, 0), grant
+        book.wallets.get(account_id),
+        book.keys.get(ref),
+        spent.keys.get(ref, 0),
+        grant,
+        tuple(
+            ScopeSpent(book.scope(account_id, scope), spent.scopes.get((account_id, scope), 0))
+            for scope in lending
+        ),
     )
     decision: GrantOpened | GrantRenewed | Grant | Refusal
     if isinstance(command, RenewGrant):

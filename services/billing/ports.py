@@ -6,12 +6,12 @@ from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from services.billing.domain.book import Book, KeyRef
+from services.billing.domain.book import Book, KeyRef, ScopeRef
 from services.billing.domain.events import TransactionPosted
 from services.billing.domain.payment_book import PaymentBook
 from services.billing.domain.payment_state import Refill, Refund, TopUp
 from services.billing.domain.seals import HourFigures, LedgerSealed, SealChain
-from services.billing.domain.state import Grant, KeyAccount, Wallet
+from services.billing.domain.state import Grant, KeyAccount, ScopeAccount, Wallet
 from services.common.ids import AccountId, GrantId, TransactionId, UsageId
 from services.common.kafka import Batch, Claim, LogMessage
 
@@ -46,6 +46,12 @@ class LedgerUnit(Protocol):
     async def ask_back(self, refs: Collection[KeyRef], until_ms: int) -> None:
         """Has workers asked for idle money under these keys until then; an empty key id: under any
         of the account."""
+
+    async def scopes(self, refs: Collection[ScopeRef]) -> dict[ScopeRef, ScopeAccount]:
+        """The scopes that are known of those named."""
+
+    async def scope_spend(self, first_days: Mapping[ScopeRef, int]) -> dict[ScopeRef, int]:
+        """What was spent in each scope from its day on, in nano-dollars; 0 where nothing."""
 
     async def mark_usage(self, hashes: Mapping[UsageId, bytes]) -> dict[UsageId, bytes]:
         """Marks usage ids as taken; returns the content hashes of those that were before."""

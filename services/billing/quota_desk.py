@@ -78,9 +78,14 @@ class QuotaDesk:
         """Raises NotFound, Forbidden, Unavailable."""
         await self._submit(command)
 
-    async def meters(self, account_id: AccountId, key_id: KeyId) -> tuple[tuple[Meter, ...], int]:
-        """How far the key is into its limits, and billing's time of that. Raises Unavailable."""
-        return await read_meters(self._store, self._clock, (account_id, key_id))
+    async def meters(
+        self, account_id: AccountId, key_id: KeyId, model_id: str = ""
+    ) -> tuple[tuple[Meter, ...], int]:
+        """How far everything that limits the key is taken, and billing's time of that.
+
+        Raises Unavailable.
+        """
+        return await read_meters(self._store, self._clock, (account_id, key_id), model_id=model_id)
 
     async def _submit(self, command: QuotaCommand) -> Lent | Refused | Returned:
         answer = await self._groups.submit(command)

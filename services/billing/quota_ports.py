@@ -7,12 +7,21 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from services.billing.domain.quotas import KeyLimits, Lease, LeaseId, Window, WindowKind
+from services.billing.domain.quotas import (
+    KeyLimits,
+    Lease,
+    LeaseId,
+    ScopeLimits,
+    Window,
+    WindowKind,
+)
 from services.common.ids import AccountId, KeyId
+from services.common.scopes import Scope
 
 KeyRef = tuple[AccountId, KeyId]
-# Which window of a key: its kind and when it starts, in Unix milliseconds.
-WindowRef = tuple[AccountId, KeyId, WindowKind, int]
+ScopeRef = tuple[AccountId, Scope]
+# Which window of a scope: its kind and when it starts, in Unix milliseconds.
+WindowRef = tuple[AccountId, Scope, WindowKind, int]
 
 
 @dataclass(slots=True)
@@ -24,18 +33,25 @@ class QuotaChanges:
 
 
 class QuotaUnit(Protocol):
-    """One unit of work: everything read under its locks, everything saved by it, or nothing."""
+    """One unit of work: everything read under its locks, everything saved by it, or nothing.
+
+    Keys are locked first and scopes after them, each in the order of their names and each in one
+    call, so that no two units wait for one another in a circle. Locks last to the end of the unit.
+    """
 
     async def keys(self, refs: Collection[KeyRef]) -> dict[KeyRef, KeyLimits]:
-        """Locks, in the order of their ids, the keys that are known; to be called once and first.
+        """Locks the keys that are known; to be called once and first."""
 
-        The locks last to the end of the unit.
-        """
+    async def leases(self, ids: Collection[LeaseId]) -> dict[LeaseId, Lease]:
+        """The leases of these ids."""
 
-    async def leases(
-        self, ids: Collection[LeaseId], refs: Collection[KeyRef], now_ms: int
+    async def scopes(self, refs: Collection[ScopeRef]) -> dict[ScopeRef, ScopeLimits]:
+        """Locks the scopes that are known; to be called once, after `keys`."""
+
+    async def open_leases(
+        self, keys: Collection[KeyRef], accounts: Collection[AccountId], now_ms: int
     ) -> dict[LeaseId, Lease]:
-        """The leases of these ids, and those of these keys that may still be returned."""
+        """Those of these keys, and of all keys of these accounts, that may still be returned."""
 
     async def windows(self, refs: Collection[WindowRef]) -> dict[WindowRef, Window]:
         """The windows that exist of those named."""
@@ -50,11 +66,16 @@ class QuotaStore(Protocol):
     def unit(self) -> AbstractAsyncContextManager[QuotaUnit]:
         """A unit of work that commits at its end and leaves nothing behind where it fails."""
 
-    async def put_limits(self, limits: Sequence[KeyLimits]) -> None:
-        """Takes over limits; an older version of a key changes nothing."""
+    async def put_limits(
+        self, limits: Sequence[KeyLimits], scopes: Sequence[ScopeLimits] = ()
+    ) -> None:
+        """Takes over limits; an older version of a key or a scope changes nothing."""
 
     async def limits(self, ref: KeyRef) -> KeyLimits | None:
         """A key's limits, not locked."""
+
+    async def scope_limits(self, refs: Collection[ScopeRef]) -> dict[ScopeRef, ScopeLimits]:
+        """The limits of the scopes that are known of those named, not locked."""
 
     async def counted(self, refs: Sequence[WindowRef]) -> dict[WindowRef, Window]:
         """Windows as they are, not locked; empty where there is nothing counted."""

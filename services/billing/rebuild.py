@@ -35,6 +35,8 @@ READ_TABLES = (
     ("grants", "grant_id"),
     ("key_account", "account_id, key_id"),
     ("key_day", "account_id, key_id, day"),
+    ("scope_account", "account_id, scope"),
+    ("scope_day", "account_id, scope, day"),
     ("journal_key", "account_id, idempotency_key"),
     *((table, key) for table, key in PAYMENT_TABLES),
     ("seal_chain", "one"),

@@ -43,6 +43,8 @@ _WALLETS = "SELECT * FROM wallet WHERE $1 = '' OR account_id = $1"
 _GRANTS = "SELECT * FROM grants WHERE account_id = $1"
 _KEYS = "SELECT * FROM key_account WHERE account_id = $1"
 _DAYS = "SELECT account_id, key_id, day, spent_nanousd FROM key_day WHERE account_id = $1"
+_SCOPES = "SELECT * FROM scope_account WHERE account_id = $1"
+_SCOPE_DAYS = "SELECT account_id, scope, day, spent_nanousd FROM scope_day WHERE account_id = $1"
 _TOTALS = """
 SELECT account_id, ledger_account, balance_nanousd FROM ledger_total WHERE account_id = $1
 """
@@ -180,6 +182,13 @@ def _findings_in_fold(account: _Account, row: asyncpg.Record | None) -> Iterator
     held = sum(grant.held_nanousd for grant in account.book.grants.values())
     if held != wallet.granted_nanousd:
         yield "what is granted is not the sum of its grants"
+    by_scope: defaultdict[str, int] = defaultdict(int)
+    for grant in account.book.grants.values():
+        for scope in grant.scopes:
+            by_scope[scope] += grant.held_nanousd
+    for scope_account in account.book.scopes.values():
+        if scope_account.granted_nanousd != by_scope[scope_account.scope]:
+            yield f"what {scope_account.scope} has granted is not the sum of its grants"
 
 
 async def _findings_in_tables(connection: sql.Connection, account: _Account) -> list[str]:
@@ -197,6 +206,15 @@ async def _findings_in_tables(connection: sql.Connection, account: _Account) -> 
         found.append("its keys are not the fold of its events")
     if days != book.day_spend:
         found.append("its spend by day is not the fold of its entries")
+    scopes = {
+        (r["account_id"], r["scope"]): sql.scope_from_row(r)
+        for r in await connection.fetch(_SCOPES, one)
+    }
+    spent = {(r[0], r[1], r[2]): r[3] for r in await connection.fetch(_SCOPE_DAYS, one)}
+    if scopes != book.scopes:
+        found.append("its scopes are not the fold of its events")
+    if spent != book.scope_spend:
+        found.append("its spend by scope and day is not the fold of its entries")
     if totals != book.totals:
         found.append("its totals are not the fold of its entries")
     stored = await read_payments(connection, one)

@@ -45,6 +45,16 @@ FROM unnest($2::text[], $3::bigint[]) AS r(key_id, first_day)
 LEFT JOIN key_day AS d ON d.account_id = $1 AND d.key_id = r.key_id AND d.day >= r.first_day
 GROUP BY 1
 """
+_SCOPES = """
+SELECT scope, spend_cap_nanousd, cap_window, granted_nanousd FROM scope_account
+WHERE account_id = $1 AND (cardinality($2::text[]) = 0 OR scope = ANY($2)) ORDER BY scope
+"""
+_SCOPE_DAYS = """
+SELECT r.scope, coalesce(sum(d.spent_nanousd), 0)::bigint AS spent
+FROM unnest($2::text[], $3::bigint[]) AS r(scope, first_day)
+LEFT JOIN scope_day AS d ON d.account_id = $1 AND d.scope = r.scope AND d.day >= r.first_day
+GROUP BY 1
+"""
 _GRANTS = """
 SELECT grant_id, account_id, key_id, worker_id, amount_nanousd, settled_nanousd, returned_nanousd,
        status, expires_at_ms
@@ -64,6 +74,17 @@ class KeySpend:
     """What a key spent in its cap's window and holds, in nano-dollars."""
 
     key_id: KeyId
+    spent_nanousd: int
+    granted_nanousd: int
+    spend_cap_nanousd: int | None
+    window: CapWindow
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeSpend:
+    """What was spent in a scope in its cap's window and what it holds, in nano-dollars."""
+
+    scope: str
     spent_nanousd: int
     granted_nanousd: int
     spend_cap_nanousd: int | None
@@ -140,6 +161,34 @@ async def key_spend(
             CapWindow(row["cap_window"]),
         )
         for row in keys
+    ]
+
+
+async def scope_spend(
+    pool: asyncpg.Pool, account_id: AccountId, scopes: Sequence[str], *, now_ms: int
+) -> list[ScopeSpend]:
+    """What was spent in scopes; in all that have a cap or have lent where none is named. A scope
+    that is named and of which nothing is known has spent nothing. Raises Unavailable.
+    """
+    async with _as_tenant(pool, account_id) as connection:
+        rows = await connection.fetch(_SCOPES, account_id, list(scopes))
+        known = {row["scope"]: row for row in rows}
+        windows = {
+            scope: CapWindow(known[scope]["cap_window"]) if scope in known else CapWindow.LIFETIME
+            for scope in (scopes or known)
+        }
+        first_days = [first_day(window, now_ms) for window in windows.values()]
+        days = await connection.fetch(_SCOPE_DAYS, account_id, list(windows), first_days)
+    spent = {row["scope"]: row["spent"] for row in days}
+    return [
+        ScopeSpend(
+            scope,
+            spent[scope],
+            known[scope]["granted_nanousd"] if scope in known else 0,
+            known[scope]["spend_cap_nanousd"] if scope in known else None,
+            window,
+        )
+        for scope, window in windows.items()
     ]
 
 

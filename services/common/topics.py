@@ -41,6 +41,7 @@ LEDGER = Topic(
         "billing.TransactionPosted", "billing.GrantOpened", "billing.GrantClosed",
         "billing.GrantExpired", "billing.GrantResolved", "billing.KeyCapSet",
         "billing.GrantWrittenOff", "billing.LedgerSealed", "billing.GrantRenewed",
+        "billing.ScopeCapSet",
         "billing.TopUpStarted", "billing.TopUpChanged", "billing.CustomerLinked",
         "billing.CardSaved", "billing.PaymentReceived", "billing.RefundRequested",
         "billing.RefundChanged", "billing.DisputeChanged", "billing.RefillConfigured",

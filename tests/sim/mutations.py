@@ -11,7 +11,7 @@ from typing import Any
 
 from services.billing import grant_desk, handlers
 from services.billing.adapters import ledger_memory
-from services.billing.domain import grants
+from services.billing.domain import grants, rooms
 from services.billing.domain.book import Book
 from services.billing.domain.events import GrantClosed
 from services.billing.domain.grants import Closed, CloseGrant, GrantRules
@@ -39,12 +39,18 @@ from tests.sim.simulation import Target
 
 def cap_without_grants() -> list[Target]:
     """The cap is checked against what was spent, without what is lent."""
-    rooms = grants._rooms
+    of_all = rooms.rooms_of
 
-    def mutated(wallet: Wallet, key: KeyAccount, window_spent_nanousd: int) -> list[grants._Room]:
-        return rooms(wallet, replace(key, granted_nanousd=0), window_spent_nanousd)
+    def mutated(
+        wallet: Wallet,
+        key: KeyAccount,
+        window_spent_nanousd: int,
+        *,
+        scopes: Sequence[rooms.ScopeSpent] = (),
+    ) -> list[rooms.Room]:
+        return of_all(wallet, replace(key, granted_nanousd=0), window_spent_nanousd, scopes=scopes)
 
-    return [(grants, "_rooms", mutated)]
+    return [(grants, "rooms_of", mutated)]
 
 
 def balance_without_grants() -> list[Target]:

@@ -25,6 +25,7 @@ from services.billing.domain.events import (
     KeyCapSet,
     LedgerEvent,
     Quantities,
+    ScopeCapSet,
     TransactionPosted,
 )
 from services.billing.domain.payment_events import PAYMENT_EVENTS
@@ -34,6 +35,7 @@ from services.common.ids import AccountId, GrantId, KeyId, TransactionId, UsageI
 from services.common.money import TokenKind
 from services.common.pb.mesh.common.v1 import common_pb2
 from services.common.pb.mesh.events.v1 import ledger_pb2
+from services.common.scopes import Scope
 
 
 def stream_of(account_id: AccountId) -> str:
@@ -92,6 +94,7 @@ def message_from_event(event: LedgerEvent) -> Message:
                 opened_at_ms=event.opened_at_ms,
                 expires_at_ms=event.expires_at_ms,
                 request_hash=event.request_hash,
+                scopes=event.scopes,
             )
         case GrantRenewed():
             return ledger_pb2.GrantRenewed(
@@ -135,11 +138,26 @@ def message_from_event(event: LedgerEvent) -> Message:
                 window=common_pb2.CapWindow.ValueType(event.window),
                 key_version=event.key_version,
                 active=event.active,
+                member_id=event.member_id,
+                team_id=event.team_id,
+                model_ids=event.model_ids,
             )
+        case ScopeCapSet():
+            return _scope_cap_to_pb(event)
         case _ if isinstance(event, PAYMENT_EVENTS):
             return message_from_payment_event(event)
         case _:
             assert_never(event)
+
+
+def _scope_cap_to_pb(event: ScopeCapSet) -> ledger_pb2.ScopeCapSet:
+    return ledger_pb2.ScopeCapSet(
+        account_id=event.account_id,
+        scope=event.scope,
+        spend_cap_nanousd=event.spend_cap_nanousd,
+        window=common_pb2.CapWindow.ValueType(event.window),
+        version=event.version,
+    )
 
 
 def transaction_to_pb(event: TransactionPosted) -> ledger_pb2.TransactionPosted:
@@ -172,6 +190,7 @@ def transaction_to_pb(event: TransactionPosted) -> ledger_pb2.TransactionPosted:
             for kind, tokens in event.quantities
         ],
         corrects_transaction_id=event.corrects_transaction_id,
+        scopes=event.scopes,
     )
 
 
@@ -182,6 +201,8 @@ def event_from_record(record: EventRecord) -> LedgerEvent:
         return transaction_from_pb(message)
     if isinstance(message, ledger_pb2.KeyCapSet):
         return _key_cap_set(message)
+    if isinstance(message, ledger_pb2.ScopeCapSet):
+        return _scope_cap_set(message)
     payment_event = payment_event_from_message(message)
     if payment_event is not None:
         return payment_event
@@ -223,6 +244,7 @@ def transaction_from_pb(message: ledger_pb2.TransactionPosted) -> TransactionPos
         message.overrun,
         _quantities(message.quantities),
         TransactionId(message.corrects_transaction_id),
+        tuple(Scope(scope) for scope in message.scopes),
     )
 
 
@@ -234,18 +256,34 @@ def _quantities(messages: Iterable[common_pb2.TokenQuantity]) -> Quantities:
 
 
 def _key_cap_set(message: ledger_pb2.KeyCapSet) -> KeyCapSet:
-    try:
-        window = CapWindow(message.window)
-    except ValueError as error:
-        raise UndecodableEvent(f"unknown cap window {message.window}") from error
     return KeyCapSet(
         AccountId(message.account_id),
         KeyId(message.key_id),
         message.spend_cap_nanousd if message.HasField("spend_cap_nanousd") else None,
-        window,
+        _window(message.window),
         message.key_version,
         message.active,
+        message.member_id,
+        message.team_id,
+        tuple(message.model_ids),
     )
+
+
+def _scope_cap_set(message: ledger_pb2.ScopeCapSet) -> ScopeCapSet:
+    return ScopeCapSet(
+        AccountId(message.account_id),
+        Scope(message.scope),
+        message.spend_cap_nanousd if message.HasField("spend_cap_nanousd") else None,
+        _window(message.window),
+        message.version,
+    )
+
+
+def _window(window: int) -> CapWindow:
+    try:
+        return CapWindow(window)
+    except ValueError as error:
+        raise UndecodableEvent(f"unknown cap window {window}") from error
 
 
 def _grant_event(message: Message, event_type: str) -> GrantOpened | GrantChange:
@@ -260,6 +298,7 @@ def _grant_event(message: Message, event_type: str) -> GrantOpened | GrantChange
                 message.opened_at_ms,
                 message.expires_at_ms,
                 message.request_hash,
+                tuple(Scope(scope) for scope in message.scopes),
             )
         case ledger_pb2.GrantRenewed():
             return GrantRenewed(

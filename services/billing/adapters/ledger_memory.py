@@ -20,11 +20,19 @@ from dataclasses import dataclass, field
 from services.billing.adapters.events_pb import balance_record, record_from_recorded, stream_of
 from services.billing.adapters.payments_memory import MemoryPayments, MemoryPaymentUnit
 from services.billing.adapters.seals_pb import SEALS_STREAM, chain_after, record_from_seal
-from services.billing.domain.book import Book, DayRef, KeyRef, Recorded, TotalRef
+from services.billing.domain.book import (
+    Book,
+    DayRef,
+    KeyRef,
+    Recorded,
+    ScopeDayRef,
+    ScopeRef,
+    TotalRef,
+)
 from services.billing.domain.events import TransactionPosted
 from services.billing.domain.payment_book import PaymentBook
 from services.billing.domain.seals import HourFigures, LedgerSealed, SealChain, hour_of
-from services.billing.domain.state import Grant, GrantStatus, KeyAccount, Wallet
+from services.billing.domain.state import Grant, GrantStatus, KeyAccount, ScopeAccount, Wallet
 from services.billing.ports import LedgerUnit
 from services.common.errors import ConcurrencyConflict, Unavailable
 from services.common.events import EventRecord
@@ -45,6 +53,8 @@ class LedgerTables:
     days: dict[DayRef, int] = field(default_factory=dict)
     totals: dict[TotalRef, int] = field(default_factory=dict)
     recalls: dict[KeyRef, int] = field(default_factory=dict)
+    scopes: dict[ScopeRef, ScopeAccount] = field(default_factory=dict)
+    scope_days: dict[ScopeDayRef, int] = field(default_factory=dict)
     marks: dict[UsageId, bytes] = field(default_factory=dict)
     cursors: dict[tuple[str, int], Claim] = field(default_factory=dict)
     events: list[Recorded] = field(default_factory=list)
@@ -62,6 +72,8 @@ class LedgerTables:
             dict(self.days),
             dict(self.totals),
             dict(self.recalls),
+            dict(self.scopes),
+            dict(self.scope_days),
             dict(self.marks),
             dict(self.cursors),
             list(self.events),
@@ -215,6 +227,16 @@ class _MemoryUnit(MemoryPaymentUnit):
         found = self._tables.recalls
         found |= {ref: max(until_ms, found.get(ref, 0)) for ref in refs}
 
+    async def scopes(self, refs: Collection[ScopeRef]) -> dict[ScopeRef, ScopeAccount]:
+        return {ref: self._tables.scopes[ref] for ref in refs if ref in self._tables.scopes}
+
+    async def scope_spend(self, first_days: Mapping[ScopeRef, int]) -> dict[ScopeRef, int]:
+        spent = dict.fromkeys(first_days, 0)
+        for (account, scope, day), amount in self._tables.scope_days.items():
+            if day >= first_days.get((account, scope), day + 1):
+                spent[account, scope] += amount
+        return spent
+
     async def mark_usage(self, hashes: Mapping[UsageId, bytes]) -> dict[UsageId, bytes]:
         marks = self._tables.marks
         before = {usage_id: marks[usage_id] for usage_id in hashes if usage_id in marks}
@@ -256,6 +278,9 @@ class _MemoryUnit(MemoryPaymentUnit):
             tables.grants[grant_id] = book.grants[grant_id]
         tables.wallets |= {one: book.wallets[one] for one in book.wallets_touched}
         tables.keys |= {ref: book.keys[ref] for ref in book.keys_touched}
+        tables.scopes |= {ref: book.scopes[ref] for ref in book.scopes_touched}
+        for one, amount in book.scope_spend.items():
+            tables.scope_days[one] = tables.scope_days.get(one, 0) + amount
         for day, amount in book.day_spend.items():
             tables.days[day] = tables.days.get(day, 0) + amount
         for total, amount in book.totals.items():

@@ -31,10 +31,10 @@ from services.billing.adapters.payments_postgres import (
     write_payments,
 )
 from services.billing.adapters.seals_pb import SEALS_STREAM, chain_after, record_from_seal
-from services.billing.domain.book import Book, KeyRef
+from services.billing.domain.book import Book, KeyRef, ScopeRef
 from services.billing.domain.events import TransactionPosted
 from services.billing.domain.seals import HourFigures, LedgerSealed, SealChain
-from services.billing.domain.state import Grant, KeyAccount, Wallet
+from services.billing.domain.state import Grant, KeyAccount, ScopeAccount, Wallet
 from services.billing.ports import LedgerUnit
 from services.common.errors import ConcurrencyConflict, InternalError, Unavailable
 from services.common.events import EventRecord
@@ -159,6 +159,19 @@ class _PostgresUnit(PostgresPaymentUnit):
         rows = [(*ref, until_ms) for ref in sorted(refs)]
         await self._connection.execute(sql.ASK_BACK, *_columns(rows))
 
+    async def scopes(self, refs: Collection[ScopeRef]) -> dict[ScopeRef, ScopeAccount]:
+        if not refs:
+            return {}
+        rows = await self._connection.fetch(sql.SCOPES, *_columns(list(refs)))
+        return {(row["account_id"], row["scope"]): sql.scope_from_row(row) for row in rows}
+
+    async def scope_spend(self, first_days: Mapping[ScopeRef, int]) -> dict[ScopeRef, int]:
+        if not first_days:
+            return {}
+        wanted = [(account, scope, day) for (account, scope), day in first_days.items()]
+        rows = await self._connection.fetch(sql.SCOPE_SPEND, *_columns(wanted))
+        return {(row["account_id"], row["scope"]): int(row["spent"]) for row in rows}
+
     async def mark_usage(self, hashes: Mapping[UsageId, bytes]) -> dict[UsageId, bytes]:
         # In one order everywhere, so that two batches with the same ids cannot block each other.
         marks = sorted(hashes.items())
@@ -249,6 +262,10 @@ async def write_tables(
     await _write(connection, sql.UPSERT_KEYS, keys)
     days = [(*ref, amount) for ref, amount in sorted(book.day_spend.items())]
     await _write(connection, sql.ADD_DAYS, days)
+    scopes = [sql.row_from_scope(book.scopes[ref]) for ref in sorted(book.scopes_touched)]
+    await _write(connection, sql.UPSERT_SCOPES, scopes)
+    spent = [(*ref, amount) for ref, amount in sorted(book.scope_spend.items())]
+    await _write(connection, sql.ADD_SCOPE_DAYS, spent)
     grants = [sql.row_from_grant(book.grants[one]) for one in sorted(book.grants_touched)]
     await _write(connection, sql.UPSERT_GRANTS, grants)
     causes = [

@@ -6,7 +6,8 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from services.billing.domain.events import CapWindow
-from services.billing.domain.state import Grant, KeyAccount, Wallet
+from services.billing.domain.state import Grant, KeyAccount, ScopeAccount, Wallet
+from services.common.scopes import Scope
 
 Connection = asyncpg.Connection | PoolConnectionProxy
 
@@ -38,10 +39,11 @@ ORDER BY expires_at_ms LIMIT $2
 """
 UPSERT_GRANTS = """
 INSERT INTO grants (grant_id, account_id, key_id, worker_id, amount_nanousd, opened_at_ms,
-    expires_at_ms, request_hash, settled_nanousd, spent_nanousd, returned_nanousd, status, renewals)
+    expires_at_ms, request_hash, settled_nanousd, spent_nanousd, returned_nanousd, status, renewals,
+    scopes)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[],
     $7::bigint[], $8::bytea[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[],
-    $13::bigint[])
+    $13::bigint[], $14::text[])
 ON CONFLICT (grant_id) DO UPDATE SET amount_nanousd = excluded.amount_nanousd,
     expires_at_ms = excluded.expires_at_ms, settled_nanousd = excluded.settled_nanousd,
     spent_nanousd = excluded.spent_nanousd, returned_nanousd = excluded.returned_nanousd,
@@ -54,13 +56,40 @@ JOIN unnest($1::text[], $2::text[]) AS r(account_id, key_id) USING (account_id, 
 """
 UPSERT_KEYS = """
 INSERT INTO key_account (account_id, key_id, spend_cap_nanousd, cap_window, version, active,
-    spent_nanousd, granted_nanousd, closing_nanousd)
+    spent_nanousd, granted_nanousd, closing_nanousd, member_id, team_id, model_ids)
 SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::integer[], $5::bigint[],
-    $6::boolean[], $7::bigint[], $8::bigint[], $9::bigint[])
+    $6::boolean[], $7::bigint[], $8::bigint[], $9::bigint[], $10::text[], $11::text[], $12::text[])
 ON CONFLICT (account_id, key_id) DO UPDATE SET spend_cap_nanousd = excluded.spend_cap_nanousd,
     cap_window = excluded.cap_window, version = excluded.version, active = excluded.active,
     spent_nanousd = excluded.spent_nanousd, granted_nanousd = excluded.granted_nanousd,
-    closing_nanousd = excluded.closing_nanousd
+    closing_nanousd = excluded.closing_nanousd, member_id = excluded.member_id,
+    team_id = excluded.team_id, model_ids = excluded.model_ids
+"""
+SCOPES = """
+SELECT s.* FROM scope_account AS s
+JOIN unnest($1::text[], $2::text[]) AS r(account_id, scope) USING (account_id, scope)
+"""
+UPSERT_SCOPES = """
+INSERT INTO scope_account (account_id, scope, spend_cap_nanousd, cap_window, version,
+    granted_nanousd, closing_nanousd)
+SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::integer[], $5::bigint[],
+    $6::bigint[], $7::bigint[])
+ON CONFLICT (account_id, scope) DO UPDATE SET spend_cap_nanousd = excluded.spend_cap_nanousd,
+    cap_window = excluded.cap_window, version = excluded.version,
+    granted_nanousd = excluded.granted_nanousd, closing_nanousd = excluded.closing_nanousd
+"""
+SCOPE_SPEND = """
+SELECT r.account_id, r.scope, coalesce(sum(d.spent_nanousd), 0) AS spent
+FROM unnest($1::text[], $2::text[], $3::bigint[]) AS r(account_id, scope, first_day)
+LEFT JOIN scope_day AS d
+    ON d.account_id = r.account_id AND d.scope = r.scope AND d.day >= r.first_day
+GROUP BY 1, 2
+"""
+ADD_SCOPE_DAYS = """
+INSERT INTO scope_day (account_id, scope, day, spent_nanousd)
+SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[])
+ON CONFLICT (account_id, scope, day)
+DO UPDATE SET spent_nanousd = scope_day.spent_nanousd + excluded.spent_nanousd
 """
 WINDOW_SPEND = """
 SELECT r.account_id, r.key_id, coalesce(sum(d.spent_nanousd), 0) AS spent
@@ -165,6 +194,7 @@ def grant_from_row(row: asyncpg.Record) -> Grant:
         row["returned_nanousd"],
         row["status"],
         row["renewals"],
+        tuple(Scope(scope) for scope in row["scopes"].splitlines()),
     )
 
 
@@ -184,6 +214,7 @@ def row_from_grant(grant: Grant) -> tuple[object, ...]:
         grant.returned_nanousd,
         grant.status,
         grant.renewals,
+        "\n".join(grant.scopes),
     )
 
 
@@ -199,6 +230,9 @@ def key_from_row(row: asyncpg.Record) -> KeyAccount:
         row["spent_nanousd"],
         row["granted_nanousd"],
         row["closing_nanousd"],
+        row["member_id"],
+        row["team_id"],
+        tuple(row["model_ids"].splitlines()),
     )
 
 
@@ -214,4 +248,33 @@ def row_from_key(key: KeyAccount) -> tuple[object, ...]:
         key.spent_nanousd,
         key.granted_nanousd,
         key.closing_nanousd,
+        key.member_id,
+        key.team_id,
+        "\n".join(key.model_ids),
+    )
+
+
+def scope_from_row(row: asyncpg.Record) -> ScopeAccount:
+    """A scope of a row of `scope_account`."""
+    return ScopeAccount(
+        row["account_id"],
+        Scope(row["scope"]),
+        row["spend_cap_nanousd"],
+        CapWindow(row["cap_window"]),
+        row["version"],
+        row["granted_nanousd"],
+        row["closing_nanousd"],
+    )
+
+
+def row_from_scope(scope: ScopeAccount) -> tuple[object, ...]:
+    """The parameters of UPSERT_SCOPES."""
+    return (
+        scope.account_id,
+        scope.scope,
+        scope.spend_cap_nanousd,
+        int(scope.window),
+        scope.version,
+        scope.granted_nanousd,
+        scope.closing_nanousd,
     )

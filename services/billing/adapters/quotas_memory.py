@@ -15,11 +15,19 @@ from services.billing.domain.quotas import (
     KeyLimits,
     Lease,
     LeaseId,
+    ScopeLimits,
     Window,
     window_end,
 )
-from services.billing.quota_ports import KeyRef, QuotaChanges, QuotaUnit, WindowRef
+from services.billing.quota_ports import (
+    KeyRef,
+    QuotaChanges,
+    QuotaUnit,
+    ScopeRef,
+    WindowRef,
+)
 from services.common.errors import Unavailable
+from services.common.ids import AccountId
 
 
 class MemoryQuotas:
@@ -27,6 +35,7 @@ class MemoryQuotas:
 
     def __init__(self) -> None:
         self.keys: dict[KeyRef, KeyLimits] = {}
+        self.scopes: dict[ScopeRef, ScopeLimits] = {}
         self.windows: dict[WindowRef, Window] = {}
         self.leases: dict[LeaseId, Lease] = {}
         self.available = True
@@ -43,16 +52,26 @@ class MemoryQuotas:
             self.windows |= unit.changes.windows
             self.leases |= unit.changes.leases
 
-    async def put_limits(self, limits: Sequence[KeyLimits]) -> None:
+    async def put_limits(
+        self, limits: Sequence[KeyLimits], scopes: Sequence[ScopeLimits] = ()
+    ) -> None:
         self._check()
         for one in limits:
             known = self.keys.get((one.account_id, one.key_id))
-            if known is None or known.version < one.version:
+            if known is None or known.version <= one.version:
                 self.keys[one.account_id, one.key_id] = one
+        for scope in scopes:
+            before = self.scopes.get((scope.account_id, scope.scope))
+            if before is None or before.version < scope.version:
+                self.scopes[scope.account_id, scope.scope] = scope
 
     async def limits(self, ref: KeyRef) -> KeyLimits | None:
         self._check()
         return self.keys.get(ref)
+
+    async def scope_limits(self, refs: Collection[ScopeRef]) -> dict[ScopeRef, ScopeLimits]:
+        self._check()
+        return {ref: self.scopes[ref] for ref in refs if ref in self.scopes}
 
     async def counted(self, refs: Sequence[WindowRef]) -> dict[WindowRef, Window]:
         self._check()
@@ -87,13 +106,20 @@ class _MemoryUnit:
     async def keys(self, refs: Collection[KeyRef]) -> dict[KeyRef, KeyLimits]:
         return {ref: self._store.keys[ref] for ref in refs if ref in self._store.keys}
 
-    async def leases(
-        self, ids: Collection[LeaseId], refs: Collection[KeyRef], now_ms: int
+    async def leases(self, ids: Collection[LeaseId]) -> dict[LeaseId, Lease]:
+        return {one: self._store.leases[one] for one in ids if one in self._store.leases}
+
+    async def scopes(self, refs: Collection[ScopeRef]) -> dict[ScopeRef, ScopeLimits]:
+        return {ref: self._store.scopes[ref] for ref in refs if ref in self._store.scopes}
+
+    async def open_leases(
+        self, keys: Collection[KeyRef], accounts: Collection[AccountId], now_ms: int
     ) -> dict[LeaseId, Lease]:
         return {
             one: lease
             for one, lease in self._store.leases.items()
-            if one in ids or ((lease.account_id, lease.key_id) in refs and lease.may_return(now_ms))
+            if lease.may_return(now_ms)
+            and (lease.account_id in accounts or (lease.account_id, lease.key_id) in keys)
         }
 
     async def windows(self, refs: Collection[WindowRef]) -> dict[WindowRef, Window]:

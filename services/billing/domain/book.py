@@ -22,16 +22,20 @@ from services.billing.domain.events import (
     GrantWrittenOff,
     KeyCapSet,
     LedgerEvent,
+    ScopeCapSet,
     TransactionPosted,
 )
 from services.billing.domain.ledger import assert_zero_sum, wallet_change
 from services.billing.domain.payment_book import PaymentBook
 from services.billing.domain.payment_events import PAYMENT_EVENTS
-from services.billing.domain.state import Grant, KeyAccount, Wallet
+from services.billing.domain.state import Grant, KeyAccount, ScopeAccount, Wallet
 from services.common.errors import InternalError
 from services.common.ids import AccountId, GrantId, KeyId
+from services.common.scopes import Scope
 
 KeyRef = tuple[AccountId, KeyId]
+ScopeRef = tuple[AccountId, Scope]
+ScopeDayRef = tuple[AccountId, Scope, int]
 DayRef = tuple[AccountId, KeyId, int]
 TotalRef = tuple[AccountId, str]
 
@@ -53,11 +57,14 @@ class Book:
     wallets: dict[AccountId, Wallet] = field(default_factory=dict)
     grants: dict[GrantId, Grant] = field(default_factory=dict)
     keys: dict[KeyRef, KeyAccount] = field(default_factory=dict)
+    scopes: dict[ScopeRef, ScopeAccount] = field(default_factory=dict)
     recorded: list[Recorded] = field(default_factory=list)
     day_spend: dict[DayRef, int] = field(default_factory=dict)
+    scope_spend: dict[ScopeDayRef, int] = field(default_factory=dict)
     totals: dict[TotalRef, int] = field(default_factory=dict)
     grants_touched: set[GrantId] = field(default_factory=set)
     keys_touched: set[KeyRef] = field(default_factory=set)
+    scopes_touched: set[ScopeRef] = field(default_factory=set)
     wallets_touched: set[AccountId] = field(default_factory=set)
     payments: PaymentBook = field(default_factory=PaymentBook)
 
@@ -80,6 +87,8 @@ class Book:
                 wallet = self._held_changed(wallet, before, grants.evolve(before, event))
             case KeyCapSet():
                 self._cap_set(event)
+            case ScopeCapSet():
+                self._scope_cap_set(event)
             case _ if isinstance(event, PAYMENT_EVENTS):
                 self.payments.apply(event, occurred_at_ms)
             case _:
@@ -100,13 +109,19 @@ class Book:
         """The key, or one of which nothing is known yet."""
         return self.keys.get((account_id, key_id)) or KeyAccount(account_id, key_id)
 
+    def scope(self, account_id: AccountId, scope: Scope) -> ScopeAccount:
+        """The scope, or one of which nothing is known yet."""
+        return self.scopes.get((account_id, scope)) or ScopeAccount(account_id, scope)
+
     def forget_recorded(self) -> None:
         """Keeps the states and drops what was added since: for folds that are written in parts."""
         self.recorded.clear()
         self.day_spend.clear()
+        self.scope_spend.clear()
         self.totals.clear()
         self.grants_touched.clear()
         self.keys_touched.clear()
+        self.scopes_touched.clear()
         self.wallets_touched.clear()
         self.payments.touched.clear()
 
@@ -129,6 +144,10 @@ class Book:
         )
         if event.key_id:
             self._key_spent(event, -change)
+        today = day_of(event.occurred_at_ms)
+        for scope in event.scopes:
+            day = (event.account_id, scope, today)
+            self.scope_spend[day] = self.scope_spend.get(day, 0) - change
         if event.grant_id:
             before = self._grant(event.grant_id, event.account_id)
             posted = self._held_changed(posted, before, grants.settle(before, -change))
@@ -160,8 +179,21 @@ class Book:
             window=CapWindow(event.window),
             version=event.key_version,
             active=event.active,
+            member_id=event.member_id,
+            team_id=event.team_id,
+            model_ids=event.model_ids,
         )
         self.keys_touched.add(ref)
+
+    def _scope_cap_set(self, event: ScopeCapSet) -> None:
+        ref = (event.account_id, event.scope)
+        self.scopes[ref] = replace(
+            self.scope(*ref),
+            spend_cap_nanousd=event.spend_cap_nanousd,
+            window=CapWindow(event.window),
+            version=event.version,
+        )
+        self.scopes_touched.add(ref)
 
     def _grant(self, grant_id: GrantId, account_id: AccountId) -> Grant:
         grant = self.grants.get(grant_id)
@@ -170,7 +202,7 @@ class Book:
         return grant
 
     def _held_changed(self, wallet: Wallet, before: Grant | None, after: Grant) -> Wallet:
-        """Carries a grant's change over to what its wallet and its key hold."""
+        """Carries a grant's change over to what its wallet, its key and its scopes hold."""
         held = after.held_nanousd - (before.held_nanousd if before is not None else 0)
         closing = after.closing_nanousd - (before.closing_nanousd if before is not None else 0)
         self.grants[after.grant_id] = after
@@ -184,6 +216,8 @@ class Book:
             granted_nanousd=key.granted_nanousd + held,
             closing_nanousd=key.closing_nanousd + closing,
         )
+        for scope in after.scopes:
+            self._scope_held_changed(after.account_id, scope, held=held, closing=closing)
         return Wallet(
             wallet.account_id,
             wallet.posted_nanousd,
@@ -193,6 +227,24 @@ class Book:
             wallet.sequence,
             wallet.hash,
         )
+
+    def _scope_held_changed(
+        self, account_id: AccountId, scope: Scope, *, held: int, closing: int
+    ) -> None:
+        found = self.scope(account_id, scope)
+        granted, ended = found.granted_nanousd + held, found.closing_nanousd + closing
+        if not granted >= ended >= 0:
+            raise InternalError("a scope would hold less than its closed grants do")
+        self.scopes[account_id, scope] = ScopeAccount(
+            account_id,
+            scope,
+            found.spend_cap_nanousd,
+            found.window,
+            found.version,
+            granted,
+            ended,
+        )
+        self.scopes_touched.add((account_id, scope))
 
     def _set_key(
         self, key: KeyAccount, *, spent_nanousd: int, granted_nanousd: int, closing_nanousd: int
@@ -210,6 +262,9 @@ class Book:
             spent_nanousd,
             granted_nanousd,
             closing_nanousd,
+            key.member_id,
+            key.team_id,
+            key.model_ids,
         )
         self.keys_touched.add(ref)
 

@@ -110,6 +110,7 @@ def decide_reversal(
         model_id=target.model_id,
         price_version_id=target.price_version_id,
         corrects_transaction_id=target.transaction_id,
+        scopes=target.scopes,
     )
 
 
@@ -165,6 +166,7 @@ def decide_rerate(
         price_version_id=price.price_version_id,
         quantities=usage.quantities,
         corrects_transaction_id=usage.transaction_id,
+        scopes=usage.scopes,
     )
     return Rerating(usage, before.cost_nanousd, correct, draft=draft)
 

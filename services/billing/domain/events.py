@@ -8,6 +8,7 @@ from enum import IntEnum
 from services.billing.domain.payment_events import PaymentEvent
 from services.common.ids import AccountId, GrantId, KeyId, TransactionId, UsageId, WorkerId
 from services.common.money import TokenKind
+from services.common.scopes import Scope
 
 ZERO_HASH = bytes(32)
 NO_KEY = KeyId("")
@@ -42,7 +43,8 @@ class TransactionPosted:
 
     `occurred_at_ms` is when the cause happened; for usage that is the moment of admission, by whose
     window caps count. `sequence` counts from 1 without gaps. `hash` covers the previous
-    transaction's hash and every other field here. `quantities` are what was priced. A correction
+    transaction's hash and every other field here. `quantities` are what was priced; `scopes` are
+    those that it counts in beside the key. A correction
     names the transaction that it corrects and bears that one's `occurred_at_ms`.
     """
 
@@ -65,11 +67,14 @@ class TransactionPosted:
     overrun: bool = False
     quantities: Quantities = ()
     corrects_transaction_id: TransactionId = NO_TRANSACTION
+    scopes: tuple[Scope, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class GrantOpened:
-    """Money lent to a worker: lower in what is available, not yet in what is posted."""
+    """Money lent to a worker: lower in what is available, not yet in what is posted. `scopes` lend
+    it beside the key.
+    """
 
     grant_id: GrantId
     account_id: AccountId
@@ -79,6 +84,7 @@ class GrantOpened:
     opened_at_ms: int
     expires_at_ms: int
     request_hash: bytes
+    scopes: tuple[Scope, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +141,10 @@ class GrantWrittenOff:
 
 @dataclass(frozen=True, slots=True)
 class KeyCapSet:
-    """The cap that binds a key's grants from here on; `spend_cap_nanousd` None means no cap."""
+    """The cap that binds a key's grants from here on; `spend_cap_nanousd` None means no cap.
+
+    `model_ids` are the models with a cap of their own under the key, ascending.
+    """
 
     account_id: AccountId
     key_id: KeyId
@@ -143,7 +152,21 @@ class KeyCapSet:
     window: CapWindow
     key_version: int
     active: bool
+    member_id: str = ""
+    team_id: str = ""
+    model_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeCapSet:
+    """The cap that binds the grants of every key in a scope from here on; None means no cap."""
+
+    account_id: AccountId
+    scope: Scope
+    spend_cap_nanousd: int | None
+    window: CapWindow
+    version: int
 
 
 GrantChange = GrantRenewed | GrantClosed | GrantExpired | GrantResolved | GrantWrittenOff
-LedgerEvent = TransactionPosted | GrantOpened | GrantChange | KeyCapSet | PaymentEvent
+LedgerEvent = TransactionPosted | GrantOpened | GrantChange | KeyCapSet | ScopeCapSet | PaymentEvent

@@ -18,7 +18,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from services.billing.domain.events import (
     GrantChange,
@@ -29,16 +28,17 @@ from services.billing.domain.events import (
     GrantResolved,
     GrantWrittenOff,
 )
+from services.billing.domain.rooms import LimitName, Room, ScopeSpent, binding_room, rooms_of
 from services.billing.domain.state import Grant, KeyAccount, Wallet
 from services.common.errors import Conflict, Forbidden, InternalError, NotFound
 from services.common.ids import AccountId, GrantId, KeyId, WorkerId
 
-LimitName = Literal["balance", "key_cap", "key_inactive"]
-
 
 @dataclass(frozen=True, slots=True)
 class OpenGrant:
-    """A worker asks for money, in nano-dollars; with `least` 0 only `needed` will do."""
+    """A worker asks for money, in nano-dollars; with `least` 0 only `needed` will do. `model_id`
+    is given where it is for that model's requests alone.
+    """
 
     grant_id: GrantId
     worker_id: WorkerId
@@ -49,6 +49,7 @@ class OpenGrant:
     least_nanousd: int
     wanted_nanousd: int
     traceparent: str = ""
+    model_id: str = ""
 
     @property
     def content_hash(self) -> bytes:
@@ -61,6 +62,7 @@ class OpenGrant:
             self.needed_nanousd,
             self.least_nanousd,
             self.wanted_nanousd,
+            *([self.model_id] if self.model_id else []),
         ]
         return hashlib.sha256(json.dumps(content).encode()).digest()
 
@@ -110,12 +112,15 @@ class GrantRules:
 
 @dataclass(frozen=True, slots=True)
 class OpenState:
-    """What an opening is decided by; `window_spent_nanousd` is the key's, in its cap's window."""
+    """What an opening is decided by; `window_spent_nanousd` is the key's, in its cap's window.
+    `scopes` are those that lend beside the key, in their order.
+    """
 
     wallet: Wallet | None
     key: KeyAccount | None
     window_spent_nanousd: int
     grant: Grant | None
+    scopes: tuple[ScopeSpent, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,15 +141,6 @@ class Closed:
     returned_nanousd: int
     events: tuple[GrantClosed | GrantResolved, ...] = ()
     disputed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Room:
-    """What one limit leaves: now, and when all open grants under it had come back."""
-
-    limit: LimitName
-    available_nanousd: int
-    returning_nanousd: int
 
 
 def decide_open(
@@ -168,6 +164,7 @@ def decide_open(
         now_ms,
         now_ms + rules.ttl_ms,
         request.content_hash,
+        tuple(one.scope.scope for one in state.scopes),
     )
 
 
@@ -263,6 +260,7 @@ def settle(grant: Grant, cost_nanousd: int) -> Grant:
         grant.returned_nanousd,
         grant.status,
         grant.renewals,
+        grant.scopes,
     )
 
 
@@ -284,6 +282,7 @@ def opened(event: GrantOpened) -> Grant:
         event.opened_at_ms,
         event.expires_at_ms,
         event.request_hash,
+        scopes=event.scopes,
     )
 
 
@@ -344,7 +343,7 @@ def _amount(
         return inactive
     assert state.wallet is not None
     assert state.key is not None
-    rooms = _rooms(state.wallet, state.key, state.window_spent_nanousd)
+    rooms = rooms_of(state.wallet, state.key, state.window_spent_nanousd, scopes=state.scopes)
     available = min(room.available_nanousd for room in rooms)
     least = request.least_nanousd or request.needed_nanousd
     if available < least:
@@ -366,23 +365,8 @@ def _refusal_of_key(
     return None
 
 
-def _rooms(wallet: Wallet, key: KeyAccount, window_spent_nanousd: int) -> list[_Room]:
-    rooms = []
-    if key.spend_cap_nanousd is not None:
-        left = key.spend_cap_nanousd - window_spent_nanousd - key.granted_nanousd
-        rooms.append(_Room("key_cap", left, key.granted_nanousd - key.closing_nanousd))
-    returning = wallet.granted_nanousd - wallet.closing_nanousd
-    rooms.append(_Room("balance", wallet.available_nanousd, returning))
-    return rooms
-
-
-def _refusal_of_money(rooms: list[_Room], least_nanousd: int, rules: GrantRules) -> Refusal:
-    """Names the limit that binds; one whose money is gone before one whose money is only held."""
-    binding = [room for room in rooms if room.available_nanousd < least_nanousd]
-    gone = [
-        room for room in binding if room.available_nanousd + room.returning_nanousd < least_nanousd
-    ]
-    named = (gone or binding)[0]
+def _refusal_of_money(rooms: list[Room], least_nanousd: int, rules: GrantRules) -> Refusal:
+    named, gone = binding_room(rooms, least_nanousd)
     return Refusal(
         named.limit,
         not gone,

@@ -25,6 +25,7 @@ from services.billing.domain.state import Wallet
 from services.common.errors import InternalError, InvalidArgument
 from services.common.ids import AccountId, GrantId, KeyId, TransactionId, UsageId
 from services.common.money import INT64_MAX
+from services.common.scopes import Scope
 
 REVENUE = "revenue"
 PROMO = "promo"
@@ -52,6 +53,7 @@ class Draft:
     overrun: bool = False
     quantities: Quantities = ()
     corrects_transaction_id: TransactionId = NO_TRANSACTION
+    scopes: tuple[Scope, ...] = ()
 
 
 def wallet_account(account_id: AccountId) -> str:
@@ -96,6 +98,7 @@ def post(wallet: Wallet, draft: Draft) -> TransactionPosted:
         draft.overrun,
         draft.quantities,
         draft.corrects_transaction_id,
+        draft.scopes,
     )
 
 
@@ -116,11 +119,14 @@ def chained_hash(previous: bytes, content: Draft | TransactionPosted, sequence: 
 
     The form is plain on purpose: anyone can compute it again with nothing but a JSON library. Two
     fields came later; they follow, both, where one of them is set, so that older hashes stay right.
+    A third, the scopes, came later still and follows them where there are any.
     """
     later: list[object] = []
-    if content.quantities or content.corrects_transaction_id:
+    if content.quantities or content.corrects_transaction_id or content.scopes:
         quantities = [[int(kind), tokens] for kind, tokens in content.quantities]
         later = [quantities, content.corrects_transaction_id]
+    if content.scopes:
+        later.append(content.scopes)
     canonical = _CANONICAL.encode(
         [
             content.transaction_id,

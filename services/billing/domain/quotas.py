@@ -1,9 +1,11 @@
-"""Quotas: how many requests and tokens of a key's limits a worker is lent, window by window.
+"""Quotas: how many requests and tokens a worker is lent for a key, window by window.
 
-A lease takes from the UTC minute and the UTC day together when it is drawn. What the worker did not
-use comes off the windows again when it says so; a lease that nobody returns stays counted for good.
-So in every window: used + leased <= limit, whatever becomes of the workers. Only a request that
-used more tokens than were set aside for it can exceed that, and then nothing more is lent.
+A lease takes from the UTC minute and the UTC day of every scope that limits the key, all together
+when it is drawn: the key's own, its member's, its team's, its account's, its model's. What the
+worker did not use comes off the windows again when it says so; a lease that nobody returns stays
+counted for good. So in every window: used + leased <= limit, whatever becomes of the workers. Only
+a request that used more tokens than were set aside for it can exceed that, and then nothing more is
+lent.
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, NewType
 
+from services.common import scopes
 from services.common.errors import Conflict, Forbidden, NotFound
 from services.common.ids import AccountId, KeyId, WorkerId
+from services.common.scopes import Scope
 
 LeaseId = NewType("LeaseId", str)
 LimitName = Literal["rpm", "rpd", "tpm"]
@@ -26,13 +30,31 @@ WINDOW_MS: dict[WindowKind, int] = {"minute": 60_000, "day": 86_400_000}
 # What is over is kept a little, for calls that were under way. A lease that nobody returned may
 # come back to its day for as long as that lasts.
 KEPT_MS = 600_000
+NO_SCOPE = Scope("")
 LEASE_KEPT_MS = WINDOW_MS["day"] + KEPT_MS
 
 
 @dataclass(frozen=True, slots=True)
+class ScopeLimits:
+    """One scope's limits: None for none, 0 for nothing allowed."""
+
+    account_id: AccountId
+    scope: Scope
+    version: int
+    rpm: int | None = None
+    rpd: int | None = None
+    tpm: int | None = None
+
+    @property
+    def any(self) -> bool:
+        """True where it limits anything."""
+        return (self.rpm, self.rpd, self.tpm) != (None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
 class KeyLimits:
-    """One key's limits: None for none, 0 for nothing allowed. `active`: neither it nor its account
-    is suspended.
+    """One key's limits, and the scopes that it is in. `active`: neither it nor its account is
+    suspended; `model_ids` are the models with limits of their own under the key.
     """
 
     account_id: AccountId
@@ -42,11 +64,37 @@ class KeyLimits:
     rpm: int | None = None
     rpd: int | None = None
     tpm: int | None = None
+    member_id: str = ""
+    team_id: str = ""
+    model_ids: tuple[str, ...] = ()
+
+    @property
+    def own(self) -> ScopeLimits:
+        """The key's own limits."""
+        scope = scopes.key(self.key_id)
+        return ScopeLimits(self.account_id, scope, self.version, self.rpm, self.rpd, self.tpm)
+
+    def scopes(self, model_id: str = "") -> tuple[Scope, ...]:
+        """The scopes beside the key whose limits bind it, for that model's requests where one is
+        named; narrow ones first.
+        """
+        found = []
+        if model_id in self.model_ids:
+            found.append(scopes.key_model(self.key_id, model_id))
+        if self.member_id:
+            found.append(scopes.member(self.member_id))
+        if self.team_id:
+            found.append(scopes.team(self.team_id))
+        if model_id:
+            found.append(scopes.account_model(model_id))
+        return (*found, scopes.ACCOUNT)
 
 
 @dataclass(frozen=True, slots=True)
 class DrawQuota:
-    """A worker asks for requests and tokens: at least what is needed, at most what is wanted."""
+    """A worker asks for requests and tokens: at least what is needed, at most what is wanted.
+    `model_id` is given where they are for that model's requests alone.
+    """
 
     lease_id: LeaseId
     worker_id: WorkerId
@@ -57,6 +105,7 @@ class DrawQuota:
     wanted_requests: int
     needed_tokens: int
     wanted_tokens: int
+    model_id: str = ""
 
     @property
     def content_hash(self) -> bytes:
@@ -69,6 +118,7 @@ class DrawQuota:
             self.wanted_requests,
             self.needed_tokens,
             self.wanted_tokens,
+            *([self.model_id] if self.model_id else []),
         ]
         return hashlib.sha256(json.dumps(content).encode()).digest()
 
@@ -88,8 +138,9 @@ class ReturnQuota:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """What one worker was lent. `requests` and `tokens` are None where the key has no such limit;
-    `revision` is 0 until it is returned, and the used figures mean nothing before.
+    """What one worker was lent, out of the windows of `scopes`. `requests` and `tokens` are None
+    where none of these has such a limit; `revision` is 0 until it is returned, and the used figures
+    mean nothing before.
     """
 
     lease_id: LeaseId
@@ -104,6 +155,7 @@ class Lease:
     used_requests: int = 0
     used_tokens: int = 0
     revision: int = 0
+    scopes: tuple[Scope, ...] = ()
 
     @property
     def is_open(self) -> bool:
@@ -142,12 +194,13 @@ class QuotaRules:
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """How far a key is into one of its limits."""
+    """How far a scope is into one of its limits."""
 
     limit: LimitName
     limit_value: int
     taken: int
     resets_at_ms: int
+    scope: Scope = NO_SCOPE
 
     @property
     def left(self) -> int:
@@ -156,14 +209,22 @@ class Meter:
 
 
 @dataclass(frozen=True, slots=True)
+class ScopeWindows:
+    """A scope's limits and its two windows of this moment."""
+
+    limits: ScopeLimits
+    minute: Window = Window()
+    day: Window = Window()
+
+
+@dataclass(frozen=True, slots=True)
 class DrawState:
-    """What a draw is decided by: the key, its two windows of this moment, the leases that it has
-    out, and the lease of this id where it was drawn before.
+    """What a draw is decided by: the key, every scope that limits it, itself first, the leases that
+    are out in any of these, and the lease of this id where it was drawn before.
     """
 
     key: KeyLimits | None
-    minute: Window
-    day: Window
+    scopes: tuple[ScopeWindows, ...]
     leases: tuple[Lease, ...]
     before: Lease | None
 
@@ -177,6 +238,7 @@ class QuotaRefusal:
     retry_after_ms: int
     held: bool
     behind: bool = False
+    scope: Scope = NO_SCOPE
 
 
 def window_start(kind: WindowKind, moment_ms: int) -> int:
@@ -189,15 +251,18 @@ def window_end(kind: WindowKind, moment_ms: int) -> int:
     return window_start(kind, moment_ms) + WINDOW_MS[kind]
 
 
-def meters(key: KeyLimits, minute: Window, day: Window, *, now_ms: int) -> tuple[Meter, ...]:
-    """One for each limit that the key has."""
+def meters(scopes: Iterable[ScopeWindows], *, now_ms: int) -> tuple[Meter, ...]:
+    """One for each limit of each scope, in their order."""
     found = []
-    if key.rpm is not None:
-        found.append(Meter("rpm", key.rpm, minute.requests, window_end("minute", now_ms)))
-    if key.rpd is not None:
-        found.append(Meter("rpd", key.rpd, day.requests, window_end("day", now_ms)))
-    if key.tpm is not None:
-        found.append(Meter("tpm", key.tpm, minute.tokens, window_end("minute", now_ms)))
+    minute_ms, day_ms = window_end("minute", now_ms), window_end("day", now_ms)
+    for one in scopes:
+        limits, scope = one.limits, one.limits.scope
+        if limits.rpm is not None:
+            found.append(Meter("rpm", limits.rpm, one.minute.requests, minute_ms, scope))
+        if limits.rpd is not None:
+            found.append(Meter("rpd", limits.rpd, one.day.requests, day_ms, scope))
+        if limits.tpm is not None:
+            found.append(Meter("tpm", limits.tpm, one.minute.tokens, minute_ms, scope))
     return tuple(found)
 
 
@@ -215,7 +280,7 @@ def decide_draw(
         return QuotaRefusal("key_inactive", 0, rules.retry_after_ms, held=True, behind=True)
     if not key.active:
         return QuotaRefusal("key_inactive", 0, 0, held=False)
-    found = meters(key, state.minute, state.day, now_ms=now_ms)
+    found = meters(state.scopes, now_ms=now_ms)
     binding = [meter for meter in found if meter.left < _needed(command, meter.limit)]
     if binding:
         return _refusal(binding, state.leases, command, now_ms=now_ms, rules=rules)
@@ -236,6 +301,7 @@ def decide_draw(
         now_ms,
         min(now_ms + rules.ttl_ms, window_end("minute", now_ms)),
         command.content_hash,
+        scopes=tuple(one.limits.scope for one in state.scopes if one.limits.any),
     )
 
 
@@ -298,18 +364,20 @@ def _refusal(
     ]
     named = max(gone or binding, key=lambda meter: meter.resets_at_ms)
     wait_ms = named.resets_at_ms - now_ms if gone else rules.retry_after_ms
-    return QuotaRefusal(named.limit, named.limit_value, wait_ms, held=not gone)
+    return QuotaRefusal(named.limit, named.limit_value, wait_ms, held=not gone, scope=named.scope)
 
 
 def _returning(meter: Meter, leases: list[Lease]) -> int:
-    """What the workers that hold it may still give back of it within its window.
+    """What the workers that hold it may still give back of it within its window: of the leases out
+    of the meter's scope.
 
     A lease is usable within one minute only, so an open one is of this minute, and of this day.
     """
+    inside = [lease for lease in leases if meter.scope in lease.scopes]
     if meter.limit == "tpm":
-        returning = sum(lease.tokens or 0 for lease in leases)
+        returning = sum(lease.tokens or 0 for lease in inside)
     else:
-        returning = sum(lease.requests or 0 for lease in leases)
+        returning = sum(lease.requests or 0 for lease in inside)
     # Where the limit was lowered below what is taken, that much of it must come back first.
     return returning - max(0, meter.taken - meter.limit_value)
 

@@ -22,6 +22,7 @@ from services.billing.domain.events import (
     GrantWrittenOff,
     KeyCapSet,
     LedgerEvent,
+    ScopeCapSet,
     TransactionPosted,
 )
 from services.billing.domain.ledger import wallet_change
@@ -72,7 +73,7 @@ class HourFigures:
             case GrantWrittenOff():
                 self.grants_written_off += 1
                 self.written_off_nanousd += event.written_off_nanousd
-            case GrantResolved() | KeyCapSet():
+            case GrantResolved() | KeyCapSet() | ScopeCapSet():
                 pass
             case _ if isinstance(event, PAYMENT_EVENTS):
                 pass

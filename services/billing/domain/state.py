@@ -7,6 +7,7 @@ from typing import Literal
 
 from services.billing.domain.events import ZERO_HASH, CapWindow
 from services.common.ids import AccountId, GrantId, KeyId, WorkerId
+from services.common.scopes import Scope
 
 GrantStatus = Literal["open", "closed", "unresolved", "resolved", "written_off"]
 
@@ -54,6 +55,7 @@ class Grant:
     returned_nanousd: int = 0
     status: GrantStatus = "open"
     renewals: int = 0
+    scopes: tuple[Scope, ...] = ()
 
     @property
     def held_nanousd(self) -> int:
@@ -81,5 +83,23 @@ class KeyAccount:
     version: int = 0
     active: bool = False
     spent_nanousd: int = 0
+    granted_nanousd: int = 0
+    closing_nanousd: int = 0
+    member_id: str = ""
+    team_id: str = ""
+    model_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeAccount:
+    """One scope's cap and what grants that it lends hold, in nano-dollars. What was spent in it is
+    kept by day alone.
+    """
+
+    account_id: AccountId
+    scope: Scope
+    spend_cap_nanousd: int | None = None
+    window: CapWindow = CapWindow.LIFETIME
+    version: int = 0
     granted_nanousd: int = 0
     closing_nanousd: int = 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from services.billing.domain import grants, ledger
 from services.billing.domain.book import Book
 from services.billing.domain.events import Quantities
+from services.billing.domain.scopes import scopes_of_cost
 from services.common.ids import AccountId, GrantId, KeyId, TransactionId, UsageId
 
 # A million dollars for one request is a mistake of the price, not a charge.
@@ -90,6 +91,12 @@ def book_usage(
         charge.price_version_id,
         booked.overrun,
         charge.quantities,
+        scopes=scopes_of_cost(
+            book.key(charge.account_id, charge.key_id),
+            grant,
+            key_id=charge.key_id,
+            model_id=charge.model_id,
+        ),
     )
     posted = ledger.post(wallet, draft)
     book.record(posted, occurred_at_ms=booked_at_ms, traceparent=charge.traceparent)

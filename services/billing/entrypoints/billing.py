@@ -38,6 +38,7 @@ POLICIES = {
     f"/{SERVICE}/GetBalance": _READERS,
     f"/{SERVICE}/ListTransactions": _READERS,
     f"/{SERVICE}/ListKeySpend": _READERS,
+    f"/{SERVICE}/ListScopeSpend": _READERS,
     f"/{SERVICE}/CreditAccount": _OPERATOR,
     f"/{SERVICE}/ListGrants": _OPERATOR,
 }
@@ -110,6 +111,32 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
             now_ms=self._clock.now_ms(),
         )
         return billing_pb2.ListKeySpendResponse(keys=[key_spend_to_pb(key) for key in keys])
+
+    async def ListScopeSpend(
+        self,
+        request: billing_pb2.ListScopeSpendRequest,
+        context: Any,  # Any: grpc's own class
+    ) -> billing_pb2.ListScopeSpendResponse:
+        if len(request.scopes) > KEYS_MAX:
+            raise InvalidArgument.of("scopes", f"are more than {KEYS_MAX}")
+        scopes = await views.scope_spend(
+            self._pool,
+            callers_account(),
+            list(dict.fromkeys(checked_text("scopes", scope) for scope in request.scopes)),
+            now_ms=self._clock.now_ms(),
+        )
+        return billing_pb2.ListScopeSpendResponse(
+            scopes=[
+                billing_pb2.ScopeSpend(
+                    scope=one.scope,
+                    spent_nanousd=one.spent_nanousd,
+                    granted_nanousd=one.granted_nanousd,
+                    spend_cap_nanousd=one.spend_cap_nanousd,
+                    window=common_pb2.CapWindow.ValueType(one.window),
+                )
+                for one in scopes
+            ]
+        )
 
     async def ListGrants(
         self,

@@ -6,9 +6,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.billing.domain.grants import CloseGrant, LimitName, OpenGrant, Refusal, RenewGrant
+from services.billing.domain.grants import CloseGrant, OpenGrant, Refusal, RenewGrant
+from services.billing.domain.rooms import LimitName
 from services.billing.domain.state import Grant
-from services.billing.entrypoints.checks import checked_amount, checked_id
+from services.billing.entrypoints.checks import (
+    ID_LENGTH_MAX,
+    checked_amount,
+    checked_id,
+    checked_text,
+)
 from services.billing.grant_desk import GrantDesk
 from services.common.errors import InvalidArgument
 from services.common.grpc import Access
@@ -25,6 +31,11 @@ ACCOUNTS_MAX = 10_000
 _LIMITS: dict[LimitName, grants_pb2.BindingLimit.ValueType] = {
     "balance": grants_pb2.BINDING_LIMIT_BALANCE,
     "key_cap": grants_pb2.BINDING_LIMIT_KEY_CAP,
+    "member_cap": grants_pb2.BINDING_LIMIT_MEMBER_CAP,
+    "team_cap": grants_pb2.BINDING_LIMIT_TEAM_CAP,
+    "account_cap": grants_pb2.BINDING_LIMIT_ACCOUNT_CAP,
+    "model_cap": grants_pb2.BINDING_LIMIT_MODEL_CAP,
+    "account_model_cap": grants_pb2.BINDING_LIMIT_ACCOUNT_MODEL_CAP,
     "key_inactive": grants_pb2.BINDING_LIMIT_KEY_INACTIVE,
 }
 
@@ -92,6 +103,7 @@ def command_from_open(request: grants_pb2.OpenGrantRequest) -> OpenGrant:
         checked_amount("least_nanousd", request.least_nanousd, least=0),
         checked_amount("wanted_nanousd", request.wanted_nanousd, least=0),
         current_traceparent(),
+        checked_text("model_id", request.model_id, length_max=ID_LENGTH_MAX),
     )
 
 

@@ -15,7 +15,7 @@ from services.billing.domain.quotas import (
     ReturnQuota,
     window_end,
 )
-from services.billing.entrypoints.checks import checked_id
+from services.billing.entrypoints.checks import ID_LENGTH_MAX, checked_id, checked_text
 from services.billing.quota_desk import QuotaDesk
 from services.billing.quota_handlers import Lent, Refused
 from services.common.errors import InvalidArgument
@@ -73,6 +73,7 @@ class QuotasServicer(quotas_pb2_grpc.QuotasServiceServicer):
         meters, now_ms = await self._desk.meters(
             AccountId(checked_id("account_id", request.account_id)),
             KeyId(checked_id("key_id", request.key_id)),
+            checked_text("model_id", request.model_id, length_max=ID_LENGTH_MAX),
         )
         return quotas_pb2.GetQuotasResponse(now_ms=now_ms, meters=meters_to_pb(meters))
 
@@ -89,6 +90,7 @@ def command_from_draw(request: quotas_pb2.DrawQuotaRequest) -> DrawQuota:
         _checked_count("wanted_requests", request.wanted_requests),
         _checked_count("needed_tokens", request.needed_tokens),
         _checked_count("wanted_tokens", request.wanted_tokens),
+        checked_text("model_id", request.model_id, length_max=ID_LENGTH_MAX),
     )
 
 
@@ -130,6 +132,7 @@ def refusal_to_pb(refused: Refused) -> quotas_pb2.QuotaRefusal:
         held=refusal.held,
         now_ms=refused.now_ms,
         meters=meters_to_pb(refused.meters),
+        scope=refusal.scope,
     )
 
 
@@ -141,6 +144,7 @@ def meters_to_pb(meters: Iterable[Meter]) -> list[quotas_pb2.QuotaMeter]:
             limit_value=meter.limit_value,
             taken=meter.taken,
             resets_at_ms=meter.resets_at_ms,
+            scope=meter.scope,
         )
         for meter in meters
     ]

@@ -13,6 +13,7 @@ from typing import Protocol
 from services.billing import metrics
 from services.billing.domain.book import Book
 from services.billing.domain.usage import Booked, UsageCharge, book_usage
+from services.billing.handlers import scopes_of_grants
 from services.billing.payments.work import start_refills
 from services.billing.ports import LedgerStore, LedgerUnit
 from services.billing.settlement.decode import Delivery, Unacceptable, charge_from_message
@@ -101,6 +102,7 @@ class UsageSettlement:
         refs = {(charge.account_id, charge.key_id) for charge in priced if charge.key_id}
         refs |= {(grant.account_id, grant.key_id) for grant in book.grants.values()}
         book.keys = await unit.keys(refs)
+        book.scopes = await unit.scopes(scopes_of_grants(book.grants.values()))
         return book
 
     async def _seen_before(self, delivery: Delivery, content_hash: bytes) -> None:

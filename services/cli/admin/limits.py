@@ -14,6 +14,7 @@ from services.cli.output import Row, moment, show_one, show_rows, usd
 from services.common.errors import InvalidArgument
 from services.common.money import nanousd_from_usd
 from services.common.pb.mesh.accounts.v1 import limits_pb2
+from services.common.pb.mesh.billing.v1 import billing_pb2
 from services.common.pb.mesh.common.v1 import common_pb2
 from services.common.pb.mesh.events.v1 import accounts_pb2
 
@@ -95,7 +96,7 @@ def command(account: str | None, name: str, request: Any) -> Any:  # Any: protob
 def show(
     scope: str | None = None, *, account: AccountOption = None, options: Options = Options()
 ) -> None:
-    """What limits the account, its members, teams and models.
+    """What limits the account, its members, teams and models, and what was spent of it.
 
     Parameters
     ----------
@@ -105,7 +106,21 @@ def show(
     answer = command(account, "ListLimits", limits_pb2.ListLimitsRequest())
     found = [one for one in answer.scopes if scope in (None, one.scope)]
 
-    rows = [limits_row(one.scope, one.limits) for one in found]
+    async def spend(services: Services) -> Any:  # Any: a protobuf message
+        account_id = await services.account_id(account)
+        request = billing_pb2.ListScopeSpendRequest(scopes=[one.scope for one in found])
+        method = services.billing.ListScopeSpend
+        return await call(services, "billing", method=method, request=request, account=account_id)
+
+    spent = {one.scope: one for one in run(spend).scopes} if found else {}
+    rows = [
+        {
+            **limits_row(one.scope, one.limits),
+            "spent_usd": usd(spent[one.scope].spent_nanousd),
+            "held_usd": usd(spent[one.scope].granted_nanousd),
+        }
+        for one in found
+    ]
     show_rows(rows, as_json=options.json)
 
 

@@ -7,6 +7,7 @@ import pytest
 from services.billing.adapters.events_pb import event_from_record, message_from_event
 from services.billing.adapters.ledger_memory import MemoryLedger
 from services.billing.adapters.seals_pb import SEAL_TYPE, seal_from_record, seal_to_pb
+from services.billing.domain.events import KeyCapSet, ScopeCapSet
 from services.billing.settlement.keys import KeyCaps
 from services.billing.settlement.settle import UsageSettlement
 from services.common.clock import FakeClock
@@ -39,7 +40,10 @@ async def test_every_example_of_a_key_is_taken_over_once() -> None:
     for example in found:
         await feed.send(example.envelope, example.envelope)
     assert dead.letters == []
-    assert len(ledger.tables.keys) == len(ledger.tables.events) == len(found)
+    taken = [one.event for one in ledger.tables.events if isinstance(one.event, KeyCapSet)]
+    assert len(ledger.tables.keys) == len(taken) == len(found)
+    caps = [one.event for one in ledger.tables.events if isinstance(one.event, ScopeCapSet)]
+    assert len({cap.scope for cap in caps}) == len(caps) > 3
 
 
 @pytest.mark.parametrize("example", examples(*LEDGER.event_types), ids=lambda one: one.type)

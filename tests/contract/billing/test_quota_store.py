@@ -15,6 +15,7 @@ from services.billing.domain.quotas import (
     LeaseId,
     QuotaRules,
     ReturnQuota,
+    ScopeLimits,
     Window,
 )
 from services.billing.quota_handlers import (
@@ -27,10 +28,12 @@ from services.billing.quota_handlers import (
     run_quota_commands,
 )
 from services.billing.quota_ports import QuotaChanges, QuotaStore, WindowRef
+from services.common import scopes
 from services.common.clock import FakeClock
 from services.common.errors import Conflict, NotFound
 from services.common.ids import AccountId, KeyId, WorkerId
 from services.common.postgres import migrate, open_pool
+from services.common.scopes import Scope
 from tests.fixtures.engines import PostgresServer
 
 ACCOUNT = AccountId("acc")
@@ -59,7 +62,7 @@ async def quotas(
 
 
 def key(version: int = 1, key_id: str = KEY, **limits: int | None) -> KeyLimits:
-    return KeyLimits(ACCOUNT, KeyId(key_id), version, True, **limits)
+    return replace(KeyLimits(ACCOUNT, KeyId(key_id), version, True), **limits)  # type: ignore[arg-type]  # only limits
 
 
 def draw(number: int, requests: int = 1, tokens: int = 0, key_id: str = KEY) -> DrawQuota:
@@ -100,6 +103,51 @@ async def test_the_newest_limits_of_a_key_win(quotas: QuotaStore, clock: FakeClo
     assert await quotas.limits((ACCOUNT, KeyId("none"))) is None
     assert await taken(quotas, clock) == {"rpm": 0}
     await quotas.put_limits([key(3)])
+    assert await taken(quotas, clock) == {}
+
+
+def limits_of(scope: Scope, version: int = 1, **limits: int | None) -> ScopeLimits:
+    return replace(ScopeLimits(ACCOUNT, scope, version), **limits)  # type: ignore[arg-type]  # only limits
+
+
+async def test_keys_of_one_scope_share_its_window(quotas: QuotaStore, clock: FakeClock) -> None:
+    mine = replace(key(), team_id="a", member_id="usr")
+    other = replace(key(key_id="other"), team_id="a")
+    account = limits_of(scopes.ACCOUNT, rpd=100, tpm=1_000)
+    await quotas.put_limits([mine, other], [limits_of(scopes.team("a"), rpm=10), account])
+    answers = await run(quotas, clock, *(draw(n, 3, 100, ("other", KEY)[n % 2]) for n in range(5)))
+    lent = [answer for answer in answers if isinstance(answer, Lent)]
+    assert [one.lease.requests for one in lent] == [3, 3, 3]
+    assert lent[0].lease.scopes == ("team:a", "account")
+    refused = [answer.refusal for answer in answers if isinstance(answer, Refused)]
+    assert [(one.scope, one.limit, one.held) for one in refused] == [("team:a", "rpm", True)] * 2
+    assert await taken(quotas, clock) == {"rpm": 9, "rpd": 9, "tpm": 300}
+    # What one gives back another may have.
+    [_, again] = await run(quotas, clock, give_back(1, 0), draw(9, 3, 100, "other"))
+    assert isinstance(again, Lent)
+    assert await taken(quotas, clock) == {"rpm": 9, "rpd": 9, "tpm": 300}
+
+
+async def test_a_models_limits_bind_where_it_is_named(quotas: QuotaStore, clock: FakeClock) -> None:
+    limited = replace(key(), model_ids=("m",))
+    of_key = limits_of(scopes.key_model(KEY, "m"), rpm=2)
+    await quotas.put_limits([limited], [of_key, limits_of(scopes.account_model("n"), rpm=1)])
+    named = [replace(draw(n), model_id=model) for n, model in enumerate("mmmnn")]
+    answers = await run(quotas, clock, *named, draw(7))
+    refused = [one.refusal.scope if isinstance(one, Refused) else "" for one in answers]
+    assert refused == ["", "", f"key_model:{KEY}/m", "", "account_model:n", ""]
+    meters, _ = await read_meters(quotas, clock, (ACCOUNT, KEY), model_id="m")
+    assert [(meter.scope, meter.taken) for meter in meters] == [(of_key.scope, 2)]
+
+
+async def test_the_newest_limits_of_a_scope_win(quotas: QuotaStore, clock: FakeClock) -> None:
+    team = scopes.team("a")
+    await quotas.put_limits([replace(key(), team_id="a")], [limits_of(team, 2, rpm=5)])
+    await quotas.put_limits([], [limits_of(team, 1, rpm=9), limits_of(team, 2, rpm=8)])
+    assert await quotas.scope_limits([(ACCOUNT, team)]) == {
+        (ACCOUNT, team): limits_of(team, 2, rpm=5)
+    }
+    await quotas.put_limits([], [limits_of(team, 3)])
     assert await taken(quotas, clock) == {}
 
 
@@ -205,7 +253,7 @@ async def test_a_unit_that_fails_leaves_nothing_behind(
     async def fail_within() -> None:
         async with quotas.unit() as unit:
             assert await unit.keys([(ACCOUNT, KEY)])
-            ref: WindowRef = (ACCOUNT, KEY, "minute", START_MS - 10_000)
+            ref: WindowRef = (ACCOUNT, scopes.key(KEY), "minute", START_MS - 10_000)
             await unit.save(QuotaChanges({ref: Window(1, 0)}))
             raise RuntimeError
 

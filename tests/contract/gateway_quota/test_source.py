@@ -55,7 +55,8 @@ async def _remote() -> AsyncIterator[Lender]:
     channel = GrpcChannel(f"127.0.0.1:{server.port}", TokenSigner(SECRET, "gateway"))
 
     async def limit(limits: dict[QuotaLimit, int]) -> None:
-        await store.put_limits([KeyLimits(ACCOUNT, KEY, 1, True, **limits)])
+        key = KeyLimits(ACCOUNT, KEY, 1, True)
+        await store.put_limits([replace(key, **limits)])  # type: ignore[arg-type]  # only limits
 
     async with running(desk.run):
         source = GrpcQuotas(channel, WorkerId("w1"))

@@ -107,6 +107,31 @@ async def test_concurrent_openings_over_two_instances_never_exceed_a_cap(
     assert 900 - 30 < held["key_b"] <= 900
 
 
+async def test_fifty_keys_of_one_team_over_two_instances_never_exceed_its_cap(
+    billing_dsn: str, pool: asyncpg.Pool, ledger: PostgresLedger
+) -> None:
+    await credit(ledger, "acc", 1_000_000)
+    keys = [f"key_{number}" for number in range(50)]
+    feed = Feed(KEYS, KeyCaps(ledger, LetterBox(), CLOCK))
+    limits: dict[str, tuple[int | None, int]] = {"team:a": (2_000, 1), "account": (5_000, 2)}
+    await feed.send(
+        *(key_record(one, account_id="acc", team_id="a", scopes=limits) for one in keys)
+    )
+    async with two_desks(billing_dsn) as desks:
+        answers = await asyncio.gather(
+            *(desks[number % 2].open(ask(number, keys[number % 50], 40)) for number in range(400))
+        )
+    # Exactly as many as the cap has room for, whichever they are.
+    assert sum(isinstance(answer, Grant) for answer in answers) == 50
+    refused = [answer for answer in answers if isinstance(answer, Refusal)]
+    assert {(refusal.limit, refusal.held) for refusal in refused} == {("team_cap", True)}
+    rows = await pool.fetch("SELECT scope, granted_nanousd FROM scope_account ORDER BY scope")
+    held = {row["scope"]: row["granted_nanousd"] for row in rows}
+    assert held == {"account": 2_000, "member:usr_1": 2_000, "team:a": 2_000}
+    verified = await verify(pool)
+    assert verified.is_sound, verified.findings
+
+
 async def test_the_same_grant_id_on_both_instances_at_once_is_one_grant(
     billing_dsn: str, pool: asyncpg.Pool, ledger: PostgresLedger
 ) -> None:

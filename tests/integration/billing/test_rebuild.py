@@ -162,6 +162,18 @@ class RandomRun:
             cap_nanousd=self.chance.choice([None, 0, 5_000, 50_000]),
             window=self.chance.randint(1, 5),
             version=number + 1,
+            user_id=self.chance.choice(["usr_1", "usr_2"]),
+            team_id=self.chance.choice(["", "tm_1", "tm_2"]),
+            scopes={
+                scope: (self.chance.choice([None, 2_000, 20_000]), number + 1)
+                for scope in ("account", "member:usr_1", "team:tm_1", "account_model:test/model")
+                if self.chance.random() < 0.5
+            },
+            models={
+                model: self.chance.choice([None, 3_000])
+                for model in ("test/model", "other/model")
+                if self.chance.random() < 0.3
+            },
         )
         await self.keys.send(state)
 

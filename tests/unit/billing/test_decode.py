@@ -111,7 +111,7 @@ def test_a_key_without_a_cap_or_window_has_none_for_its_lifetime() -> None:
 
 @pytest.mark.parametrize("flag", ["suspended", "account_suspended"])
 def test_a_suspended_key_or_account_makes_the_key_inactive(flag: str) -> None:
-    record = key_record("key_1", account_id="acc_1", **{flag: True})
+    record = key_record("key_1", account_id="acc_1", **{flag: True})  # type: ignore[arg-type]  # a flag
     assert not cap_from_message(message(record)).active
 
 

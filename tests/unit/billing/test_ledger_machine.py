@@ -22,6 +22,7 @@ from services.billing.domain.events import (
     GrantRenewed,
     GrantResolved,
     KeyCapSet,
+    ScopeCapSet,
     TransactionPosted,
 )
 from services.billing.domain.grants import (
@@ -33,14 +34,20 @@ from services.billing.domain.grants import (
     RenewGrant,
 )
 from services.billing.domain.ledger import Draft, follows, post, transfer, wallet_account
+from services.billing.domain.rooms import ScopeSpent
+from services.billing.domain.scopes import scopes_of_key
 from services.billing.domain.state import Wallet
 from services.billing.domain.usage import UsageCharge, book_usage
+from services.common import scopes
 from services.common.errors import Conflict
 from services.common.ids import AccountId, GrantId, KeyId, TransactionId, UsageId, WorkerId
+from services.common.scopes import Scope
 
 ACCOUNT, WORKER = AccountId("acc"), WorkerId("w1")
 RULES = GrantRules(ttl_ms=60_000, grace_ms=10_000)
 KEYS = st.sampled_from([KeyId("key_a"), KeyId("key_b")])
+ALL_SCOPES = (scopes.ACCOUNT, scopes.team("a"), scopes.team("b"))
+SCOPES = st.sampled_from(ALL_SCOPES)
 MONEY = st.integers(0, 2_000)
 START_MS = 1_763_800_000_000
 
@@ -57,6 +64,7 @@ class ModelGrant:
     closed: bool = False
     lapsed: bool = False
     renewals: int = 0
+    scopes: tuple[Scope, ...] = ()
 
     @property
     def held(self) -> int:
@@ -75,6 +83,10 @@ class LedgerMachine(RuleBasedStateMachine):
         self.model_grants: dict[GrantId, ModelGrant] = {}
         self.model_caps: dict[KeyId, tuple[int | None, CapWindow, bool]] = {}
         self.model_spend: list[tuple[KeyId, int, int]] = []
+        # Of each key: its team; of each scope: its cap and window, and what was spent in it by day.
+        self.model_teams: dict[KeyId, str] = {}
+        self.model_scope_caps: dict[Scope, tuple[int | None, CapWindow]] = {}
+        self.model_scope_spend: list[tuple[Scope, int, int]] = []
 
     def next(self) -> int:
         self.serial += 1
@@ -99,15 +111,54 @@ class LedgerMachine(RuleBasedStateMachine):
         self.book.record(post(self.book.wallets[ACCOUNT], draft), occurred_at_ms=self.now_ms)
         self.model_posted += amount
 
+    def model_scopes(self, key: KeyId) -> tuple[Scope, ...]:
+        """The scopes that lend a key's grant now, by the settings that the model has."""
+        team = self.model_teams.get(key, "")
+        return (*([scopes.team(team)] if team else []), scopes.ACCOUNT)
+
+    def model_scope_left(self, found: tuple[Scope, ...]) -> list[int]:
+        """What the caps of these scopes leave."""
+        left = []
+        for scope in found:
+            cap, window = self.model_scope_caps.get(scope, (None, CapWindow.LIFETIME))
+            if cap is not None:
+                held = sum(one.held for one in self.model_grants.values() if scope in one.scopes)
+                left.append(cap - self.model_spent_in(scope, window) - held)
+        return left
+
+    def model_spent_in(self, scope: Scope, window: CapWindow) -> int:
+        start = first_day(window, self.now_ms)
+        return sum(n for one, day, n in self.model_scope_spend if one == scope and day >= start)
+
+    def lending(self, found: tuple[Scope, ...]) -> tuple[ScopeSpent, ...]:
+        """The scopes as the book has them, with the model's word for what was spent."""
+        return tuple(
+            ScopeSpent(
+                self.book.scope(ACCOUNT, scope),
+                self.model_spent_in(scope, self.book.scope(ACCOUNT, scope).window),
+            )
+            for scope in found
+        )
+
+    @rule(scope=SCOPES, cap=st.none() | MONEY, window=st.sampled_from(CapWindow))
+    def set_scope_cap(self, scope: Scope, cap: int | None, window: CapWindow) -> None:
+        event = ScopeCapSet(ACCOUNT, scope, cap, window, self.next())
+        self.book.record(event, occurred_at_ms=self.now_ms)
+        self.model_scope_caps[scope] = (cap, window)
+
     @rule(
         key=KEYS,
+        team=st.sampled_from(["", "a", "b"]),
         cap=st.none() | MONEY,
         window=st.sampled_from(CapWindow),
         active=st.sampled_from([True, True, True, False]),
     )
-    def set_cap(self, key: KeyId, cap: int | None, window: CapWindow, active: bool) -> None:
-        event = KeyCapSet(ACCOUNT, key, cap, window, self.next(), active)
+    def set_cap(
+        self, key: KeyId, team: str, cap: int | None, window: CapWindow, active: bool
+    ) -> None:
+        event = KeyCapSet(ACCOUNT, key, cap, window, self.next(), active, team_id=team)
         self.book.record(event, occurred_at_ms=self.now_ms)
+        self.model_teams[key] = team
         self.model_caps[key] = (cap, window, active)
 
     @rule(key=KEYS, needed=st.integers(1, 900), least=st.integers(0, 900), wanted=MONEY)
@@ -117,7 +168,11 @@ class LedgerMachine(RuleBasedStateMachine):
         request = OpenGrant(grant_id, WORKER, ACCOUNT, key, 0, needed, least, wanted)
         spent = self.model_window_spend(key) if key in self.model_caps else 0
         state = OpenState(
-            self.book.wallets[ACCOUNT], self.book.keys.get((ACCOUNT, key)), spent, None
+            self.book.wallets[ACCOUNT],
+            self.book.keys.get((ACCOUNT, key)),
+            spent,
+            None,
+            self.lending(scopes_of_key(self.book.key(ACCOUNT, key))),
         )
         decision = grants.decide_open(state, request, now_ms=self.now_ms, rules=RULES)
         held = sum(grant.held for grant in self.model_grants.values())
@@ -126,14 +181,16 @@ class LedgerMachine(RuleBasedStateMachine):
         if cap is not None:
             mine = sum(grant.held for grant in self.model_grants.values() if grant.key == key)
             limits.append(cap - spent - mine)
+        limits += self.model_scope_left(self.model_scopes(key))
         fits = active and min(limits) >= (least or needed)
         assert isinstance(decision, GrantOpened) == fits
         if isinstance(decision, GrantOpened):
             assert (least or needed) <= decision.amount_nanousd <= max(needed, wanted)
             assert decision.amount_nanousd <= min(limits)
             self.book.record(decision, occurred_at_ms=self.now_ms)
+            assert decision.scopes == self.model_scopes(key)
             self.model_grants[grant_id] = ModelGrant(
-                key, decision.amount_nanousd, decision.expires_at_ms
+                key, decision.amount_nanousd, decision.expires_at_ms, scopes=decision.scopes
             )
         else:
             assert isinstance(decision, Refusal)
@@ -156,6 +213,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.book.keys.get((ACCOUNT, model.key)),
             spent,
             self.book.grants[grant_id],
+            self.lending(model.scopes),
         )
         held = sum(grant.held for grant in self.model_grants.values())
         limits = [self.model_posted - held]
@@ -163,6 +221,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if cap is not None:
             mine = sum(one.held for one in self.model_grants.values() if one.key == model.key)
             limits.append(cap - spent - mine)
+        limits += self.model_scope_left(model.scopes)
         try:
             decision = grants.decide_renew(state, request, now_ms=self.now_ms, rules=RULES)
         except Conflict:
@@ -229,6 +288,12 @@ class LedgerMachine(RuleBasedStateMachine):
         assert booked.overrun == (cost > (model.held if model else 0))
         self.model_posted -= cost
         self.model_spend.append((key, day_of(admitted_ms), cost))
+        # Where it was lent counts, wherever the key has been moved since.
+        found = model.scopes if model else self.model_scopes(key)
+        models = (scopes.key_model(key, "model"), scopes.account_model("model"))
+        self.model_scope_spend += [
+            (scope, day_of(admitted_ms), cost) for scope in (*found, *models)
+        ]
         if model:
             model.settled += cost
 
@@ -257,6 +322,11 @@ class LedgerMachine(RuleBasedStateMachine):
         for key in self.model_caps:
             mine = sum(grant.held for grant in self.model_grants.values() if grant.key == key)
             assert self.book.key(ACCOUNT, key).granted_nanousd == mine
+        for scope in (*ALL_SCOPES, scopes.key_model(KeyId("key_a"), "model")):
+            inside = sum(one.held for one in self.model_grants.values() if scope in one.scopes)
+            assert self.book.scope(ACCOUNT, scope).granted_nanousd == inside
+            booked = sum(n for ref, n in self.book.scope_spend.items() if ref[1] == scope)
+            assert booked == sum(n for one, _, n in self.model_scope_spend if one == scope)
 
     @invariant()
     def a_grant_resolves_once_and_then_holds_nothing(self) -> None:
@@ -283,6 +353,8 @@ class LedgerMachine(RuleBasedStateMachine):
         assert folded.grants == self.book.grants
         assert folded.keys == self.book.keys
         assert folded.day_spend == self.book.day_spend
+        assert folded.scopes == self.book.scopes
+        assert folded.scope_spend == self.book.scope_spend
         assert folded.totals == self.book.totals
 
 

@@ -17,6 +17,8 @@ from services.billing.domain.quotas import (
     QuotaRefusal,
     QuotaRules,
     ReturnQuota,
+    ScopeLimits,
+    ScopeWindows,
     Window,
     decide_draw,
     decide_return,
@@ -24,6 +26,7 @@ from services.billing.domain.quotas import (
     window_end,
     window_start,
 )
+from services.common import scopes
 from services.common.errors import Conflict, Forbidden, NotFound
 from services.common.ids import AccountId, KeyId, WorkerId
 
@@ -34,12 +37,12 @@ RULES = QuotaRules(ttl_ms=15_000, share_max=4, retry_after_ms=50)
 
 
 def key(**limits: int | None) -> KeyLimits:
-    return KeyLimits(ACCOUNT, KEY, 3, True, **limits)
+    return replace(KeyLimits(ACCOUNT, KEY, 3, True), **limits)  # type: ignore[arg-type]  # only limits
 
 
 def draw(one: str = "ql_1", *, worker: str = "w1", **counts: int) -> DrawQuota:
-    asked = {"needed_requests": 1, "wanted_requests": 1, "needed_tokens": 0, "wanted_tokens": 0}
-    return DrawQuota(LeaseId(one), WorkerId(worker), ACCOUNT, KEY, 3, **(asked | counts))
+    plain = DrawQuota(LeaseId(one), WorkerId(worker), ACCOUNT, KEY, 3, 1, 1, 0, 0)
+    return replace(plain, **counts)  # type: ignore[arg-type]  # only counts
 
 
 def give_back(
@@ -55,7 +58,8 @@ def state(
     day: Window = EMPTY,
     before: Lease | None = None,
 ) -> DrawState:
-    return DrawState(limits, minute, day, leases, before)
+    windows = (ScopeWindows(limits.own, minute, day),) if limits else ()
+    return DrawState(limits, windows, leases, before)
 
 
 def lent(decision: Lease | QuotaRefusal) -> Lease:
@@ -141,7 +145,8 @@ def test_quota_under_leases_that_may_come_back_is_held_and_otherwise_gone() -> N
 
 
 def test_a_limit_that_was_lowered_lends_nothing_until_enough_came_back() -> None:
-    other = Lease(LeaseId("ql_0"), ACCOUNT, KEY, WorkerId("w2"), 5, None, NOW_MS, NOW_MS + 9, b"")
+    plain = Lease(LeaseId("ql_0"), ACCOUNT, KEY, WorkerId("w2"), 5, None, NOW_MS, NOW_MS + 9, b"")
+    other = replace(plain, scopes=(scopes.key(KEY),))
     found = state(key(rpm=10), other, minute=Window(30))
     assert not refused(decide_draw(found, draw(), now_ms=NOW_MS, rules=RULES)).held
     found = state(key(rpm=28), other, minute=Window(30))
@@ -277,3 +282,38 @@ def test_no_window_ever_lends_above_a_limit_and_nothing_returned_is_lost(
             if kind == "minute":
                 assert window.tokens == sum(one.tokens for one in inside)
                 assert tpm is None or window.tokens <= tpm
+
+
+def test_a_lease_takes_from_every_scope_that_limits_the_key_or_from_none() -> None:
+    found = state(key(rpm=10))
+    team = ScopeLimits(ACCOUNT, scopes.team("tm"), 1, rpm=8)
+    account = ScopeLimits(ACCOUNT, scopes.ACCOUNT, 1, tpm=100)
+    member = ScopeLimits(ACCOUNT, scopes.member("usr"), 1)
+    windows = (*found.scopes, *(ScopeWindows(one) for one in (member, team, account)))
+    found = replace(found, scopes=windows)
+    lease = lent(decide_draw(found, draw(needed_tokens=7), now_ms=NOW_MS, rules=RULES))
+    assert lease.scopes == (scopes.key(KEY), team.scope, account.scope)
+    assert (lease.requests, lease.tokens) == (1, 7)
+    full = replace(found, scopes=(*windows[:2], ScopeWindows(team, Window(8)), windows[3]))
+    refusal = refused(decide_draw(full, draw(), now_ms=NOW_MS, rules=RULES))
+    assert (refusal.scope, refusal.limit, refusal.limit_value) == (team.scope, "rpm", 8)
+    assert not refusal.held
+
+
+def test_what_another_keys_lease_holds_of_a_shared_scope_is_held_and_of_no_other() -> None:
+    plain = Lease(LeaseId("ql_0"), ACCOUNT, KEY, WorkerId("w2"), 5, None, NOW_MS, NOW_MS + 9, b"")
+    team = ScopeLimits(ACCOUNT, scopes.team("tm"), 1, rpm=5)
+    found = DrawState(key(), (ScopeWindows(team, Window(5)),), (plain,), None)
+    assert not refused(decide_draw(found, draw(), now_ms=NOW_MS, rules=RULES)).held
+    inside = replace(plain, scopes=(team.scope,))
+    found = replace(found, leases=(inside,))
+    assert refused(decide_draw(found, draw(), now_ms=NOW_MS, rules=RULES)).held
+
+
+def test_a_model_is_limited_by_its_scopes_only_where_it_is_named() -> None:
+    limits = replace(key(), member_id="usr", team_id="tm", model_ids=("m",))
+    assert limits.scopes() == ("member:usr", "team:tm", "account")
+    assert limits.scopes("m") == (
+        "key_model:key/m", "member:usr", "team:tm", "account_model:m", "account",
+    )  # fmt: skip
+    assert "key_model:key/other" not in limits.scopes("other")

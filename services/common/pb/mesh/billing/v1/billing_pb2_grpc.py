@@ -55,6 +55,11 @@ class BillingServiceStub:
                 request_serializer=mesh_dot_billing_dot_v1_dot_billing__pb2.ListKeySpendRequest.SerializeToString,
                 response_deserializer=mesh_dot_billing_dot_v1_dot_billing__pb2.ListKeySpendResponse.FromString,
                 _registered_method=True)
+        self.ListScopeSpend = channel.unary_unary(
+                '/mesh.billing.v1.BillingService/ListScopeSpend',
+                request_serializer=mesh_dot_billing_dot_v1_dot_billing__pb2.ListScopeSpendRequest.SerializeToString,
+                response_deserializer=mesh_dot_billing_dot_v1_dot_billing__pb2.ListScopeSpendResponse.FromString,
+                _registered_method=True)
         self.ListGrants = channel.unary_unary(
                 '/mesh.billing.v1.BillingService/ListGrants',
                 request_serializer=mesh_dot_billing_dot_v1_dot_billing__pb2.ListGrantsRequest.SerializeToString,
@@ -94,6 +99,13 @@ class BillingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListScopeSpend(self, request, context):
+        """What members, teams, models and the account have spent and hold, by their caps' windows.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListGrants(self, request, context):
         """Operator only: open and unresolved grants.
         """
@@ -123,6 +135,11 @@ def add_BillingServiceServicer_to_server(servicer, server):
                     servicer.ListKeySpend,
                     request_deserializer=mesh_dot_billing_dot_v1_dot_billing__pb2.ListKeySpendRequest.FromString,
                     response_serializer=mesh_dot_billing_dot_v1_dot_billing__pb2.ListKeySpendResponse.SerializeToString,
+            ),
+            'ListScopeSpend': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListScopeSpend,
+                    request_deserializer=mesh_dot_billing_dot_v1_dot_billing__pb2.ListScopeSpendRequest.FromString,
+                    response_serializer=mesh_dot_billing_dot_v1_dot_billing__pb2.ListScopeSpendResponse.SerializeToString,
             ),
             'ListGrants': grpc.unary_unary_rpc_method_handler(
                     servicer.ListGrants,
@@ -239,6 +256,33 @@ class BillingService:
             '/mesh.billing.v1.BillingService/ListKeySpend',
             mesh_dot_billing_dot_v1_dot_billing__pb2.ListKeySpendRequest.SerializeToString,
             mesh_dot_billing_dot_v1_dot_billing__pb2.ListKeySpendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListScopeSpend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.billing.v1.BillingService/ListScopeSpend',
+            mesh_dot_billing_dot_v1_dot_billing__pb2.ListScopeSpendRequest.SerializeToString,
+            mesh_dot_billing_dot_v1_dot_billing__pb2.ListScopeSpendResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,6 +42,8 @@ class BillingServiceStub:
     """Newest first."""
     ListKeySpend: _grpc.UnaryUnaryMultiCallable[_billing_pb2.ListKeySpendRequest, _billing_pb2.ListKeySpendResponse]
     """What one key has spent and holds, by its cap's window."""
+    ListScopeSpend: _grpc.UnaryUnaryMultiCallable[_billing_pb2.ListScopeSpendRequest, _billing_pb2.ListScopeSpendResponse]
+    """What members, teams, models and the account have spent and hold, by their caps' windows."""
     ListGrants: _grpc.UnaryUnaryMultiCallable[_billing_pb2.ListGrantsRequest, _billing_pb2.ListGrantsResponse]
     """Operator only: open and unresolved grants."""
 
@@ -59,6 +61,8 @@ class BillingServiceAsyncStub(BillingServiceStub):
     """Newest first."""
     ListKeySpend: _aio.UnaryUnaryMultiCallable[_billing_pb2.ListKeySpendRequest, _billing_pb2.ListKeySpendResponse]  # type: ignore[assignment]
     """What one key has spent and holds, by its cap's window."""
+    ListScopeSpend: _aio.UnaryUnaryMultiCallable[_billing_pb2.ListScopeSpendRequest, _billing_pb2.ListScopeSpendResponse]  # type: ignore[assignment]
+    """What members, teams, models and the account have spent and hold, by their caps' windows."""
     ListGrants: _aio.UnaryUnaryMultiCallable[_billing_pb2.ListGrantsRequest, _billing_pb2.ListGrantsResponse]  # type: ignore[assignment]
     """Operator only: open and unresolved grants."""
 
@@ -97,6 +101,14 @@ class BillingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_billing_pb2.ListKeySpendResponse, _abc.Awaitable[_billing_pb2.ListKeySpendResponse]]:
         """What one key has spent and holds, by its cap's window."""
+
+    @_abc_1.abstractmethod
+    def ListScopeSpend(
+        self,
+        request: _billing_pb2.ListScopeSpendRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_billing_pb2.ListScopeSpendResponse, _abc.Awaitable[_billing_pb2.ListScopeSpendResponse]]:
+        """What members, teams, models and the account have spent and hold, by their caps' windows."""
 
     @_abc_1.abstractmethod
     def ListGrants(
