@@ -114,6 +114,31 @@ def cost_nanousd(quantities: Mapping[TokenKind, int], price: Price) -> int:
     return price.request_fee_nanousd + (2 * total + TOKENS_PER_RATE) // (2 * TOKENS_PER_RATE)
 
 
+@dataclass(frozen=True, slots=True)
+class CostLine:
+    """What the tokens of one kind come to, before the sum of all kinds is divided and rounded."""
+
+    kind: TokenKind
+    tokens: int
+    nanousd_per_million: int
+
+    @property
+    def cost_usd(self) -> str:
+        """A decimal string of dollars, exact to a millionth of a nano-dollar."""
+        scale = NANOUSD_PER_USD * TOKENS_PER_RATE
+        whole, rest = divmod(self.tokens * self.nanousd_per_million, scale)
+        return f"{whole}.{f'{rest:015d}'.rstrip('0').ljust(2, '0')}"
+
+
+def cost_lines(quantities: Mapping[TokenKind, int], price: Price) -> list[CostLine]:
+    """How the cost of a request comes about, kind by kind, for people; see `cost_nanousd`."""
+    prompt_tokens = sum(n for kind, n in quantities.items() if kind in PROMPT_KINDS)
+    return [
+        CostLine(kind, tokens, price.rate(kind, prompt_tokens))
+        for kind, tokens in quantities.items()
+    ]
+
+
 def nanousd_from_usd(text: str) -> int:
     """Nano-dollars from a decimal string of dollars, for instance "12.5" or "0.000000001".
 

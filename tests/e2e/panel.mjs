@@ -8,7 +8,9 @@ const { chromium } = require("playwright-core");
 
 const { url, email, password, apiUrl, shots } = JSON.parse(process.argv[2]);
 const executablePath = process.env.MESH_CHROMIUM ?? "/usr/bin/chromium";
+const axe = require("axe-core");
 const problems = [];
+const barriers = [];
 
 const browser = await chromium.launch({
   executablePath,
@@ -28,19 +30,32 @@ page.setDefaultTimeout(15_000);
 page.on("pageerror", (error) => problems.push(String(error)));
 page.on("console", (message) => {
   // Asking who is logged in is answered 401 before the log-in; the browser reports it by itself.
-  if (message.type() === "error" && !message.text().includes("401")) problems.push(message.text());
+  // So is asking for a request that is not in the log yet.
+  if (message.type() === "error" && !/40[14]/.test(message.text())) problems.push(message.text());
 });
 
+/** What keeps people out, in the state and colours in which the page is now. */
+async function examine(name) {
+  await page.evaluate(axe.source);
+  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
+  for (const { id, impact, nodes } of violations) {
+    if (impact === "serious" || impact === "critical") barriers.push(`${name}: ${id}: ${nodes[0]?.html}`);
+  }
+}
+
 async function shot(name) {
-  if (!shots) return;
-  mkdirSync(shots, { recursive: true });
+  if (shots) mkdirSync(shots, { recursive: true });
   for (const scheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme: scheme });
-    await page.screenshot({ path: `${shots}/${name}-${scheme}.png`, fullPage: true });
+    await examine(`${name}, ${scheme}`);
+    if (shots) await page.screenshot({ path: `${shots}/${name}-${scheme}.png`, fullPage: true });
   }
   await page.emulateMedia({ colorScheme: "light" });
   await page.setViewportSize({ width: 390, height: 844 });
-  await page.screenshot({ path: `${shots}/${name}-phone.png`, fullPage: true });
+  await examine(`${name}, phone`);
+  const tooWide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  if (tooWide > 0) barriers.push(`${name}, phone: ${tooWide} px too wide`);
+  if (shots) await page.screenshot({ path: `${shots}/${name}-phone.png`, fullPage: true });
   await page.setViewportSize({ width: 1440, height: 900 });
 }
 
@@ -72,12 +87,12 @@ try {
   await page.getByRole("dialog").getByRole("button", { name: "Create key" }).click();
   const secret = await page.getByRole("dialog").getByText(/^rsk_/).first().innerText();
   await page.getByRole("button", { name: "Done" }).click();
-  await page.getByText("made in the panel").waitFor();
+  await page.getByText("made in the panel").first().waitFor();
   await shot("keys");
 
   await visit("Logs");
   await page.getByText("Live").waitFor();
-  const before = await page.getByRole("table", { name: "Requests" }).locator("tbody tr").count().catch(() => 0);
+  const before = await page.locator("[data-usage]").count();
   const answer = await fetch(`${apiUrl}/v1/chat/completions`, {
     method: "POST",
     headers: { authorization: `Bearer ${secret}`, "content-type": "application/json" },
@@ -90,12 +105,12 @@ try {
   const completion = await answer.json();
   const asked = performance.now();
   await page.waitForFunction(
-    (rows) => document.querySelectorAll('table[aria-label="Requests"] tbody tr').length > rows,
+    (rows) => document.querySelectorAll("[data-usage]").length > rows,
     before,
   );
   const seenAfterMs = Math.round(performance.now() - asked);
   await shot("logs");
-  await page.getByRole("table", { name: "Requests" }).locator("tbody tr a").first().click();
+  await page.locator("[data-usage] a").first().click();
   await page.getByRole("heading", { level: 1, name: "Request" }).waitFor();
   await page.getByText("What it cost").waitFor();
   const details = await page.locator("main").innerText();
@@ -107,6 +122,20 @@ try {
   await visit("Models");
   await page.getByText("local/smollm2-135m:free").waitFor();
   await shot("models");
+  await page.getByText("local/smollm2-135m:free").click();
+  await page.getByRole("dialog").getByRole("table", { name: "Prices over time" }).waitFor();
+  await shot("model");
+  await page.keyboard.press("Escape");
+
+  await visit("Playground");
+  await page.getByLabel("Your message").fill("Say hello.");
+  await page.keyboard.press("Enter");
+  const played = await page.getByRole("log").getByText(/^\$0\.0/).innerText({ timeout: 30_000 });
+  await shot("playground");
+  await visit("Settings");
+  await page.getByRole("table", { name: "Members" }).waitFor();
+  await page.getByRole("table", { name: "Audit trail" }).waitFor();
+  await shot("settings");
   await visit("Overview");
   await page.getByRole("table", { name: "Usage by model" }).waitFor();
   await shot("overview");
@@ -114,7 +143,7 @@ try {
   await page.getByRole("heading", { name: "Log in to Mesh" }).waitFor();
 
   const requestId = answer.headers.get("x-request-id");
-  console.log(JSON.stringify({ refusal, status: answer.status, completion, requestId, seenAfterMs, details, problems }));
+  console.log(JSON.stringify({ refusal, status: answer.status, completion, requestId, seenAfterMs, details, played, problems, barriers }));
 } catch (error) {
   if (shots) await page.screenshot({ path: `${shots}/failed.png`, fullPage: true }).catch(() => {});
   console.error(String(error), problems.join("\n"));

@@ -28,6 +28,8 @@ async def test_a_person_logs_in_makes_a_key_and_sees_its_request_and_cost(stack:
     assert process.returncode == 0, problems.decode()
     seen = json.loads(out)
     assert seen["problems"] == []
+    assert seen["barriers"] == []
+    assert seen["played"].startswith("$0.0")
     assert "password is wrong" in seen["refusal"]
     assert seen["status"] == 200
     assert seen["seenAfterMs"] < 2_000

@@ -248,6 +248,25 @@ class RequestOut(BaseModel):
     attempts: list[AttemptOut]
 
 
+class CostLineOut(BaseModel):
+    """Tokens of one kind at their price; `cost_usd` is exact, before the sum is rounded."""
+
+    kind: str
+    tokens: int
+    usd_per_1m: str
+    cost_usd: str
+
+
+class CostOut(BaseModel):
+    """How the cost of one request came about."""
+
+    lines: list[CostLineOut]
+    request_fee_usd: str
+    total_usd: str
+    price_valid_from: str
+    price_source: str
+
+
 class RequestsOut(BaseModel):
     requests: list[RequestOut]
     next_page_token: str

@@ -14,7 +14,9 @@ from services.dashboard.playground import Playground
 
 router = APIRouter(tags=["playground"])
 # What of the public API's answer the page is told.
-PASSED_HEADERS = ("content-type", "x-request-id", "retry-after", "x-cache")
+PASSED_HEADERS = ("content-type", "retry-after", "x-cache")
+# The gateway's id of the request; `x-request-id` is that of the panel's own.
+REQUEST_ID = "x-mesh-request-id"
 
 
 @router.post("/playground/chat", response_class=StreamingResponse)
@@ -31,6 +33,7 @@ async def playground_chat(request: Request, session: SessionDep) -> Response:
         )
         kept = stack.pop_all()
     headers = {name: answer.headers[name] for name in PASSED_HEADERS if name in answer.headers}
+    headers[REQUEST_ID] = answer.headers.get("x-request-id", "")
     return StreamingResponse(_relayed(answer, kept), status_code=answer.status, headers=headers)
 
 

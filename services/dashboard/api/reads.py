@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.common.errors import AppError, InvalidArgument
+from services.common.errors import AppError, InvalidArgument, NotFound
 from services.common.money import INT64_MAX, nanousd_from_usd
 from services.common.pb.mesh.accounts.v1 import keys_pb2
 from services.common.pb.mesh.billing.v1 import billing_pb2
@@ -25,6 +25,7 @@ from services.dashboard.api.session import BackendsDep, PathId, Session, Session
 from services.dashboard.api.translate import (
     balance_out,
     bucket_out,
+    cost_out,
     model_out,
     moment,
     price_out,
@@ -194,6 +195,27 @@ async def get_request(
         principal=session.caller,
     )
     return request_out(answer)
+
+
+@router.get("/requests/{request_id}/cost")
+async def get_request_cost(
+    request_id: PathId, session: SessionDep, backends: BackendsDep
+) -> models.CostOut:
+    """How the cost of a request came about; not found where it has no price."""
+    row = await backends.usage_channel.call(
+        backends.usage.GetRequest,
+        usage_pb2.GetRequestRequest(request_id=request_id),
+        principal=session.caller,
+    )
+    prices = await backends.catalog_channel.call(
+        backends.catalog.ListPrices,
+        catalog_pb2.ListPricesRequest(model_id=row.model_id),
+        principal=session.caller,
+    )
+    for price in prices.prices:
+        if price.price_version_id == row.price_version_id:
+            return cost_out(row, price)
+    raise NotFound("the request has no price")
 
 
 async def summarized(

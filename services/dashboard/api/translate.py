@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from services.common.money import TokenKind, usd_from_nanousd
+from services.common.money import TokenKind, cost_lines, usd_from_nanousd
 from services.common.pb.mesh.accounts.v1 import accounts_pb2, keys_pb2
 from services.common.pb.mesh.billing.v1 import billing_pb2
 from services.common.pb.mesh.catalog.v1 import catalog_pb2
@@ -73,17 +73,34 @@ def attempt_out(attempt: usage_events_pb2.Attempt) -> models.AttemptOut:
 
 
 def price_out(found: common_pb2.PriceVersion) -> models.PriceOut:
+    price = price_from_pb(found)
     return models.PriceOut(
         price_version_id=found.price_version_id,
         valid_from=moment(found.valid_from_ms) or "",
         source=found.source,
         request_fee_usd=usd_from_nanousd(found.request_fee_nanousd),
-        usd_per_1m={
-            short(common_pb2.TokenKind.Name, rate.kind, "TOKEN_KIND_"): usd_from_nanousd(
-                rate.nanousd_per_million
+        # As billed: a kind without a rate of its own has that of another.
+        usd_per_1m={kind.name.lower(): usd_from_nanousd(price.rate(kind, 0)) for kind in TokenKind},
+    )
+
+
+def cost_out(row: usage_pb2.LoggedRequest, found: common_pb2.PriceVersion) -> models.CostOut:
+    """Raises ValueError for kinds of tokens that this version does not know."""
+    quantities = {TokenKind(one.kind): one.tokens for one in row.quantities}
+    return models.CostOut(
+        lines=[
+            models.CostLineOut(
+                kind=line.kind.name.lower(),
+                tokens=line.tokens,
+                usd_per_1m=usd_from_nanousd(line.nanousd_per_million),
+                cost_usd=line.cost_usd,
             )
-            for rate in found.rates
-        },
+            for line in cost_lines(quantities, price_from_pb(found))
+        ],
+        request_fee_usd=usd_from_nanousd(found.request_fee_nanousd if row.cost_nanousd else 0),
+        total_usd=usd_from_nanousd(row.cost_nanousd),
+        price_valid_from=moment(found.valid_from_ms) or "",
+        price_source=found.source,
     )
 
 

@@ -78,6 +78,7 @@ async def test_a_request_is_relayed_with_one_key_of_the_persons_own(
         answer = await ada.call("POST", "/api/playground/chat", BODY)
         assert (answer.status, answer.body) == (200, FRAMES)
         assert answer.headers["content-type"].startswith("text/event-stream")
+        assert answer.headers["x-mesh-request-id"] == "req_of_the_gateway"
         assert "x-secret" not in answer.headers
     assert gateway.bodies == [BODY, BODY]
     assert len(set(gateway.secrets)) == 1

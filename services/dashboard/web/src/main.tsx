@@ -7,6 +7,9 @@ import { createRoot } from "react-dom/client";
 
 import { ApiError } from "./api/client";
 import { makeRouter } from "./router";
+import { applyTheme, rememberedTheme } from "./theme";
+
+applyTheme(rememberedTheme());
 
 const queries = new QueryClient({
   defaultOptions: {

@@ -9,7 +9,7 @@ import {
 } from "@tanstack/react-router";
 
 import { ApiError } from "./api/client";
-import { sessionQuery } from "./api/queries";
+import { type LogFilter, sessionQuery } from "./api/queries";
 import { ErrorNote } from "./components/feedback";
 import { Shell } from "./components/shell";
 import { BillingPage } from "./pages/billing";
@@ -18,7 +18,9 @@ import { LogInPage } from "./pages/log-in";
 import { LogsPage } from "./pages/logs";
 import { ModelsPage } from "./pages/models";
 import { OverviewPage } from "./pages/overview";
+import { PlaygroundPage } from "./pages/playground";
 import { RequestPage } from "./pages/request";
+import { SettingsPage } from "./pages/settings";
 
 const root = createRootRouteWithContext<{ queries: QueryClient }>()({ component: Outlet });
 
@@ -46,16 +48,34 @@ const billing = createRoute({
   path: "/billing",
   component: BillingPage,
 });
-export type LogSearch = { model?: string; key_id?: string; status?: number };
+const LOG_NUMBERS = ["since_ms", "until_ms", "status", "min_latency_ms"] as const;
+const LOG_TEXTS = [
+  "model",
+  "provider",
+  "key_id",
+  "outcome",
+  "error_code",
+  "failure_stage",
+  "session_id",
+  "end_user_id",
+  "tag",
+  "trace_id",
+  "min_cost_usd",
+] as const;
+
+/** What of an address is a filter; the rest of it is left out. */
+function logFilter(search: Record<string, unknown>): LogFilter {
+  const found: Record<string, string | number> = {};
+  for (const name of LOG_NUMBERS) if (Number(search[name]) > 0) found[name] = Number(search[name]);
+  for (const name of LOG_TEXTS) if (search[name]) found[name] = String(search[name]);
+  return found as LogFilter;
+}
+
 const logs = createRoute({
   getParentRoute: () => inside,
   path: "/logs",
   component: LogsPage,
-  validateSearch: (search: Record<string, unknown>): LogSearch => ({
-    ...(typeof search.model === "string" && search.model ? { model: search.model } : {}),
-    ...(typeof search.key_id === "string" && search.key_id ? { key_id: search.key_id } : {}),
-    ...(Number(search.status) > 0 ? { status: Number(search.status) } : {}),
-  }),
+  validateSearch: logFilter,
 });
 const request = createRoute({
   getParentRoute: () => inside,
@@ -64,9 +84,22 @@ const request = createRoute({
 });
 const models = createRoute({ getParentRoute: () => inside, path: "/models", component: ModelsPage });
 
+const playground = createRoute({
+  getParentRoute: () => inside,
+  path: "/playground",
+  component: PlaygroundPage,
+  validateSearch: (search: Record<string, unknown>): { model?: string } =>
+    typeof search.model === "string" && search.model ? { model: search.model } : {},
+});
+const settings = createRoute({
+  getParentRoute: () => inside,
+  path: "/settings",
+  component: SettingsPage,
+});
+
 const tree = root.addChildren([
   logIn,
-  inside.addChildren([overview, keys, billing, logs, request, models]),
+  inside.addChildren([overview, playground, keys, billing, logs, request, models, settings]),
 ]);
 
 export function makeRouter(queries: QueryClient) {

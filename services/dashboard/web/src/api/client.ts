@@ -25,6 +25,11 @@ export function rememberSession(session: Schemas["SessionOut"]): Schemas["Sessio
   return session;
 }
 
+/** What an unsafe request carries that is not sent by the typed client. */
+export function csrfHeader(): Record<string, string> {
+  return csrfToken ? { "x-mesh-csrf": csrfToken } : {};
+}
+
 async function errorOf(response: Response): Promise<ApiError> {
   try {
     const body = await response.clone().json();

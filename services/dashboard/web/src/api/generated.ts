@@ -378,6 +378,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/requests/{request_id}/cost": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Request Cost
+         * @description How the cost of a request came about; not found where it has no price.
+         */
+        get: operations["get_request_cost_api_requests__request_id__cost_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/session": {
         parameters: {
             query?: never;
@@ -581,6 +601,36 @@ export interface components {
             successful_requests: number;
             /** Value */
             value: string;
+        };
+        /**
+         * CostLineOut
+         * @description Tokens of one kind at their price; `cost_usd` is exact, before the sum is rounded.
+         */
+        CostLineOut: {
+            /** Cost Usd */
+            cost_usd: string;
+            /** Kind */
+            kind: string;
+            /** Tokens */
+            tokens: number;
+            /** Usd Per 1M */
+            usd_per_1m: string;
+        };
+        /**
+         * CostOut
+         * @description How the cost of one request came about.
+         */
+        CostOut: {
+            /** Lines */
+            lines: components["schemas"]["CostLineOut"][];
+            /** Price Source */
+            price_source: string;
+            /** Price Valid From */
+            price_valid_from: string;
+            /** Request Fee Usd */
+            request_fee_usd: string;
+            /** Total Usd */
+            total_usd: string;
         };
         /** HTTPValidationError */
         HTTPValidationError: {
@@ -1595,6 +1645,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["RequestOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_request_cost_api_requests__request_id__cost_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                request_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CostOut"];
                 };
             };
             /** @description Validation Error */

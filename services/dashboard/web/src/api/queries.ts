@@ -1,5 +1,11 @@
 /** What the pages read and change, as TanStack Query hooks. One place for keys and refresh times. */
-import { queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
+import {
+  infiniteQueryOptions,
+  queryOptions,
+  useMutation,
+  useQueryClient,
+} from "@tanstack/react-query";
+import { useEffect, useState } from "react";
 
 import { api, bodyOf, rememberSession, type Schemas } from "./client";
 
@@ -10,10 +16,11 @@ export const sessionQuery = queryOptions({
   retry: false,
 });
 
+/** Asked once; from then on the server pushes it (`useLiveBalance`). */
 export const balanceQuery = queryOptions({
   queryKey: ["balance"],
   queryFn: async () => bodyOf(await api.GET("/api/balance")),
-  refetchInterval: 2_000,
+  staleTime: 30_000,
 });
 
 export const keysQuery = queryOptions({
@@ -22,26 +29,83 @@ export const keysQuery = queryOptions({
   refetchInterval: 5_000,
 });
 
+export const keyUsageQuery = (keyId: string, sinceMs: number, by: "hour" | "day") =>
+  queryOptions({
+    queryKey: ["key-usage", keyId, sinceMs, by],
+    queryFn: async () =>
+      bodyOf(
+        await api.GET("/api/keys/{key_id}/usage", {
+          params: { path: { key_id: keyId }, query: { since_ms: sinceMs, by } },
+        }),
+      ),
+    refetchInterval: 15_000,
+  });
+
 export const modelsQuery = queryOptions({
   queryKey: ["models"],
   queryFn: async () => bodyOf(await api.GET("/api/models")),
   staleTime: 60_000,
 });
 
-export const transactionsQuery = queryOptions({
+export const pricesQuery = (model: string) =>
+  queryOptions({
+    queryKey: ["prices", model],
+    queryFn: async () => bodyOf(await api.GET("/api/prices", { params: { query: { model } } })),
+    staleTime: 60_000,
+    enabled: model !== "",
+  });
+
+export const transactionsQuery = infiniteQueryOptions({
   queryKey: ["transactions"],
-  queryFn: async () =>
-    bodyOf(await api.GET("/api/transactions", { params: { query: { page_size: 100 } } })),
-  refetchInterval: 5_000,
+  queryFn: async ({ pageParam }) =>
+    bodyOf(
+      await api.GET("/api/transactions", {
+        params: { query: { page_size: 50, page_token: pageParam } },
+      }),
+    ),
+  initialPageParam: "",
+  getNextPageParam: (page) => page.next_page_token || undefined,
 });
 
-export type LogFilter = { model?: string; key_id?: string; status?: number };
+export type LogFilter = {
+  since_ms?: number;
+  until_ms?: number;
+  model?: string;
+  provider?: string;
+  key_id?: string;
+  status?: number;
+  outcome?: "success" | "refused" | "upstream_error" | "client_gone" | "limit_reached" | "crashed";
+  error_code?: string;
+  failure_stage?: string;
+  session_id?: string;
+  end_user_id?: string;
+  tag?: string;
+  trace_id?: string;
+  min_latency_ms?: number;
+  min_cost_usd?: string;
+};
+
+const LOG_PAGE = 100;
 
 export const requestsQuery = (filter: LogFilter) =>
   queryOptions({
     queryKey: ["requests", filter],
     queryFn: async () =>
-      bodyOf(await api.GET("/api/requests", { params: { query: { ...filter, page_size: 100 } } })),
+      bodyOf(await api.GET("/api/requests", { params: { query: { ...filter, page_size: 20 } } })),
+  });
+
+/** The log page after page, as far as somebody scrolls. */
+export const logQuery = (filter: LogFilter) =>
+  infiniteQueryOptions({
+    queryKey: ["log", filter],
+    queryFn: async ({ pageParam }) =>
+      bodyOf(
+        await api.GET("/api/requests", {
+          params: { query: { ...filter, page_size: LOG_PAGE, page_token: pageParam } },
+        }),
+      ),
+    initialPageParam: "",
+    getNextPageParam: (page) => page.next_page_token || undefined,
   });
 
 export const requestQuery = (requestId: string) =>
@@ -53,33 +117,128 @@ export const requestQuery = (requestId: string) =>
       ),
   });
 
-export const summaryQuery = (sinceMs: number, groupBy: "model" | "hour") =>
+export const costQuery = (requestId: string) =>
   queryOptions({
-    queryKey: ["summary", sinceMs, groupBy],
+    queryKey: ["cost", requestId],
     queryFn: async () =>
       bodyOf(
-        await api.GET("/api/summary", {
-          params: { query: { since_ms: sinceMs, group_by: groupBy } },
+        await api.GET("/api/requests/{request_id}/cost", {
+          params: { path: { request_id: requestId } },
         }),
+      ),
+    staleTime: Number.POSITIVE_INFINITY,
+  });
+
+type GroupBy = "model" | "key" | "provider" | "day" | "hour" | "outcome";
+
+export const summaryQuery = (filter: LogFilter, groupBy: GroupBy) =>
+  queryOptions({
+    queryKey: ["summary", filter, groupBy],
+    queryFn: async () =>
+      bodyOf(
+        await api.GET("/api/summary", { params: { query: { ...filter, group_by: groupBy } } }),
       ),
     refetchInterval: 5_000,
   });
 
-export function useCreateKey() {
+export const sessionsQuery = queryOptions({
+  queryKey: ["sessions"],
+  queryFn: async () => bodyOf(await api.GET("/api/sessions")),
+});
+
+export const membersQuery = queryOptions({
+  queryKey: ["members"],
+  queryFn: async () => bodyOf(await api.GET("/api/members")),
+});
+
+export const auditQuery = infiniteQueryOptions({
+  queryKey: ["audit"],
+  queryFn: async ({ pageParam }) =>
+    bodyOf(
+      await api.GET("/api/audit", { params: { query: { page_size: 50, page_token: pageParam } } }),
+    ),
+  initialPageParam: "",
+  getNextPageParam: (page) => page.next_page_token || undefined,
+});
+
+/** Keeps the balance current from the server's pushes while a page is open. */
+export function useLiveBalance(): void {
+  const client = useQueryClient();
+  useEffect(() => {
+    const source = new EventSource("/api/balance/live");
+    source.onmessage = (event: MessageEvent<string>) => {
+      const balance = JSON.parse(event.data) as Schemas["BalanceOut"];
+      client.setQueryData(balanceQuery.queryKey, balance);
+      void client.invalidateQueries({ queryKey: transactionsQuery.queryKey });
+    };
+    return () => source.close();
+  }, [client]);
+}
+
+const LIVE_ROWS_MAX = 500;
+
+/** Requests that fit and ended since the page was opened, newest first; none while it is paused. */
+export function useLiveRequests(filter: LogFilter, paused: boolean) {
+  const [rows, setRows] = useState<Schemas["RequestOut"][]>([]);
+  const [connected, setConnected] = useState(false);
+  const wanted = new URLSearchParams(
+    Object.entries(filter).map(([name, value]) => [name, String(value)]),
+  ).toString();
+  useEffect(() => setRows([]), [wanted]);
+  useEffect(() => {
+    if (paused) return;
+    const source = new EventSource(`/api/requests/live?${wanted}`);
+    source.onopen = () => setConnected(true);
+    source.onerror = () => setConnected(false);
+    source.onmessage = (event: MessageEvent<string>) => {
+      const row = JSON.parse(event.data) as Schemas["RequestOut"];
+      setRows((before) => [row, ...before].slice(0, LIVE_ROWS_MAX));
+    };
+    return () => {
+      source.close();
+      setConnected(false);
+    };
+  }, [wanted, paused]);
+  return { rows, connected };
+}
+
+function useChange<Input, Output>(change: (input: Input) => Promise<Output>, queryKey: string[]) {
   const client = useQueryClient();
   return useMutation({
-    mutationFn: async (body: Schemas["KeySettingsIn"]) =>
-      bodyOf(await api.POST("/api/keys", { body })),
-    onSuccess: () => client.invalidateQueries({ queryKey: ["keys"] }),
+    mutationFn: change,
+    onSuccess: () => client.invalidateQueries({ queryKey }),
   });
 }
 
+export const useCreateKey = () =>
+  useChange(
+    async (body: Schemas["KeySettingsIn"]) => bodyOf(await api.POST("/api/keys", { body })),
+    ["keys"],
+  );
+
+export const useChangeKey = () =>
+  useChange(
+    async ({ keyId, body }: { keyId: string; body: Schemas["KeyChange"] }) =>
+      bodyOf(
+        await api.PATCH("/api/keys/{key_id}", { params: { path: { key_id: keyId } }, body }),
+      ),
+    ["keys"],
+  );
+
+export const useRotateKey = () =>
+  useChange(
+    async (keyId: string) =>
+      bodyOf(
+        await api.POST("/api/keys/{key_id}/rotate", { params: { path: { key_id: keyId } } }),
+      ),
+    ["keys"],
+  );
+
 export type KeyAction = "suspend" | "resume";
 
-export function useKeyAction() {
-  const client = useQueryClient();
-  return useMutation({
-    mutationFn: async ({ keyId, action }: { keyId: string; action: KeyAction }) => {
+export const useKeyAction = () =>
+  useChange(
+    async ({ keyId, action }: { keyId: string; action: KeyAction }) => {
       const params = { path: { key_id: keyId } };
       return bodyOf(
         action === "suspend"
@@ -87,6 +246,49 @@ export function useKeyAction() {
           : await api.POST("/api/keys/{key_id}/resume", { params }),
       );
     },
-    onSuccess: () => client.invalidateQueries({ queryKey: ["keys"] }),
-  });
-}
+    ["keys"],
+  );
+
+export const useRevokeSession = () =>
+  useChange(
+    async (sessionId: string) => {
+      await api.DELETE("/api/sessions/{session_id}", {
+        params: { path: { session_id: sessionId } },
+      });
+    },
+    ["sessions"],
+  );
+
+export const useChangePassword = () =>
+  useChange(
+    async (body: Schemas["PasswordChange"]) => {
+      await api.POST("/api/password", { body });
+    },
+    ["sessions"],
+  );
+
+export const useAddMember = () =>
+  useChange(
+    async (body: Schemas["MemberIn"]) => bodyOf(await api.POST("/api/members", { body })),
+    ["members"],
+  );
+
+export const useChangeMember = () =>
+  useChange(
+    async ({ userId, role }: { userId: string; role: Schemas["MemberChange"]["role"] }) =>
+      bodyOf(
+        await api.PATCH("/api/members/{user_id}", {
+          params: { path: { user_id: userId } },
+          body: { role },
+        }),
+      ),
+    ["members"],
+  );
+
+export const useRemoveMember = () =>
+  useChange(
+    async (userId: string) => {
+      await api.DELETE("/api/members/{user_id}", { params: { path: { user_id: userId } } });
+    },
+    ["members"],
+  );

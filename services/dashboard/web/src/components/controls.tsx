@@ -58,9 +58,11 @@ export function Sheet({
   title,
   isOpen,
   onClose,
+  wide = false,
   children,
 }: {
   title: string;
+  wide?: boolean;
   isOpen: boolean;
   onClose: () => void;
   children: ReactNode;
@@ -72,7 +74,9 @@ export function Sheet({
       isDismissable
       className="fixed inset-0 z-10 flex items-center justify-center bg-black/40 p-4"
     >
-      <Modal className="max-h-full w-full max-w-lg overflow-auto rounded-2xl border border-line bg-raised p-6 shadow-xl">
+      <Modal
+        className={`max-h-full w-full overflow-auto rounded-2xl border border-line bg-raised p-6 shadow-xl ${wide ? "max-w-3xl" : "max-w-lg"}`}
+      >
         <Dialog className="space-y-4 outline-none">
           <Heading slot="title" className="text-lg font-semibold">
             {title}
@@ -93,7 +97,7 @@ export function Copyable({ text, label }: { text: string; label: string }) {
   };
   return (
     <div className="flex items-start gap-2 rounded-lg border border-line bg-canvas p-3">
-      <pre className="min-w-0 flex-1 overflow-x-auto font-mono text-xs leading-relaxed">{text}</pre>
+      <pre tabIndex={0} aria-label={label} role="region" className="min-w-0 flex-1 overflow-x-auto font-mono text-xs leading-relaxed">{text}</pre>
       <AriaButton
         aria-label={copied ? "Copied" : `Copy ${label}`}
         onPress={() => void copy()}
@@ -102,5 +106,76 @@ export function Copyable({ text, label }: { text: string; label: string }) {
         {copied ? <Check className="size-4 text-good" /> : <Copy className="size-4" />}
       </AriaButton>
     </div>
+  );
+}
+
+/** One of a few, side by side. */
+export function Segments({
+  label,
+  value,
+  options,
+  onChange,
+}: {
+  label: string;
+  value: string;
+  options: (readonly [string, string])[];
+  onChange: (value: string) => void;
+}) {
+  return (
+    <div role="radiogroup" aria-label={label} className="inline-flex rounded-lg border border-line p-0.5">
+      {options.map(([name, text]) => (
+        <label
+          key={name}
+          className="cursor-pointer rounded-md px-2.5 py-1 text-muted has-checked:bg-accent-soft has-checked:text-accent has-focus-visible:outline-2 has-focus-visible:outline-accent"
+        >
+          <input
+            type="radio"
+            name={label}
+            value={name}
+            checked={value === name}
+            onChange={() => onChange(name)}
+            className="sr-only"
+          />
+          {text}
+        </label>
+      ))}
+    </div>
+  );
+}
+
+/** One of many, by the browser's own list. */
+export function Choice({
+  label,
+  value,
+  options,
+  onChange,
+  name,
+  all = "All",
+}: {
+  label: string;
+  value?: string;
+  options: (readonly [string, string])[];
+  onChange?: (value: string) => void;
+  name?: string;
+  /** What choosing nothing is called; no such entry where it is null. */
+  all?: string | null;
+}) {
+  return (
+    <label className="flex flex-col gap-1 text-xs text-muted">
+      {label}
+      <select
+        {...(onChange ? { value: value ?? "" } : { defaultValue: value ?? "" })}
+        {...(name ? { name } : {})}
+        onChange={(event) => onChange?.(event.target.value)}
+        className="min-w-28 max-w-64 rounded-lg border border-line bg-surface px-2 py-2 text-sm text-ink"
+      >
+        {all !== null && <option value="">{all}</option>}
+        {options.map(([id, text]) => (
+          <option key={id} value={id}>
+            {text}
+          </option>
+        ))}
+      </select>
+    </label>
   );
 }

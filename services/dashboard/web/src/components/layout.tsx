@@ -5,15 +5,21 @@ export function Page({
   title,
   about,
   actions,
+  wide = false,
   children,
 }: {
   title: string;
+  /** Takes all the room there is. */
+  wide?: boolean;
   about?: string;
   actions?: ReactNode;
   children: ReactNode;
 }) {
   return (
-    <main id="content" className="mx-auto w-full max-w-6xl space-y-6 p-4 sm:p-8">
+    <main
+      id="content"
+      className={`mx-auto w-full min-w-0 space-y-6 p-4 sm:p-8 ${wide ? "max-w-[110rem]" : "max-w-6xl"}`}
+    >
       <header className="flex flex-wrap items-end justify-between gap-3">
         <div>
           <h1 className="text-2xl font-semibold tracking-tight">{title}</h1>
@@ -28,7 +34,7 @@ export function Page({
 
 export function Card({ title, children }: { title?: string; children: ReactNode }) {
   return (
-    <section className="overflow-hidden rounded-xl border border-line bg-surface">
+    <section className="min-w-0 overflow-hidden rounded-xl border border-line bg-surface">
       {title && <h2 className="border-b border-line px-4 py-3 font-medium">{title}</h2>}
       {children}
     </section>
@@ -37,9 +43,9 @@ export function Card({ title, children }: { title?: string; children: ReactNode 
 
 export function Figure({ label, value, note }: { label: string; value: string; note?: string }) {
   return (
-    <div className="rounded-xl border border-line bg-surface p-4">
+    <div className="min-w-0 rounded-xl border border-line bg-surface p-4">
       <p className="text-muted">{label}</p>
-      <p className="mt-1 text-2xl font-semibold tabular-nums tracking-tight">{value}</p>
+      <p className="mt-1 text-xl font-semibold tabular-nums tracking-tight sm:text-2xl">{value}</p>
       {note && <p className="mt-1 text-xs text-muted">{note}</p>}
     </div>
   );
@@ -47,6 +53,8 @@ export function Figure({ label, value, note }: { label: string; value: string; n
 
 export type Column<Row> = {
   title: string;
+  /** What stands in the head in place of the title. */
+  head?: ReactNode;
   cell: (row: Row) => ReactNode;
   align?: "right";
   /** Left out on a phone. */
@@ -70,13 +78,13 @@ export function DataTable<Row>({
       column.wide ? "hidden md:table-cell" : ""
     }`;
   return (
-    <div className="overflow-x-auto">
+    <div className="overflow-x-auto" tabIndex={0} role="region" aria-label={`${label}, scrolls sideways`}>
       <table className="w-full" aria-label={label}>
         <thead className="border-b border-line text-xs text-muted">
           <tr>
             {columns.map((column) => (
               <th key={column.title} scope="col" className={`${place(column)} font-medium`}>
-                {column.title}
+                {column.head ?? column.title}
               </th>
             ))}
           </tr>

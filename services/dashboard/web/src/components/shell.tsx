@@ -1,18 +1,33 @@
 /** The frame around every page: where one is, how much money there is, who is logged in. */
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate } from "@tanstack/react-router";
-import { Boxes, CreditCard, Gauge, KeyRound, LogOut, ScrollText } from "lucide-react";
+import {
+  Boxes,
+  CreditCard,
+  Gauge,
+  KeyRound,
+  LogOut,
+  MessageSquare,
+  Monitor,
+  Moon,
+  ScrollText,
+  Settings,
+  Sun,
+} from "lucide-react";
 
 import { api } from "../api/client";
-import { balanceQuery, sessionQuery } from "../api/queries";
+import { balanceQuery, sessionQuery, useLiveBalance } from "../api/queries";
 import { dollars } from "../format";
+import { type Theme, useTheme } from "../theme";
 
 const PLACES = [
   { to: "/", label: "Overview", icon: Gauge },
+  { to: "/playground", label: "Playground", icon: MessageSquare },
   { to: "/keys", label: "API Keys", icon: KeyRound },
   { to: "/billing", label: "Billing", icon: CreditCard },
   { to: "/logs", label: "Logs", icon: ScrollText },
   { to: "/models", label: "Models", icon: Boxes },
+  { to: "/settings", label: "Settings", icon: Settings },
 ] as const;
 
 function Places() {
@@ -45,8 +60,31 @@ function Wallet() {
   );
 }
 
-export function Shell() {
-  const session = useQuery(sessionQuery);
+const THEMES: { name: Theme; label: string; icon: typeof Sun; next: Theme }[] = [
+  { name: "system", label: "Colours as the system has them", icon: Monitor, next: "light" },
+  { name: "light", label: "Light colours", icon: Sun, next: "dark" },
+  { name: "dark", label: "Dark colours", icon: Moon, next: "system" },
+];
+
+function ThemeButton() {
+  const [theme, setTheme] = useTheme();
+  const now = THEMES.find((one) => one.name === theme) ?? THEMES[0];
+  if (!now) return null;
+  const Icon = now.icon;
+  return (
+    <button
+      type="button"
+      aria-label={`${now.label}; change`}
+      title={now.label}
+      onClick={() => setTheme(now.next)}
+      className="rounded p-1.5 text-muted hover:text-ink"
+    >
+      <Icon aria-hidden className="size-4" />
+    </button>
+  );
+}
+
+function LeaveButton() {
   const queries = useQueryClient();
   const navigate = useNavigate();
   const leave = async () => {
@@ -55,24 +93,39 @@ export function Shell() {
     await navigate({ to: "/log-in" });
   };
   return (
-    <div className="min-h-dvh md:grid md:grid-cols-[15rem_1fr]">
-      <a href="#content" className="sr-only focus:not-sr-only">
+    <button
+      type="button"
+      aria-label="Log out"
+      title="Log out"
+      onClick={() => void leave()}
+      className="rounded p-1.5 text-muted hover:text-ink"
+    >
+      <LogOut aria-hidden className="size-4" />
+    </button>
+  );
+}
+
+export function Shell() {
+  const session = useQuery(sessionQuery);
+  useLiveBalance();
+  return (
+    <div className="min-h-dvh md:grid md:grid-cols-[15rem_minmax(0,1fr)]">
+      <a
+        href="#content"
+        className="sr-only focus:not-sr-only focus:absolute focus:z-20 focus:bg-raised focus:p-2"
+      >
         Skip to content
       </a>
-      <aside className="flex flex-col gap-4 border-b border-line bg-surface p-4 md:sticky md:top-0 md:h-dvh md:border-r md:border-b-0">
+      <header className="flex flex-col gap-4 border-b border-line bg-surface p-4 md:sticky md:top-0 md:h-dvh md:border-r md:border-b-0">
         <div className="flex items-center justify-between">
           <span className="flex items-center gap-2 text-lg font-semibold tracking-tight">
             <img src="/assets/icon.svg" alt="" className="size-6" />
             Mesh
           </span>
-          <button
-            type="button"
-            aria-label="Log out"
-            onClick={() => void leave()}
-            className="rounded p-1.5 text-muted hover:text-ink md:hidden"
-          >
-            <LogOut className="size-4" />
-          </button>
+          <span className="flex md:hidden">
+            <ThemeButton />
+            <LeaveButton />
+          </span>
         </div>
         <Places />
         <div className="hidden flex-1 md:block" />
@@ -82,16 +135,12 @@ export function Shell() {
             <p className="truncate font-medium">{session.data?.account_name}</p>
             <p className="truncate text-xs text-muted">{session.data?.email}</p>
           </div>
-          <button
-            type="button"
-            aria-label="Log out"
-            onClick={() => void leave()}
-            className="rounded p-1.5 text-muted hover:text-ink"
-          >
-            <LogOut className="size-4" />
-          </button>
+          <span className="flex">
+            <ThemeButton />
+            <LeaveButton />
+          </span>
         </div>
-      </aside>
+      </header>
       <Outlet />
     </div>
   );

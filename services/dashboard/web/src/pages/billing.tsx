@@ -1,8 +1,10 @@
 /** The wallet and the journal that explains it. */
-import { useQuery } from "@tanstack/react-query";
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
 
 import type { Schemas } from "../api/client";
 import { balanceQuery, transactionsQuery } from "../api/queries";
+import { Button } from "../components/controls";
 import { ErrorNote, Nothing, Waiting } from "../components/feedback";
 import { Card, type Column, DataTable, Figure, Page } from "../components/layout";
 import { dollars, dollarsExact, time } from "../format";
@@ -15,7 +17,18 @@ const COLUMNS: Column<Row>[] = [
   { title: "Kind", cell: (row) => row.kind },
   {
     title: "For",
-    cell: (row) => <span className="font-mono text-xs">{row.model_id || row.reason}</span>,
+    cell: (row) =>
+      row.request_id ? (
+        <Link
+          to="/logs/$requestId"
+          params={{ requestId: row.request_id }}
+          className="font-mono text-xs hover:underline"
+        >
+          {row.model_id || row.request_id}
+        </Link>
+      ) : (
+        row.reason
+      ),
     wide: true,
   },
   {
@@ -31,7 +44,8 @@ const COLUMNS: Column<Row>[] = [
 
 export function BillingPage() {
   const balance = useQuery(balanceQuery);
-  const journal = useQuery(transactionsQuery);
+  const journal = useInfiniteQuery(transactionsQuery);
+  const entries = journal.data?.pages.flatMap((page) => page.transactions) ?? [];
   return (
     <Page title="Billing" about="One prepaid balance in US dollars, for every model.">
       <ErrorNote error={balance.error ?? journal.error} />
@@ -55,13 +69,25 @@ export function BillingPage() {
       <Card title="Entries">
         {journal.isPending ? (
           <Waiting rows={6} />
-        ) : journal.data?.transactions.length ? (
-          <DataTable
-            label="Entries of the ledger"
-            columns={COLUMNS}
-            rows={journal.data.transactions}
-            keyOf={(row) => row.transaction_id}
-          />
+        ) : entries.length ? (
+          <>
+            <DataTable
+              label="Entries of the ledger"
+              columns={COLUMNS}
+              rows={entries}
+              keyOf={(row) => row.transaction_id}
+            />
+            {journal.hasNextPage && (
+              <div className="border-t border-line p-3 text-center">
+                <Button
+                  isDisabled={journal.isFetchingNextPage}
+                  onPress={() => void journal.fetchNextPage()}
+                >
+                  Older entries
+                </Button>
+              </div>
+            )}
+          </>
         ) : (
           <Nothing title="No entries yet">Credits and spending appear here, one by one.</Nothing>
         )}

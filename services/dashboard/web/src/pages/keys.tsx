@@ -1,164 +1,277 @@
-/** API keys: create, see what each has spent, suspend. */
+/** API keys: what each may do, what each did; create, change, rotate, suspend. */
 import { useQuery } from "@tanstack/react-query";
-import { Plus } from "lucide-react";
-import { type FormEvent, useState } from "react";
+import { Link } from "@tanstack/react-router";
+import { MoreHorizontal, Plus } from "lucide-react";
+import { useMemo, useState } from "react";
+import { Button as AriaButton, Menu, MenuItem, MenuTrigger, Popover } from "react-aria-components";
 
 import type { Schemas } from "../api/client";
-import { keysQuery, sessionQuery, useCreateKey, useKeyAction } from "../api/queries";
-import { Button, Copyable, Field, Sheet } from "../components/controls";
+import {
+  keysQuery,
+  keyUsageQuery,
+  sessionQuery,
+  summaryQuery,
+  useKeyAction,
+  useRotateKey,
+} from "../api/queries";
+import { DAY_MS, filled, HOUR_MS } from "../buckets";
+import { Button, Copyable, Sheet } from "../components/controls";
 import { ErrorNote, Nothing, Waiting } from "../components/feedback";
+import { KeyForm } from "../components/key-form";
 import { Card, type Column, DataTable, Page } from "../components/layout";
-import { dollars, time } from "../format";
-import { snippet } from "./overview";
+import { Snippets } from "../components/snippets";
+import { Sparkline } from "../components/sparkline";
+import { ago, count, dollars, nanoOf, percent, time, words } from "../format";
 
 type Row = Schemas["KeyOut"];
+type Shown = { kind: "create" } | { kind: "edit"; row: Row } | { kind: "rotate"; row: Row } | { kind: "secret"; secret: string };
 
 /** How much of the cap is spent or held, in percent; only for the width of a bar. */
 function share(row: Row): number {
-  const cap = Number(row.spend_cap_usd);
   if (row.spend_cap_usd === null) return 0;
-  if (cap === 0) return 100;
-  return Math.min(100, (100 * (Number(row.spent_usd) + Number(row.held_usd))) / cap);
+  const cap = nanoOf(row.spend_cap_usd);
+  if (cap === 0n) return 100;
+  const taken = nanoOf(row.spent_usd) + nanoOf(row.held_usd);
+  return Math.min(100, Number((100n * taken) / cap));
 }
 
+const PER: Record<string, string> = {
+  lifetime: "",
+  day: " a day",
+  week: " a week",
+  month: " a month",
+  rolling_30_days: " in 30 days",
+};
+
 function Spend({ row }: { row: Row }) {
-  if (row.spend_cap_usd === null) return <span>{dollars(row.spent_usd)} of no cap</span>;
+  if (row.spend_cap_usd === null) {
+    return (
+      <span>
+        {dollars(row.spent_usd)} <span className="text-muted">of no cap</span>
+      </span>
+    );
+  }
+  const taken = share(row);
+  const tone = taken >= 100 ? "bg-bad" : taken >= 80 ? "bg-warn" : "bg-accent";
   return (
     <div className="min-w-36 space-y-1">
       <span>
-        {dollars(row.spent_usd)} of {dollars(row.spend_cap_usd)}
-        {row.spend_cap_window !== "lifetime" && ` a ${row.spend_cap_window.replaceAll("_", " ")}`}
+        {dollars(row.spent_usd)}{" "}
+        <span className="text-muted">
+          of {dollars(row.spend_cap_usd)}
+          {PER[row.spend_cap_window] ?? ` a ${words(row.spend_cap_window)}`}
+        </span>
       </span>
-      <progress
+      <div
+        role="meter"
         aria-label={`Spend of ${row.label} against its cap`}
-        max={100}
-        value={share(row)}
-        className="block h-1.5 w-full overflow-hidden rounded accent-accent"
-      />
+        aria-valuemin={0}
+        aria-valuemax={100}
+        aria-valuenow={taken}
+        className="h-1.5 overflow-hidden rounded-full bg-line"
+      >
+        <div className={`h-full rounded-full ${tone}`} style={{ width: `${taken}%` }} />
+      </div>
     </div>
   );
 }
 
-function Suspend({ row }: { row: Row }) {
-  const action = useKeyAction();
+function state(row: Row): { text: string; tone: string } {
+  if (row.suspended) return { text: "Suspended", tone: "bg-bad-soft text-bad" };
+  if (row.expires_at && Date.parse(row.expires_at) <= Date.now()) return { text: "Expired", tone: "bg-warn-soft text-warn" };
+  return { text: "Active", tone: "bg-good-soft text-good" };
+}
+
+/** The last day of a key, hour by hour, and when it was last used. */
+function Activity({ row }: { row: Row }) {
+  const sinceMs = useMemo(() => Math.floor((Date.now() - DAY_MS) / HOUR_MS) * HOUR_MS, []);
+  const usage = useQuery(keyUsageQuery(row.key_id, sinceMs, "hour"));
+  if (!usage.data) return <span className="text-muted">…</span>;
+  const values = filled(usage.data.buckets, { sinceMs, by: "hour" }).map(({ bucket }) => bucket?.requests ?? 0);
   return (
-    <Button
-      look={row.suspended ? "quiet" : "danger"}
-      isDisabled={action.isPending}
-      onPress={() =>
-        action.mutate({ keyId: row.key_id, action: row.suspended ? "resume" : "suspend" })
-      }
-    >
-      {row.suspended ? "Resume" : "Suspend"}
-    </Button>
+    <div>
+      <Sparkline values={values} label={`${count(usage.data.total.requests)} requests in the last 24 hours`} />
+      <p className="text-xs text-muted">used {ago(usage.data.last_used_at)}</p>
+    </div>
   );
 }
 
-const COLUMNS: Column<Row>[] = [
-  {
-    title: "Key",
-    cell: (row) => (
-      <div>
-        <p className="font-medium">{row.label}</p>
-        <p className="font-mono text-xs text-muted">{row.masked_key}</p>
-      </div>
-    ),
-  },
-  {
-    title: "State",
-    cell: (row) => (
-      <span className={row.suspended ? "text-bad" : "text-good"}>
-        {row.suspended ? "Suspended" : "Active"}
-      </span>
-    ),
-  },
-  { title: "Spend", cell: (row) => <Spend row={row} />, wide: true },
-  { title: "Default model", cell: (row) => row.default_model || "–", wide: true },
-  { title: "Created", cell: (row) => time(row.created_at), wide: true },
-  { title: "", cell: (row) => <Suspend row={row} />, align: "right" },
-];
+function Actions({ row, show }: { row: Row; show: (shown: Shown) => void }) {
+  const action = useKeyAction();
+  const item = "cursor-pointer rounded-md px-3 py-1.5 outline-none focus:bg-canvas";
+  return (
+    <MenuTrigger>
+      <AriaButton aria-label={`Actions for ${row.label}`} className="rounded-lg p-1.5 text-muted hover:bg-canvas hover:text-ink">
+        <MoreHorizontal aria-hidden className="size-4" />
+      </AriaButton>
+      <Popover placement="bottom end" className="min-w-40 rounded-xl border border-line bg-raised p-1 shadow-lg">
+        <Menu
+          className="outline-none"
+          onAction={(name) => {
+            if (name === "edit") show({ kind: "edit", row });
+            else if (name === "rotate") show({ kind: "rotate", row });
+            else if (name === "suspend" || name === "resume") action.mutate({ keyId: row.key_id, action: name });
+          }}
+        >
+          <MenuItem id="edit" className={item}>Edit</MenuItem>
+          <MenuItem id="rotate" className={item}>Rotate secret</MenuItem>
+          {row.suspended ? (
+            <MenuItem id="resume" className={item}>Resume</MenuItem>
+          ) : (
+            <MenuItem id="suspend" className={`${item} text-bad`}>Suspend</MenuItem>
+          )}
+        </Menu>
+      </Popover>
+    </MenuTrigger>
+  );
+}
 
-function Created({ made, onClose }: { made: Schemas["KeyCreated"]; onClose: () => void }) {
+function limits(row: Row): string {
+  const parts = [
+    row.rpm_limit !== null && `${count(row.rpm_limit)} RPM`,
+    row.rpd_limit !== null && `${count(row.rpd_limit)} RPD`,
+    row.tpm_limit !== null && `${count(row.tpm_limit)} TPM`,
+  ].filter(Boolean);
+  return parts.join(", ");
+}
+
+function columns(buckets: Map<string, Schemas["BucketOut"]>, show: (shown: Shown) => void, mayChange: boolean): Column<Row>[] {
+  return [
+    {
+      title: "Key",
+      cell: (row) => (
+        <div>
+          <p className="font-medium">{row.label}</p>
+          <p className="font-mono text-xs text-muted">{row.masked_key}</p>
+          {(limits(row) || row.default_model) && (
+            <p className="text-xs text-muted">{[row.default_model, limits(row)].filter(Boolean).join(" · ")}</p>
+          )}
+        </div>
+      ),
+    },
+    {
+      title: "State",
+      cell: (row) => {
+        const now = state(row);
+        return (
+          <div>
+            <span className={`rounded px-1.5 py-0.5 text-xs ${now.tone}`}>{now.text}</span>
+            {row.expires_at && <p className="mt-1 text-xs text-muted">expires {time(row.expires_at)}</p>}
+          </div>
+        );
+      },
+    },
+    { title: "Spend", cell: (row) => <Spend row={row} />, wide: true },
+    {
+      title: "Requests, 30 days",
+      align: "right",
+      wide: true,
+      cell: (row) => {
+        const bucket = buckets.get(row.key_id);
+        return (
+          <Link to="/logs" search={{ key_id: row.key_id }} className="hover:underline">
+            {count(bucket?.requests ?? 0)}
+            {bucket && bucket.requests > 0 && (
+              <span className="block text-xs text-muted">
+                {count(bucket.successful_requests)} served, {percent(bucket.requests - bucket.successful_requests, bucket.requests)} not
+              </span>
+            )}
+          </Link>
+        );
+      },
+    },
+    { title: "Last 24 hours", cell: (row) => <Activity row={row} />, wide: true },
+    ...(mayChange
+      ? [{ title: "Actions", cell: (row: Row) => <Actions row={row} show={show} />, align: "right" as const }]
+      : []),
+  ];
+}
+
+function Secret({ secret, onClose }: { secret: string; onClose: () => void }) {
   const session = useQuery(sessionQuery);
   return (
     <>
       <p>Copy the secret now: it is not shown again. It works everywhere within a second.</p>
-      <Copyable label="the secret" text={made.secret} />
-      <Copyable
-        label="the command"
-        text={`export MESH_API_KEY=${made.secret}\n${snippet(session.data?.public_api_url ?? "")}`}
-      />
+      <Copyable label="the secret" text={secret} />
+      <p className="text-muted">
+        Keep it where your program reads it, for instance as <code className="font-mono">MESH_API_KEY</code>:
+      </p>
+      <Snippets apiUrl={session.data?.public_api_url ?? ""} model="local/smollm2-135m" />
       <div className="flex justify-end">
-        <Button look="primary" onPress={onClose}>
-          Done
+        <Button look="primary" onPress={onClose}>Done</Button>
+      </div>
+    </>
+  );
+}
+
+function Rotate({ row, show, onClose }: { row: Row; show: (shown: Shown) => void; onClose: () => void }) {
+  const rotate = useRotateKey();
+  return (
+    <>
+      <p>
+        {row.label} gets a new secret, which is shown once. The old one works for one more day, so that nothing breaks
+        while you put the new one in place.
+      </p>
+      <ErrorNote error={rotate.error} />
+      <div className="flex justify-end gap-2">
+        <Button onPress={onClose}>Cancel</Button>
+        <Button
+          look="primary"
+          isDisabled={rotate.isPending}
+          onPress={() => rotate.mutate(row.key_id, { onSuccess: (made) => show({ kind: "secret", secret: made.secret }) })}
+        >
+          Rotate
         </Button>
       </div>
     </>
   );
 }
 
-function CreateKey({ onClose }: { onClose: () => void }) {
-  const create = useCreateKey();
-  const submit = (event: FormEvent<HTMLFormElement>) => {
-    event.preventDefault();
-    const form = new FormData(event.currentTarget);
-    const cap = String(form.get("cap")).trim();
-    create.mutate({
-      label: String(form.get("label")).trim(),
-      spend_cap_usd: cap === "" ? null : cap,
-      spend_cap_window: "lifetime",
-      default_model: String(form.get("model")).trim(),
-      allowed_models: [],
-    });
-  };
-  if (create.data) return <Created made={create.data} onClose={onClose} />;
-  return (
-    <form className="space-y-4" onSubmit={submit}>
-      <ErrorNote error={create.error} />
-      <Field name="label" label="Label" isRequired autoFocus maxLength={100} />
-      <Field
-        name="cap"
-        label="Spend cap in USD"
-        hint="Leave it empty for none; 0 allows free models only."
-        pattern="[0-9]+([.][0-9]{1,9})?"
-      />
-      <Field name="model" label="Default model" hint="Used where a request names none." />
-      <div className="flex justify-end gap-2">
-        <Button onPress={onClose}>Cancel</Button>
-        <Button look="primary" type="submit" isDisabled={create.isPending}>
-          Create key
-        </Button>
-      </div>
-    </form>
-  );
-}
+const TITLES = {
+  create: "Create an API key",
+  edit: "Edit the key",
+  rotate: "Rotate the secret",
+  secret: "The new secret",
+};
 
 export function KeysPage() {
   const keys = useQuery(keysQuery);
-  const [creating, setCreating] = useState(false);
-  const close = () => setCreating(false);
+  const session = useQuery(sessionQuery);
+  const sinceMs = useMemo(() => Date.now() - 30 * DAY_MS, []);
+  const usage = useQuery(summaryQuery({ since_ms: sinceMs }, "key"));
+  const [shown, show] = useState<Shown | null>(null);
+  const close = () => show(null);
+  const mayChange = session.data?.role !== "viewer";
+  const buckets = new Map((usage.data?.buckets ?? []).map((bucket) => [bucket.value, bucket]));
   return (
     <Page
       title="API Keys"
       about="A change is in force at every gateway within a second."
       actions={
-        <Button look="primary" onPress={() => setCreating(true)}>
-          <Plus aria-hidden className="size-4" /> Create key
-        </Button>
+        mayChange && (
+          <Button look="primary" onPress={() => show({ kind: "create" })}>
+            <Plus aria-hidden className="size-4" /> Create key
+          </Button>
+        )
       }
     >
-      <ErrorNote error={keys.error} />
+      <ErrorNote error={keys.error ?? usage.error} />
       <Card>
         {keys.isPending ? (
           <Waiting />
         ) : keys.data?.length ? (
-          <DataTable label="API keys" columns={COLUMNS} rows={keys.data} keyOf={(k) => k.key_id} />
+          <DataTable label="API keys" columns={columns(buckets, show, mayChange)} rows={keys.data} keyOf={(k) => k.key_id} />
         ) : (
           <Nothing title="No keys yet">Create one to make the first request.</Nothing>
         )}
       </Card>
-      <Sheet title="Create an API key" isOpen={creating} onClose={close}>
-        <CreateKey onClose={close} />
+      <Sheet title={shown ? TITLES[shown.kind] : ""} isOpen={shown !== null} onClose={close}>
+        {shown?.kind === "create" && (
+          <KeyForm onClose={close} onMade={(secret) => show({ kind: "secret", secret })} />
+        )}
+        {shown?.kind === "edit" && <KeyForm row={shown.row} onClose={close} />}
+        {shown?.kind === "rotate" && <Rotate row={shown.row} show={show} onClose={close} />}
+        {shown?.kind === "secret" && <Secret secret={shown.secret} onClose={close} />}
       </Sheet>
     </Page>
   );

@@ -1,69 +1,184 @@
-/** The catalogue: what can be called, at which price. */
+/** The catalogue: what can be called, what it can do, at which price, and how it does. */
 import { useQuery } from "@tanstack/react-query";
-import { useState } from "react";
+import { Link } from "@tanstack/react-router";
+import { ArrowDown, ArrowUp } from "lucide-react";
+import { useMemo, useState } from "react";
 
 import type { Schemas } from "../api/client";
-import { modelsQuery } from "../api/queries";
-import { Field } from "../components/controls";
+import { modelsQuery, pricesQuery, sessionQuery, summaryQuery } from "../api/queries";
+import { DAY_MS } from "../buckets";
+import { Choice, Copyable, Field, Segments, Sheet } from "../components/controls";
 import { ErrorNote, Nothing, Waiting } from "../components/feedback";
 import { Card, type Column, DataTable, Page } from "../components/layout";
-import { count, dollars } from "../format";
+import { Snippets } from "../components/snippets";
+import { compact, dollars, milliseconds, nanoOf, percent, perThousand, time, words } from "../format";
 
 type Row = Schemas["ModelOut"];
+type Unit = "1m" | "1k";
+type Sort = "name" | "context" | "price";
 
-const price = (amount: string | null) => (amount === null ? "–" : dollars(amount));
+const price = (amount: string | null, unit: Unit) =>
+  amount === null ? "–" : dollars(unit === "1m" ? amount : perThousand(amount));
 
-const COLUMNS: Column<Row>[] = [
-  {
-    title: "Model",
-    cell: (row) => (
-      <div>
-        <p className="font-mono text-xs">{row.model_id}</p>
-        <p className="text-xs text-muted">{row.name}</p>
-      </div>
-    ),
-  },
-  {
-    title: "Context",
-    cell: (row) => (row.context_length ? count(row.context_length) : "–"),
-    align: "right",
-    wide: true,
-  },
-  { title: "Can", cell: (row) => row.capabilities.join(", ").replaceAll("_", " "), wide: true },
-  {
-    title: "Prompt / 1M",
-    cell: (row) => (row.is_free ? "Free" : price(row.prompt_usd_per_1m)),
-    align: "right",
-  },
-  {
-    title: "Completion / 1M",
-    cell: (row) => (row.is_free ? "Free" : price(row.completion_usd_per_1m)),
-    align: "right",
-  },
-];
+const priceOf = (row: Row) => (row.prompt_usd_per_1m === null ? 1n << 62n : nanoOf(row.prompt_usd_per_1m));
+
+const ORDERS: Record<Sort, (a: Row, b: Row) => number> = {
+  name: (a, b) => a.model_id.localeCompare(b.model_id),
+  context: (a, b) => b.context_length - a.context_length,
+  price: (a, b) => (priceOf(a) < priceOf(b) ? -1 : priceOf(a) > priceOf(b) ? 1 : 0),
+};
+
+function distinct(lists: string[][]): [string, string][] {
+  return [...new Set(lists.flat())].filter(Boolean).sort().map((name) => [name, words(name)]);
+}
+
+function Chips({ names }: { names: string[] }) {
+  return (
+    <span className="flex flex-wrap gap-1">
+      {names.map((name) => (
+        <span key={name} className="rounded bg-canvas px-1.5 py-0.5 text-xs text-muted">
+          {words(name)}
+        </span>
+      ))}
+    </span>
+  );
+}
+
+function History({ model }: { model: string }) {
+  const prices = useQuery(pricesQuery(model));
+  const columns: Column<Schemas["PriceOut"]>[] = [
+    { title: "From", cell: (one) => time(one.valid_from) },
+    { title: "Prompt / 1M", cell: (one) => dollars(one.usd_per_1m.prompt ?? "0"), align: "right" },
+    { title: "Completion / 1M", cell: (one) => dollars(one.usd_per_1m.completion ?? "0"), align: "right" },
+    { title: "Source", cell: (one) => one.source, wide: true },
+  ];
+  if (prices.isPending) return <Waiting rows={2} />;
+  return (
+    <>
+      <ErrorNote error={prices.error} />
+      <DataTable label="Prices over time" columns={columns} rows={prices.data ?? []} keyOf={(one) => one.price_version_id} />
+    </>
+  );
+}
+
+function Details({ row, health }: { row: Row; health: Schemas["BucketOut"] | undefined }) {
+  const session = useQuery(sessionQuery);
+  return (
+    <div className="space-y-4">
+      {row.description && <p className="text-muted">{row.description}</p>}
+      <Copyable label="the id" text={row.model_id} />
+      <Chips names={[...row.capabilities, ...row.input_modalities.map((one) => `${one} in`), ...row.output_modalities.map((one) => `${one} out`)]} />
+      {health && health.requests > 0 && (
+        <p>
+          Your last 24 hours: median {milliseconds(health.latency_p50_ms)}, 95th percentile{" "}
+          {milliseconds(health.latency_p95_ms)}, {percent(health.requests - health.successful_requests, health.requests)} not
+          served.
+        </p>
+      )}
+      <h3 className="font-medium">Prices</h3>
+      <History model={row.model_id} />
+      <h3 className="font-medium">Call it</h3>
+      <Snippets apiUrl={session.data?.public_api_url ?? ""} model={row.model_id} />
+      <Link to="/playground" search={{ model: row.model_id }} className="inline-block text-accent underline">
+        Try it in the playground
+      </Link>
+    </div>
+  );
+}
+
+function SortedBy({ title, name, sort, onSort }: { title: string; name: Sort; sort: Sort; onSort: (sort: Sort) => void }) {
+  const Icon = name === "context" ? ArrowDown : ArrowUp;
+  return (
+    <button type="button" onClick={() => onSort(name)} className="inline-flex items-center gap-1 hover:text-ink" aria-pressed={sort === name}>
+      {title}
+      {sort === name && <Icon aria-hidden className="size-3" />}
+    </button>
+  );
+}
 
 export function ModelsPage() {
   const models = useQuery(modelsQuery);
+  const sinceMs = useMemo(() => Date.now() - DAY_MS, []);
+  const usage = useQuery(summaryQuery({ since_ms: sinceMs }, "model"));
   const [search, setSearch] = useState("");
   const [freeOnly, setFreeOnly] = useState(false);
-  const words = search.toLowerCase();
-  const rows = (models.data ?? []).filter(
-    (m) =>
-      (!freeOnly || m.is_free) && `${m.model_id} ${m.name} ${m.brand}`.toLowerCase().includes(words),
-  );
+  const [brand, setBrand] = useState("");
+  const [capability, setCapability] = useState("");
+  const [modality, setModality] = useState("");
+  const [context, setContext] = useState("");
+  const [unit, setUnit] = useState<Unit>("1m");
+  const [sort, setSort] = useState<Sort>("name");
+  const [open, setOpen] = useState<Row | null>(null);
+  const all = models.data ?? [];
+  const health = new Map((usage.data?.buckets ?? []).map((bucket) => [bucket.value, bucket]));
+  const typed = search.toLowerCase().split(/\s+/).filter(Boolean);
+  const rows = all
+    .filter(
+      (row) =>
+        (!freeOnly || row.is_free) &&
+        (!brand || row.brand === brand) &&
+        (!capability || row.capabilities.includes(capability)) &&
+        (!modality || row.input_modalities.includes(modality)) &&
+        row.context_length >= Number(context || 0) &&
+        typed.every((word) => `${row.model_id} ${row.name} ${row.brand} ${row.description}`.toLowerCase().includes(word)),
+    )
+    .sort(ORDERS[sort]);
+  const columns: Column<Row>[] = [
+    {
+      title: "Model",
+      head: <SortedBy title="Model" name="name" sort={sort} onSort={setSort} />,
+      cell: (row) => (
+        <button type="button" onClick={() => setOpen(row)} className="text-left hover:underline">
+          <span className="block font-mono text-xs">{row.model_id}</span>
+          <span className="block text-xs text-muted">{row.name}</span>
+        </button>
+      ),
+    },
+    {
+      title: "Context",
+      head: <SortedBy title="Context" name="context" sort={sort} onSort={setSort} />,
+      cell: (row) => (row.context_length ? compact(row.context_length) : "–"),
+      align: "right",
+      wide: true,
+    },
+    { title: "Can", cell: (row) => <Chips names={row.capabilities} />, wide: true },
+    {
+      title: "Median, 24 h",
+      cell: (row) => milliseconds(health.get(row.model_id)?.latency_p50_ms ?? 0),
+      align: "right",
+      wide: true,
+    },
+    {
+      title: `Prompt / ${unit}`,
+      head: <SortedBy title={unit === "1m" ? "Prompt / 1M" : "Prompt / 1K"} name="price" sort={sort} onSort={setSort} />,
+      cell: (row) => (row.is_free ? <span className="text-good">Free</span> : price(row.prompt_usd_per_1m, unit)),
+      align: "right",
+    },
+    {
+      title: unit === "1m" ? "Completion / 1M" : "Completion / 1K",
+      cell: (row) => (row.is_free ? <span className="text-good">Free</span> : price(row.completion_usd_per_1m, unit)),
+      align: "right",
+    },
+  ];
   return (
-    <Page title="Models" about="Prices are in US dollars per million tokens.">
-      <div className="flex flex-wrap items-end gap-4">
-        <div className="w-full max-w-sm">
-          <Field label="Search" value={search} onChange={setSearch} placeholder="Name or maker" />
+    <Page title="Models" about="What can be called now, and what it costs in US dollars.">
+      <div className="flex flex-wrap items-end gap-3">
+        <div className="w-full sm:w-64">
+          <Field label="Search" value={search} onChange={setSearch} placeholder="Name, maker or words" type="search" />
         </div>
+        <Choice label="Maker" value={brand} options={distinct(all.map((row) => [row.brand]))} onChange={setBrand} />
+        <Choice label="Can" value={capability} options={distinct(all.map((row) => row.capabilities))} onChange={setCapability} />
+        <Choice label="Takes" value={modality} options={distinct(all.map((row) => row.input_modalities))} onChange={setModality} />
+        <Choice
+          label="Context from"
+          value={context}
+          options={["8000", "32000", "128000", "200000", "1000000"].map((size) => [size, compact(Number(size))])}
+          onChange={setContext}
+          all="Any"
+        />
+        <Segments label="Price" value={unit} options={[["1m", "per 1M"], ["1k", "per 1K"]]} onChange={(name) => setUnit(name as Unit)} />
         <label className="flex items-center gap-2 py-2">
-          <input
-            type="checkbox"
-            checked={freeOnly}
-            onChange={(event) => setFreeOnly(event.target.checked)}
-            className="size-4 accent-accent"
-          />
+          <input type="checkbox" checked={freeOnly} onChange={(event) => setFreeOnly(event.target.checked)} className="size-4 accent-accent" />
           Free only
         </label>
       </div>
@@ -72,13 +187,16 @@ export function ModelsPage() {
         {models.isPending ? (
           <Waiting rows={8} />
         ) : rows.length ? (
-          <DataTable label="Models" columns={COLUMNS} rows={rows} keyOf={(row) => row.model_id} />
+          <DataTable label="Models" columns={columns} rows={rows} keyOf={(row) => row.model_id} />
         ) : (
           <Nothing title="No model fits">
             A provider&apos;s models appear once the operator has stored its credential.
           </Nothing>
         )}
       </Card>
+      <Sheet title={open?.name ?? ""} isOpen={open !== null} onClose={() => setOpen(null)} wide>
+        {open && <Details row={open} health={health.get(open.model_id)} />}
+      </Sheet>
     </Page>
   );
 }

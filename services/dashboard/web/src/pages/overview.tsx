@@ -1,20 +1,30 @@
-/** The last day at a glance, and the first request for someone who has made none. */
+/** How much was asked for, how it went and what it cost; and the way in for who has asked nothing. */
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { useState } from "react";
+import { Check, Circle } from "lucide-react";
+import { useMemo, useState } from "react";
 
 import type { Schemas } from "../api/client";
-import { balanceQuery, requestsQuery, sessionQuery, summaryQuery } from "../api/queries";
-import { Copyable } from "../components/controls";
+import {
+  balanceQuery,
+  keysQuery,
+  requestsQuery,
+  sessionQuery,
+  summaryQuery,
+  useLiveRequests,
+} from "../api/queries";
+import { filled, type Range, RANGES } from "../buckets";
+import { Chart } from "../components/chart";
+import { Segments } from "../components/controls";
 import { ErrorNote, Nothing, Waiting } from "../components/feedback";
 import { Card, type Column, DataTable, Figure, Page } from "../components/layout";
 import { RequestsTable } from "../components/requests-table";
-import { count, dollars, milliseconds } from "../format";
+import { Snippets } from "../components/snippets";
+import { count, dollars, milliseconds, percent, plotted } from "../format";
 
-const DAY_MS = 86_400_000;
+type Bucket = Schemas["BucketOut"];
 
-const MODEL_COLUMNS: Column<Schemas["BucketOut"]>[] = [
-  { title: "Model", cell: (row) => <span className="font-mono text-xs">{row.value}</span> },
+const FIGURES: Column<Bucket>[] = [
   { title: "Requests", cell: (row) => count(row.requests), align: "right" },
   {
     title: "Tokens",
@@ -26,50 +36,153 @@ const MODEL_COLUMNS: Column<Schemas["BucketOut"]>[] = [
   { title: "Spend", cell: (row) => dollars(row.cost_usd), align: "right" },
 ];
 
-export function snippet(apiUrl: string): string {
-  return `curl -s ${apiUrl}/v1/chat/completions \\
-  -H "Authorization: Bearer $MESH_API_KEY" \\
-  -H "Content-Type: application/json" \\
-  -d '{"model": "local/smollm2-135m", "messages": [{"role": "user", "content": "Say hello."}]}'`;
+function Step({ done, children }: { done: boolean; children: React.ReactNode }) {
+  return (
+    <li className="flex items-start gap-2">
+      {done ? (
+        <Check aria-label="Done" className="mt-0.5 size-4 shrink-0 text-good" />
+      ) : (
+        <Circle aria-label="To do" className="mt-0.5 size-4 shrink-0 text-muted" />
+      )}
+      <div className="min-w-0 flex-1 space-y-2">{children}</div>
+    </li>
+  );
 }
 
+/** Key, command, first request: shown until there is one, which it waits for. */
 function FirstRequest() {
   const session = useQuery(sessionQuery);
+  const keys = useQuery(keysQuery);
+  const live = useLiveRequests({}, false);
   return (
     <Card title="Make the first request">
-      <div className="space-y-3 p-4">
-        <p>
-          <Link to="/keys" className="text-accent hover:underline">
-            Create an API key
-          </Link>
-          , put it in <code className="font-mono">MESH_API_KEY</code>, and run:
-        </p>
-        <Copyable label="the command" text={snippet(session.data?.public_api_url ?? "")} />
-        <p className="text-muted">It appears here as soon as it has ended.</p>
-      </div>
+      <ol className="space-y-4 p-4">
+        <Step done={!!keys.data?.length}>
+          <p>
+            <Link to="/keys" className="text-accent underline">
+              Create an API key
+            </Link>{" "}
+            and put its secret in <code className="font-mono">MESH_API_KEY</code>.
+          </p>
+        </Step>
+        <Step done={live.rows.length > 0}>
+          <p>Send a request:</p>
+          <Snippets apiUrl={session.data?.public_api_url ?? ""} model="local/smollm2-135m" />
+        </Step>
+        <Step done={live.rows.length > 0}>
+          <p role="status">
+            {live.rows.length > 0
+              ? "It arrived. It is in the log below."
+              : "Waiting for it; it appears here as soon as it has ended."}
+          </p>
+        </Step>
+      </ol>
     </Card>
   );
 }
 
+function Curves({ range, sinceMs }: { range: Range; sinceMs: number }) {
+  const times = useQuery(summaryQuery({ since_ms: sinceMs }, range.by));
+  const steps = useMemo(
+    () => filled(times.data?.buckets ?? [], { sinceMs, by: range.by }),
+    [times.data, sinceMs, range.by],
+  );
+  if (times.isPending) return <Waiting rows={6} />;
+  return (
+    <div className="grid grid-cols-1 gap-6 lg:grid-cols-2">
+      <Card title="Requests">
+        <Chart
+          label={`Requests in the last ${range.label}`}
+          hours={range.ms === RANGES[0].ms}
+          points={steps.map(({ at, bucket }) => ({
+            at,
+            served: bucket?.successful_requests ?? 0,
+            failed: (bucket?.requests ?? 0) - (bucket?.successful_requests ?? 0),
+          }))}
+          series={[
+            { key: "served", name: "Served", color: 1 },
+            { key: "failed", name: "Not served", color: 3 },
+          ]}
+        />
+      </Card>
+      <Card title="Spend">
+        <Chart
+          label={`Spend in the last ${range.label}, in US dollars`}
+          hours={range.ms === RANGES[0].ms}
+          write={(value) => dollars(value.toFixed(9))}
+          points={steps.map(({ at, bucket }) => ({ at, spend: plotted(bucket?.cost_usd ?? "0") }))}
+          series={[{ key: "spend", name: "Spend", color: 2 }]}
+        />
+      </Card>
+      <Card title="Latency">
+        <Chart
+          kind="curves"
+          label={`Latency in the last ${range.label}`}
+          hours={range.ms === RANGES[0].ms}
+          write={(value) => (value > 0 ? milliseconds(value) : "0")}
+          points={steps.map(({ at, bucket }) => ({
+            at,
+            p95: bucket?.latency_p95_ms ?? 0,
+            p50: bucket?.latency_p50_ms ?? 0,
+          }))}
+          series={[
+            { key: "p95", name: "95th percentile", color: 4 },
+            { key: "p50", name: "Median", color: 1 },
+          ]}
+        />
+      </Card>
+      <Card title="Tokens">
+        <Chart
+          label={`Tokens in the last ${range.label}`}
+          hours={range.ms === RANGES[0].ms}
+          points={steps.map(({ at, bucket }) => ({
+            at,
+            prompt: bucket?.prompt_tokens ?? 0,
+            completion: bucket?.completion_tokens ?? 0,
+          }))}
+          series={[
+            { key: "prompt", name: "Prompt", color: 2 },
+            { key: "completion", name: "Completion", color: 1 },
+          ]}
+        />
+      </Card>
+    </div>
+  );
+}
+
 export function OverviewPage() {
-  const [since] = useState(() => Date.now() - DAY_MS);
-  const summary = useQuery(summaryQuery(since, "model"));
+  const [range, setRange] = useState<Range>(RANGES[0]);
+  const sinceMs = useMemo(() => Date.now() - range.ms, [range]);
+  const models = useQuery(summaryQuery({ since_ms: sinceMs }, "model"));
+  const byKey = useQuery(summaryQuery({ since_ms: sinceMs }, "key"));
+  const keys = useQuery(keysQuery);
   const balance = useQuery(balanceQuery);
   const recent = useQuery({ ...requestsQuery({}), refetchInterval: 3_000 });
-  const total = summary.data?.total;
+  const labels = new Map((keys.data ?? []).map((key) => [key.key_id, key.label]));
+  const total = models.data?.total;
   const failed = total ? total.requests - total.successful_requests : 0;
+  const isNew = recent.data?.requests.length === 0;
   return (
-    <Page title="Overview" about="The last 24 hours.">
-      <ErrorNote error={summary.error ?? balance.error} />
+    <Page
+      title="Overview"
+      about={`The last ${range.label}.`}
+      actions={
+        <Segments
+          label="Time"
+          value={range.name}
+          options={RANGES.map((one) => [one.name, one.label])}
+          onChange={(name) => setRange(RANGES.find((one) => one.name === name) ?? RANGES[0])}
+        />
+      }
+    >
+      <ErrorNote error={models.error ?? balance.error} />
       <div className="grid grid-cols-2 gap-3 lg:grid-cols-4">
         <Figure label="Requests" value={total ? count(total.requests) : "…"} />
         <Figure label="Spend" value={total ? dollars(total.cost_usd) : "…"} />
         <Figure
           label="Not served"
           value={total ? count(failed) : "…"}
-          {...(total && total.requests > 0
-            ? { note: `${((100 * failed) / total.requests).toFixed(1)} % of requests` }
-            : {})}
+          {...(total ? { note: `${percent(failed, total.requests)} of requests` } : {})}
         />
         <Figure
           label="Latency, 95th percentile"
@@ -77,21 +190,62 @@ export function OverviewPage() {
           {...(total ? { note: `median ${milliseconds(total.latency_p50_ms)}` } : {})}
         />
       </div>
-      {total?.requests === 0 && <FirstRequest />}
-      <Card title="By model">
-        {summary.isPending ? (
-          <Waiting />
-        ) : summary.data?.buckets.length ? (
-          <DataTable
-            label="Usage by model"
-            columns={MODEL_COLUMNS}
-            rows={summary.data.buckets}
-            keyOf={(row) => row.value}
-          />
-        ) : (
-          <Nothing title="No requests yet" />
-        )}
-      </Card>
+      {isNew && <FirstRequest />}
+      {!isNew && <Curves range={range} sinceMs={sinceMs} />}
+      <div className="grid grid-cols-1 gap-6 lg:grid-cols-2">
+        <Card title="By model">
+          {models.isPending ? (
+            <Waiting />
+          ) : models.data?.buckets.length ? (
+            <DataTable
+              label="Usage by model"
+              columns={[
+                {
+                  title: "Model",
+                  cell: (row) => (
+                    <Link
+                      to="/logs"
+                      search={{ model: row.value }}
+                      className="font-mono text-xs hover:underline"
+                    >
+                      {row.value || "(none)"}
+                    </Link>
+                  ),
+                },
+                ...FIGURES,
+              ]}
+              rows={models.data.buckets.slice(0, 8)}
+              keyOf={(row) => row.value}
+            />
+          ) : (
+            <Nothing title="No requests yet" />
+          )}
+        </Card>
+        <Card title="By key">
+          {byKey.isPending ? (
+            <Waiting />
+          ) : byKey.data?.buckets.length ? (
+            <DataTable
+              label="Usage by key"
+              columns={[
+                {
+                  title: "Key",
+                  cell: (row) => (
+                    <Link to="/logs" search={{ key_id: row.value }} className="hover:underline">
+                      {labels.get(row.value) ?? row.value}
+                    </Link>
+                  ),
+                },
+                ...FIGURES,
+              ]}
+              rows={byKey.data.buckets.slice(0, 8)}
+              keyOf={(row) => row.value}
+            />
+          ) : (
+            <Nothing title="No requests yet" />
+          )}
+        </Card>
+      </div>
       {!!recent.data?.requests.length && (
         <Card title="Newest requests">
           <RequestsTable rows={recent.data.requests.slice(0, 8)} />

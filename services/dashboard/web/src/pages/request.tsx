@@ -1,12 +1,17 @@
-/** Everything about one request. */
+/** Everything about one request: what happened when, what it cost and why, how to find and repeat it. */
 import { useQuery } from "@tanstack/react-query";
 import { Link, useParams } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 
-import { requestQuery } from "../api/queries";
+import type { Schemas } from "../api/client";
+import { costQuery, keysQuery, requestQuery, sessionQuery } from "../api/queries";
+import { Copyable } from "../components/controls";
 import { ErrorNote, Waiting } from "../components/feedback";
-import { Card, Page, StatusBadge } from "../components/layout";
-import { count, dollarsExact, milliseconds, outcome, time } from "../format";
+import { Card, type Column, DataTable, Page, StatusBadge } from "../components/layout";
+import { commandOf } from "../components/snippets";
+import { count, dollars, dollarsExact, milliseconds, outcome, time, words } from "../format";
+
+type Row = Schemas["RequestOut"];
 
 function Facts({ facts }: { facts: [string, ReactNode][] }) {
   return (
@@ -21,16 +26,91 @@ function Facts({ facts }: { facts: [string, ReactNode][] }) {
   );
 }
 
-const mono = (text: string) => <span className="font-mono text-xs">{text}</span>;
+const mono = (text: string) => text && <span className="font-mono text-xs">{text}</span>;
+
+/** Received, first token, end, to scale. */
+function Timeline({ row }: { row: Row }) {
+  const total = Math.max(row.latency_ms, 1);
+  const first = Math.min(row.first_token_ms, total);
+  return (
+    <div className="space-y-2 p-4">
+      <svg
+        role="img"
+        aria-label={`First token after ${milliseconds(row.first_token_ms)}, end after ${milliseconds(row.latency_ms)}`}
+        viewBox="0 0 1000 16"
+        preserveAspectRatio="none"
+        className="h-4 w-full overflow-hidden rounded"
+      >
+        <rect width="1000" height="16" className="fill-accent-soft" />
+        <rect width={(1000 * first) / total} height="16" className="fill-chart-2 opacity-70" />
+        <rect x={(1000 * first) / total} width={1000 - (1000 * first) / total} height="16" className="fill-accent" />
+      </svg>
+      <p className="flex flex-wrap justify-between gap-2 text-xs text-muted">
+        <span>Received {time(row.received_at)}</span>
+        {first > 0 && <span>First token after {milliseconds(row.first_token_ms)}</span>}
+        <span>End after {milliseconds(row.latency_ms)}</span>
+      </p>
+    </div>
+  );
+}
+
+const LINES: Column<Schemas["CostLineOut"]>[] = [
+  { title: "Tokens", cell: (one) => words(one.kind) },
+  { title: "Quantity", cell: (one) => count(one.tokens), align: "right" },
+  { title: "Per 1M", cell: (one) => dollars(one.usd_per_1m), align: "right" },
+  { title: "Cost, not rounded", cell: (one) => dollarsExact(one.cost_usd), align: "right" },
+];
+
+function Cost({ row }: { row: Row }) {
+  const cost = useQuery({ ...costQuery(row.usage_id), enabled: row.price_version_id !== "" && row.quantities.length > 0 });
+  return (
+    <Card title="What it cost">
+      {cost.data && (
+        <DataTable label="Tokens and cost by kind" columns={LINES} rows={cost.data.lines} keyOf={(one) => one.kind} />
+      )}
+      <Facts
+        facts={[
+          ["Prompt tokens", count(row.prompt_tokens)],
+          ["Completion tokens", count(row.completion_tokens)],
+          ...(cost.data && cost.data.request_fee_usd !== "0.00"
+            ? ([["Request fee", dollars(cost.data.request_fee_usd)]] as [string, ReactNode][])
+            : []),
+          ["Cost", <strong key="cost">{dollarsExact(row.cost_usd)}</strong>],
+          ["Counted by", words(row.usage_basis)],
+          [
+            "Price",
+            cost.data &&
+              [cost.data.price_source, cost.data.price_valid_from && `in force since ${time(cost.data.price_valid_from)}`]
+                .filter(Boolean)
+                .join(", "),
+          ],
+        ]}
+      />
+    </Card>
+  );
+}
+
+const ATTEMPTS: Column<Schemas["AttemptOut"]>[] = [
+  { title: "Started", cell: (one) => time(one.started_at) },
+  { title: "Provider", cell: (one) => one.provider_id },
+  { title: "Their model", cell: (one) => mono(one.upstream_model), wide: true },
+  { title: "Status", cell: (one) => (one.http_status ? <StatusBadge status={one.http_status} /> : "–") },
+  { title: "Error", cell: (one) => one.error_code || "–" },
+  { title: "Took", cell: (one) => milliseconds(one.latency_ms), align: "right" },
+  { title: "Served", cell: (one) => (one.served ? "yes, and billed" : "no, not billed") },
+];
 
 export function RequestPage() {
   const { requestId } = useParams({ from: "/inside/logs/$requestId" });
   const { data: row, error, isPending } = useQuery(requestQuery(requestId));
+  const session = useQuery(sessionQuery);
+  const keys = useQuery(keysQuery);
+  const label = keys.data?.find((key) => key.key_id === row?.key_id)?.label;
   return (
     <Page
       title="Request"
       actions={
-        <Link to="/logs" className="text-accent hover:underline">
+        <Link to="/logs" className="text-accent underline">
           All requests
         </Link>
       }
@@ -40,40 +120,79 @@ export function RequestPage() {
       {row && (
         <>
           <Card title="What happened">
+            <Timeline row={row} />
             <Facts
               facts={[
-                ["Received", time(row.received_at)],
                 ["Status", <StatusBadge key="status" status={row.http_status} />],
                 ["Outcome", outcome(row.outcome)],
-                ["Error", row.error_code && `${row.error_code} at ${row.failure_stage}`],
+                ["Error", row.error_code && `${row.error_code}, at the stage ${row.failure_stage}`],
                 ["Model", mono(row.model_id)],
+                ...(row.requested_model !== row.model_id
+                  ? ([["Asked for", mono(row.requested_model)]] as [string, ReactNode][])
+                  : []),
                 ["Provider", row.provider_id],
                 ["Streamed", row.stream ? "yes" : "no"],
                 ["Finish reason", row.finish_reason],
-                ["First token", milliseconds(row.first_token_ms)],
-                ["Latency", milliseconds(row.latency_ms)],
               ]}
             />
           </Card>
-          <Card title="What it cost">
-            <Facts
-              facts={[
-                ["Prompt tokens", count(row.prompt_tokens)],
-                ["Completion tokens", count(row.completion_tokens)],
-                ["Cost", dollarsExact(row.cost_usd)],
-              ]}
-            />
-          </Card>
+          {row.attempts.length > 0 && (
+            <Card title="Attempts">
+              <DataTable
+                label="Attempts at providers"
+                columns={ATTEMPTS}
+                rows={row.attempts}
+                keyOf={(one) => `${one.started_at} ${one.provider_id} ${one.upstream_model}`}
+              />
+            </Card>
+          )}
+          <Cost row={row} />
           <Card title="How to find it">
             <Facts
               facts={[
                 ["Request id", mono(row.request_id)],
                 ["Usage id", mono(row.usage_id)],
                 ["Trace id", mono(row.trace_id)],
-                ["Key", mono(row.key_id)],
-                ["Session", row.session_id],
+                [
+                  "Key",
+                  <Link key="key" to="/logs" search={{ key_id: row.key_id }} className="text-accent underline">
+                    {label ?? row.key_id}
+                  </Link>,
+                ],
+                [
+                  "Session",
+                  row.session_id && (
+                    <Link to="/logs" search={{ session_id: row.session_id }} className="text-accent underline">
+                      {row.session_id}
+                    </Link>
+                  ),
+                ],
+                ["End user", row.end_user_id],
+                [
+                  "Tags",
+                  Object.entries(row.tags)
+                    .map(([name, value]) => `${name}: ${value}`)
+                    .join(", "),
+                ],
               ]}
             />
+          </Card>
+          <Card title="Repeat it">
+            <div className="space-y-2 p-4">
+              <p className="text-muted">Prompts are not stored, so put your messages in again.</p>
+              <Copyable
+                label="the command"
+                text={commandOf(
+                  session.data?.public_api_url ?? "",
+                  {
+                    model: row.requested_model,
+                    messages: [{ role: "user", content: "…" }],
+                    ...(row.stream ? { stream: true } : {}),
+                  },
+                  row.route || undefined,
+                )}
+              />
+            </div>
           </Card>
         </>
       )}

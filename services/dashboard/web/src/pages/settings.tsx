@@ -1,0 +1,237 @@
+/** The person's password and sessions, the account's members, and who did what. */
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { type FormEvent, useState } from "react";
+
+import type { Schemas } from "../api/client";
+import {
+  auditQuery,
+  membersQuery,
+  sessionQuery,
+  sessionsQuery,
+  useAddMember,
+  useChangeMember,
+  useChangePassword,
+  useRemoveMember,
+  useRevokeSession,
+} from "../api/queries";
+import { Button, Choice, Field, Sheet } from "../components/controls";
+import { ErrorNote, Nothing, Waiting } from "../components/feedback";
+import { Card, type Column, DataTable, Page } from "../components/layout";
+import { time } from "../format";
+
+type Role = Schemas["MemberIn"]["role"];
+const ROLES: [Role, string][] = [
+  ["viewer", "Viewer: sees everything"],
+  ["developer", "Developer: makes keys"],
+  ["admin", "Admin: members and money"],
+  ["owner", "Owner"],
+];
+
+function Password() {
+  const change = useChangePassword();
+  const submit = (event: FormEvent<HTMLFormElement>) => {
+    event.preventDefault();
+    const form = new FormData(event.currentTarget);
+    const fields = event.currentTarget;
+    change.mutate(
+      { current_password: String(form.get("current")), new_password: String(form.get("new")) },
+      { onSuccess: () => fields.reset() },
+    );
+  };
+  return (
+    <Card title="Password">
+      <form className="grid max-w-md gap-4 p-4" onSubmit={submit}>
+        <ErrorNote error={change.error} />
+        {change.isSuccess && <p role="status" className="text-good">Changed. Every other session has ended.</p>}
+        <Field name="current" type="password" label="Current password" autoComplete="current-password" isRequired />
+        <Field name="new" type="password" label="New password" autoComplete="new-password" hint="At least 10 characters." isRequired />
+        <div>
+          <Button look="primary" type="submit" isDisabled={change.isPending}>Change password</Button>
+        </div>
+      </form>
+    </Card>
+  );
+}
+
+function Sessions() {
+  const sessions = useQuery(sessionsQuery);
+  const revoke = useRevokeSession();
+  const columns: Column<Schemas["SignedIn"]>[] = [
+    {
+      title: "Browser",
+      cell: (row) => (
+        <span className="line-clamp-1 max-w-md" title={row.user_agent}>
+          {row.is_this ? "This one" : row.user_agent || "unknown"}
+        </span>
+      ),
+    },
+    { title: "Since", cell: (row) => time(row.started_at) },
+    { title: "Until", cell: (row) => time(row.expires_at), wide: true },
+    {
+      title: "Actions",
+      align: "right",
+      cell: (row) =>
+        !row.is_this && (
+          <Button look="danger" isDisabled={revoke.isPending} onPress={() => revoke.mutate(row.session_id)}>
+            End
+          </Button>
+        ),
+    },
+  ];
+  return (
+    <Card title="Where you are logged in">
+      <ErrorNote error={sessions.error ?? revoke.error} />
+      {sessions.data ? (
+        <DataTable label="Sessions" columns={columns} rows={sessions.data} keyOf={(row) => row.session_id} />
+      ) : (
+        <Waiting rows={2} />
+      )}
+    </Card>
+  );
+}
+
+function AddMember({ onClose }: { onClose: () => void }) {
+  const add = useAddMember();
+  const submit = (event: FormEvent<HTMLFormElement>) => {
+    event.preventDefault();
+    const form = new FormData(event.currentTarget);
+    add.mutate(
+      {
+        email: String(form.get("email")),
+        name: String(form.get("name")),
+        role: String(form.get("role")) as Role,
+        initial_password: String(form.get("password")),
+      },
+      { onSuccess: onClose },
+    );
+  };
+  return (
+    <form className="space-y-4" onSubmit={submit}>
+      <ErrorNote error={add.error} />
+      <Field name="email" type="email" label="E-mail" isRequired autoFocus />
+      <Field name="name" label="Name" />
+      <Choice label="Role" name="role" value="developer" options={ROLES} all={null} />
+      <Field
+        name="password"
+        label="First password"
+        hint="For somebody who has no log-in here yet; tell it to them, they can change it."
+        autoComplete="off"
+      />
+      <div className="flex justify-end gap-2">
+        <Button onPress={onClose}>Cancel</Button>
+        <Button look="primary" type="submit" isDisabled={add.isPending}>Add</Button>
+      </div>
+    </form>
+  );
+}
+
+function Members({ mayChange }: { mayChange: boolean }) {
+  const members = useQuery(membersQuery);
+  const change = useChangeMember();
+  const remove = useRemoveMember();
+  const [adding, setAdding] = useState(false);
+  const columns: Column<Schemas["MemberOut"]>[] = [
+    {
+      title: "Person",
+      cell: (row) => (
+        <div>
+          <p className="font-medium">{row.name || row.email}</p>
+          <p className="text-xs text-muted">{row.email}</p>
+        </div>
+      ),
+    },
+    {
+      title: "Role",
+      cell: (row) =>
+        mayChange ? (
+          <Choice
+            label={`Role of ${row.email}`}
+            value={row.role}
+            options={ROLES}
+            all={null}
+            onChange={(role) => change.mutate({ userId: row.user_id, role: role as Role })}
+          />
+        ) : (
+          row.role
+        ),
+    },
+    { title: "Added", cell: (row) => time(row.added_at), wide: true },
+    ...(mayChange
+      ? [
+          {
+            title: "Actions",
+            align: "right" as const,
+            cell: (row: Schemas["MemberOut"]) => (
+              <Button look="danger" isDisabled={remove.isPending} onPress={() => remove.mutate(row.user_id)}>
+                Remove
+              </Button>
+            ),
+          },
+        ]
+      : []),
+  ];
+  return (
+    <Card title="Members">
+      <div className="space-y-3">
+        <ErrorNote error={members.error ?? change.error ?? remove.error} />
+        {members.data ? (
+          <DataTable label="Members" columns={columns} rows={members.data} keyOf={(row) => row.user_id} />
+        ) : (
+          <Waiting rows={2} />
+        )}
+        {mayChange && (
+          <div className="border-t border-line p-3">
+            <Button onPress={() => setAdding(true)}>Add a member</Button>
+          </div>
+        )}
+      </div>
+      <Sheet title="Add a member" isOpen={adding} onClose={() => setAdding(false)}>
+        <AddMember onClose={() => setAdding(false)} />
+      </Sheet>
+    </Card>
+  );
+}
+
+const AUDIT: Column<Schemas["AuditEventOut"]>[] = [
+  { title: "When", cell: (row) => <span className="whitespace-nowrap">{time(row.occurred_at)}</span> },
+  { title: "What", cell: (row) => row.type.replace("accounts.", "").replace(/([a-z])([A-Z])/g, "$1 $2") },
+  { title: "Who", cell: (row) => <span className="font-mono text-xs">{row.actor}</span>, wide: true },
+  { title: "On", cell: (row) => <span className="font-mono text-xs">{row.subject}</span>, wide: true },
+];
+
+function Audit() {
+  const audit = useInfiniteQuery(auditQuery);
+  const events = audit.data?.pages.flatMap((page) => page.events) ?? [];
+  return (
+    <Card title="Who did what">
+      <ErrorNote error={audit.error} />
+      {audit.isPending ? (
+        <Waiting />
+      ) : events.length ? (
+        <>
+          <DataTable label="Audit trail" columns={AUDIT} rows={events} keyOf={(row) => row.event_id} />
+          {audit.hasNextPage && (
+            <div className="border-t border-line p-3 text-center">
+              <Button isDisabled={audit.isFetchingNextPage} onPress={() => void audit.fetchNextPage()}>Older</Button>
+            </div>
+          )}
+        </>
+      ) : (
+        <Nothing title="Nothing yet" />
+      )}
+    </Card>
+  );
+}
+
+export function SettingsPage() {
+  const session = useQuery(sessionQuery);
+  const role = session.data?.role;
+  return (
+    <Page title="Settings" about={session.data ? `${session.data.email}, ${role} of ${session.data.account_name}` : ""}>
+      <Members mayChange={role === "owner" || role === "admin"} />
+      <Sessions />
+      <Password />
+      <Audit />
+    </Page>
+  );
+}
