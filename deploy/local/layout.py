@@ -24,10 +24,12 @@ class Ports:
     billing: int = 8202
     usage: int = 8203
     catalog: int = 8204
+    jobs: int = 8205
     accounts_ops: int = 8211
     billing_ops: int = 8212
     usage_ops: int = 8213
     catalog_ops: int = 8214
+    jobs_ops: int = 8215
     dashboard_ops: int = 8190
     usage_sql: int = 8223
     kafka: int = 9092

@@ -16,12 +16,13 @@ from deploy.local.postgres import STOP_SIGNAL, PostgresNode
 from deploy.local.probes import http_ok, in_thread
 from deploy.local.supervisor import ChildSpec
 
-DATABASES = ("accounts", "billing", "catalog")
+DATABASES = ("accounts", "billing", "catalog", "jobs")
 STORES = ("kafka", "postgres")
 
 # A later number ends earlier: first what takes requests, last the stores.
 _STOP_ORDER = {
     "dashboard": 6, "gateway": 5, "usage": 4, "billing": 3, "catalog": 2, "accounts": 2,
+    "jobs": 2,
     "model": 1, "postgres": 0, "kafka": 0,
 }  # fmt: skip
 _SERVICE_GRACE_S = 15.0
@@ -154,7 +155,7 @@ def service_specs(
 
     specs: list[ChildSpec] = []
     missing: list[str] = []
-    for service in ("accounts", "catalog", "billing", "usage", "gateway", "dashboard"):
+    for service in ("accounts", "catalog", "billing", "jobs", "usage", "gateway", "dashboard"):
         if not service_exists(service):
             missing.append(service)
         elif service == "gateway":
@@ -165,6 +166,6 @@ def service_specs(
                 specs.append(service_spec(service, port, environment=own, after=early, name=name))
         else:
             port = getattr(ports, f"{service}_ops")
-            after = early if service == "dashboard" else STORES
+            after = early if service in ("dashboard", "jobs") else STORES
             specs.append(service_spec(service, port, environment=environment, after=after))
     return specs, missing

@@ -10,8 +10,16 @@ from pydantic_settings import BaseSettings
 
 from services.common.config import SettingsError, load_settings
 
-Service = Literal["accounts", "billing", "catalog", "usage", "gateway", "dashboard"]
-SERVICES: tuple[Service, ...] = ("accounts", "billing", "catalog", "usage", "gateway", "dashboard")
+Service = Literal["accounts", "billing", "catalog", "jobs", "usage", "gateway", "dashboard"]
+SERVICES: tuple[Service, ...] = (
+    "accounts",
+    "billing",
+    "catalog",
+    "jobs",
+    "usage",
+    "gateway",
+    "dashboard",
+)
 
 
 def settings_class(service: str) -> type[BaseSettings]:

@@ -97,6 +97,9 @@ class CommonSettings(BaseSettings):
     catalog_address: HostPort = Field(
         default=HostPort("127.0.0.1:8204"), validation_alias="MESH_CATALOG_ADDRESS"
     )
+    jobs_address: HostPort = Field(
+        default=HostPort("127.0.0.1:8205"), validation_alias="MESH_JOBS_ADDRESS"
+    )
 
     @property
     def is_production(self) -> bool:

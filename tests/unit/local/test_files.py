@@ -41,7 +41,7 @@ def test_a_secret_that_is_new_to_the_product_joins_those_that_are_there(tmp_path
 
 def test_the_stack_file_holds_no_secret(tmp_path: Path) -> None:
     layout = Layout.prepared(tmp_path)
-    dsns = {name: f"postgresql:///{name}" for name in ("accounts", "billing", "catalog")}
+    dsns = {name: f"postgresql:///{name}" for name in ("accounts", "billing", "catalog", "jobs")}
     variables = stack_variables(Ports(), layout, dsns=dsns, bootstrap="127.0.0.1:9092")
     assert not set(variables) & set(ensure_secrets(layout))
     assert variables["MESH_LOCAL_MODEL_URL"] == "http://127.0.0.1:8300/v1"

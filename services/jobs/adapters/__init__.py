@@ -1,0 +1,1 @@
+"""Adapters of the jobs service: PostgreSQL, and the store in memory."""
