@@ -27,6 +27,17 @@ def authenticate(authorization: bytes | None, keys: KeyDirectory, now_ms: int) -
     return found
 
 
+def pinned_version(authorization: bytes | None, keys: KeyDirectory) -> str:
+    """The API version that the owner of this key pinned; empty where there is none, or no key."""
+    if not authorization:
+        return ""
+    secret = authorization.partition(b" ")[2].strip()
+    if not secret.startswith(KEY_PREFIX) or len(secret) > KEY_BYTES_MAX:
+        return ""
+    found = keys.find(hashlib.sha256(secret).hexdigest())
+    return found.settings.api_version if found is not None else ""
+
+
 def require_active(principal: KeyPrincipal) -> None:
     """Raises Forbidden where the key or its account is suspended."""
     if principal.account_suspended:

@@ -46,6 +46,7 @@ from services.gateway.providers.formats import chat_providers
 from services.gateway.providers.http import open_session
 from services.gateway.providers.port import ChatProvider
 from services.gateway.quota.service import LeasedQuotas
+from services.gateway.response_cache import ResponseCache
 from services.gateway.routing import Router
 from services.gateway.state.state import GatewayState, kafka_readers
 from services.gateway.template_store import Templates
@@ -99,6 +100,9 @@ def build_edge(settings: GatewaySettings, ports: Ports) -> Edge:
         templates=ports.template_directory,
         router=Router(ports.catalogue, ports.providers.keys()),
         auto=AutoStep(auto, latencies),
+        cache=ResponseCache(
+            ports.clock, bytes_max=settings.cache_bytes_max, ttl_s=settings.cache_ttl_s
+        ),
         quotas=ports.quotas,
         budget=ports.budget,
         journal=ports.journal,
@@ -123,7 +127,7 @@ def build_edge(settings: GatewaySettings, ports: Ports) -> Edge:
         clock=ports.clock,
         not_ready=ports.not_ready,
     )
-    return Edge(lane, build_app(reads, lane, auto))
+    return Edge(lane, build_app(reads, lane, auto), ports.keys)
 
 
 def public_server(edge: Edge, settings: GatewaySettings) -> PublicServer:

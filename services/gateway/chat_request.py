@@ -146,6 +146,8 @@ class ChatRequest:
     operation: Operation = "chat"
     # For model "auto": what the caller wants most.
     weight_profile: str = ""
+    # False: neither answered out of the response cache nor kept there.
+    cache: bool = True
 
     @property
     def streams_upstream(self) -> bool:
@@ -215,6 +217,7 @@ def chat_request_from_body(
         session_id=body.get("session_id", ""),
         end_user_id=body.get("end_user_id", ""),
         tags=body.get("tags", {}),
+        cache=body.get("cache", True),
         weight_profile=body.get("weight_profile", ""),
     )
 

@@ -60,6 +60,10 @@ class GatewaySettings(CommonSettings):
     # Held at once of an answer whose length the caller does not bound; grows by as much.
     estimate_output_tokens_slice: int = Field(512, ge=16)
 
+    # Answers kept in memory for the same question of the same account; 0 bytes keeps none.
+    cache_bytes_max: int = Field(64 * MIB, ge=0)
+    cache_ttl_s: Seconds = 86_400.0
+
     read_timeout_s: Seconds = 5.0
 
     # All segments of the write-ahead file together; the reserve is for requests already let in.

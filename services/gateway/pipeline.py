@@ -9,9 +9,8 @@ not a stream yet is not.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from services.common.clock import Clock
 from services.common.errors import (
@@ -22,13 +21,13 @@ from services.common.errors import (
     SpendLimitExceeded,
     Unavailable,
 )
-from services.common.ids import RequestId, UsageId, new_id
+from services.common.ids import UsageId, new_id
 from services.common.telemetry import Span, get_logger
 from services.gateway.auth import authenticate, require_active
 from services.gateway.auto_step import AutoStep, answer_fields, answer_headers
+from services.gateway.cache_step import look_up
+from services.gateway.calls import ChatCall, Reply
 from services.gateway.chat_request import ChatRequest, body_from_bytes
-from services.gateway.dialects.chat import CHAT
-from services.gateway.dialects.port import Dialect
 from services.gateway.envelope import Ending
 from services.gateway.errors import ClientGone
 from services.gateway.interrupt import Interrupt
@@ -41,7 +40,6 @@ from services.gateway.ports import (
     KeyDirectory,
     KeyPrincipal,
     ProviderKind,
-    QuotaMeter,
     Quotas,
     UsageJournal,
 )
@@ -53,6 +51,7 @@ from services.gateway.providers.port import (
 )
 from services.gateway.providers.trial import Trial
 from services.gateway.relay import Relay
+from services.gateway.response_cache import ResponseCache
 from services.gateway.routing import Route, Router
 from services.gateway.slices import HoldSlices
 from services.gateway.templated_chat import request_over_template
@@ -60,41 +59,6 @@ from services.gateway.templates import TemplateDirectory
 from services.gateway.usage_entry import UsageEntry
 
 _log = get_logger(__name__)
-
-
-class Reply(Protocol):
-    """The way back to the caller."""
-
-    def announce(self, meters: Sequence[QuotaMeter]) -> None:
-        """Has the head of the answer, which is not sent yet, say how far the key is."""
-
-    def add_headers(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
-        """Has the head of the answer, which is not sent yet, say this too."""
-
-    async def begin_stream(self) -> None:
-        """Sends the head of a stream."""
-
-    async def write(self, data: bytes) -> None:
-        """Sends a part of the stream; waits while the caller does not read."""
-
-    async def finish(self, ending: Ending) -> None:
-        """Sends the last bytes, or the whole answer where no stream has begun."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChatCall:
-    """One call as the edge took it. `read_body` may be awaited once, after the caller is known."""
-
-    request_id: RequestId
-    route: str
-    authorization: bytes | None
-    received_at_ms: int
-    received_s: float
-    read_body: Callable[[], Awaitable[bytes | bytearray]]
-    # The format of this caller's body and of the answer.
-    dialect: Dialect = CHAT
-    # What the caller's header says that it wants most of model "auto".
-    weight_profile: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +79,7 @@ class ChatPipeline:
     templates: TemplateDirectory
     router: Router
     auto: AutoStep
+    cache: ResponseCache
     quotas: Quotas
     budget: Budget
     journal: UsageJournal
@@ -171,15 +136,7 @@ class ChatPipeline:
         self._check_quotas(entry, reply)
         # 3. The request, the key's defaults beneath it.
         entry.stage = "template"
-        settings = entry.principal.settings
-        given = body_from_bytes(await call.read_body())
-        entry.requested_model = _name(given.get("model")) or settings.default_model
-        body = await call.dialect.chat_body(given, entry.principal)
-        request = request_over_template(
-            call.dialect.operation, body, entry.principal, directory=self.templates
-        )
-        entry.request = request
-        entry.requested_model = request.models[0]
+        request = entry.request = await self._read(call, entry)
         # 4. The model, its provider, and the price, which is pinned from here on.
         entry.stage = "guard_model_access"
         entry.admitted_at_ms = self.clock.now_ms()
@@ -190,15 +147,23 @@ class ChatPipeline:
             chosen.model,
             chosen.price,
             rules=self.rules.estimates,
-            counted=settings.tpm_limit is not None,
+            counted=entry.principal.settings.tpm_limit is not None,
         )
         # 5. The limits of requests and tokens; free models count too.
         entry.stage = "guard_rate_limit"
         await self._admit_to_quotas(entry, guess, reply)
-        # 6. The money, and the promise that the request will end in an event.
+        # 6. The same question asked before: its answer costs nothing.
+        cached = look_up(self.cache, entry, request, chosen=chosen, bypass=call.cache_bypass)
+        if cached.found is not None:
+            self._tell_choice(entry, relay, reply)
+            now_ms = self.clock.now_ms()
+            return await cached.replay(
+                entry, relay, reply, request=request, chosen=chosen, now_ms=now_ms
+            )
+        # 7. The money, and the promise that the request will end in an event.
         entry.stage = "balance"
         output_tokens_max = await self._admit(entry, request, chosen, guess=guess)
-        # 7. The provider; what it sends goes to the caller as it comes.
+        # 8. The provider; what it sends goes to the caller as it comes.
         entry.stage = "upstream_submit"
         attempt = UpstreamAttempt(
             provider=chosen.provider,
@@ -212,12 +177,12 @@ class ChatPipeline:
         provider = self.providers[chosen.provider.kind]
         async with Trial(provider, attempt, entry=entry, clock=self.clock) as upstream:
             entry.stage = "upstream_stream"
-            relay.start(request, chosen, self.clock.now_ms())
+            relay.start(request, chosen, self.clock.now_ms(), keep=cached.wanted)
             self._tell_choice(entry, relay, reply)
             entry.tally = relay.tally
             slices = self._slices(entry.hold, chosen, guess)
             await relay.pass_on(upstream, on_first=lambda: self._first(call, entry), slices=slices)
-        # 8. What it used, and the last bytes, which wait until that is on disk.
+        # 9. What it used, and the last bytes, which wait until that is on disk.
         entry.stage = "settlement"
         usage, entry.basis = await relay.tally.settle(request, chosen.model.tokenizer)
         entry.quantities = usage.quantities()
@@ -227,7 +192,20 @@ class ChatPipeline:
         if relay.limited or (relay.finish_reason == "length" and clamped):
             entry.outcome = "limit_reached"
         entry.http_status = 200
+        cached.keep(entry, relay, usage.to_wire())
         return relay.ending(usage.to_wire())
+
+    async def _read(self, call: ChatCall, entry: UsageEntry) -> ChatRequest:
+        """The checked request: what the caller said over the key's defaults over its template."""
+        given = body_from_bytes(await call.read_body())
+        entry.requested_model = _name(given.get("model"))
+        entry.requested_model = entry.requested_model or entry.principal.settings.default_model
+        body = await call.dialect.chat_body(given, entry.principal)
+        request = request_over_template(
+            call.dialect.operation, body, entry.principal, directory=self.templates
+        )
+        entry.requested_model = request.models[0]
+        return request
 
     async def _choose(
         self, call: ChatCall, entry: UsageEntry, request: ChatRequest

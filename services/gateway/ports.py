@@ -55,6 +55,9 @@ class KeySettings:
     # A JSON object of request parameters; not to be changed by a reader.
     default_params: Mapping[str, Any] = field(default_factory=dict)  # Any: values are free JSON
     allowed_models: frozenset[str] = frozenset()
+    # The version that serves requests without X-Mesh-Version; empty means the baseline.
+    api_version: str = ""
+    response_cache_disabled: bool = False
 
     @property
     def limits(self) -> tuple[int | None, int | None, int | None]:

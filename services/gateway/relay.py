@@ -36,13 +36,19 @@ class Relay:
         self._fold: AnswerFold | WholeAnswer | None = None
         # True once the head of a stream has gone out: from then on failures are frames.
         self.begun = False
+        # What is folded beside a stream, for the response cache.
+        self._copy: AnswerFold | None = None
         # Further fields of a whole answer.
         self.extra: dict[str, Any] = {}  # Any: JSON
         # True where the answer was ended because no more money was to be had for it.
         self.limited = False
 
-    def start(self, request: ChatRequest, chosen: Route, now_ms: int) -> None:
-        """Makes ready for the chunks of an answer."""
+    def start(
+        self, request: ChatRequest, chosen: Route, now_ms: int, *, keep: bool = False
+    ) -> None:
+        """Makes ready for the chunks of an answer; `keep` says that `whole_answer` will be asked
+        for.
+        """
         if request.operation != "chat":
             self._chunks = self._fold = WholeAnswer(request, chosen.model.model_id)
             return
@@ -52,6 +58,7 @@ class Relay:
             created_s=now_ms // 1000,
         )
         self._fold = None if request.stream else AnswerFold()
+        self._copy = AnswerFold() if request.stream and keep else None
 
     @property
     def tally(self) -> UsageTally:
@@ -131,6 +138,9 @@ class Relay:
         if not self.begun:
             self.begun = True
             await self._writer.begin_stream()
+        if self._copy is not None:
+            for chunk in uniform:
+                self._copy.add(chunk)
         if data := self._dialect.frames(uniform):
             await self._writer.write(data)
 
@@ -140,3 +150,40 @@ class Relay:
         if self._fold is not None:
             return Ending(200, self._dialect.whole({**self._fold.whole(usage), **self.extra}))
         return Ending(200, self._dialect.last(self._chunks.usage_chunk(usage)))
+
+    def whole_answer(self, usage: dict[str, Any]) -> dict[str, Any]:  # Any: JSON
+        """The `chat.completion` that came, of a stream too; `start` was told to keep it."""
+        fold = self._copy or self._fold
+        assert fold is not None
+        return fold.whole(usage)
+
+    async def replay(
+        self, request: ChatRequest, chosen: Route, content: dict[str, Any], *, now_ms: int
+    ) -> Ending:  # Any: JSON
+        """An answer out of the response cache, in the form that this caller asked for."""
+        chunks = self._chunks = ChunkNormaliser(
+            model_id=chosen.model.model_id,
+            answer_id=new_id("chatcmpl", now_ms).replace("_", "-cached-", 1),
+            created_s=now_ms // 1000,
+        )
+        chunks.finish_reasons.update(
+            (choice["index"], choice["finish_reason"]) for choice in content["choices"]
+        )
+        last = chunks.usage_chunk(content["usage"])
+        head = {name: last[name] for name in ("id", "created", "model")}
+        if not request.stream:
+            whole = {**head, "object": "chat.completion", **content, **self.extra}
+            return Ending(200, self._dialect.whole(whole))
+        self.begun = True
+        await self._writer.begin_stream()
+        choices = [
+            {
+                **{key: value for key, value in one.items() if key != "message"},
+                "delta": one["message"],
+            }
+            for one in content["choices"]
+        ]
+        chunk = {**head, "object": "chat.completion.chunk", "choices": choices}
+        if data := self._dialect.frames([chunk]):
+            await self._writer.write(data)
+        return Ending(200, self._dialect.last(last))

@@ -69,6 +69,7 @@ class Traffic:
             "stream": kind.stream,
             "max_tokens": 64,
             "messages": [{"role": "user", "content": "Count to ten."}],
+            "cache": False,
         }
         url = f"{self.base_url}/v1/chat/completions"
         headers = {"authorization": f"Bearer {key}"}

@@ -94,6 +94,7 @@ class Load:
             "stream": kind.stream,
             "max_tokens": 64,
             "messages": [{"role": "user", "content": "Count to ten."}],
+            "cache": False,
         }
         headers = {"authorization": f"Bearer {self.key}"}
         url = f"{self.base_url}/v1/chat/completions"

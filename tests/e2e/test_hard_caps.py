@@ -76,6 +76,7 @@ class Crowd:
             "model": MODEL,
             "max_tokens": TOKENS,
             "messages": [{"role": "user", "content": self.prompt}],
+            "cache": False,
         }
         url = f"{self.market.stack.demo['MESH_BASE_URL']}/v1/chat/completions"
         headers = {"authorization": f"Bearer {key}"}

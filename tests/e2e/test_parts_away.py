@@ -53,7 +53,7 @@ async def send(stack: Stack, key: str, body: bytes | dict[str, object]) -> Answe
 
 
 def chat(model: str, **more: object) -> dict[str, object]:
-    return {"model": model, "max_tokens": 16, **more,
+    return {"model": model, "max_tokens": 16, "cache": False, **more,
             "messages": [{"role": "user", "content": "Hello"}]}  # fmt: skip
 
 

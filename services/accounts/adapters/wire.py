@@ -98,6 +98,8 @@ def settings_to_message(settings: KeySettings) -> pb.KeySettings:
             for one in settings.model_limits
         ],
         team_id=settings.team_id,
+        api_version=settings.api_version,
+        response_cache_disabled=settings.response_cache_disabled,
     )
 
 
@@ -148,6 +150,8 @@ def settings_from_message(message: pb.KeySettings) -> KeySettings:
             for one in message.model_limits
         ),
         team_id=message.team_id,
+        api_version=message.api_version,
+        response_cache_disabled=message.response_cache_disabled,
     )
 
 

@@ -7,6 +7,7 @@ unless another window is named.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
@@ -26,6 +27,7 @@ LABEL_LENGTH_MAX = 100
 ALLOWED_MODELS_MAX = 500
 PARAMS_BYTES_MAX = 16_384
 PARAMS_DEPTH_MAX = 16
+_API_VERSION = re.compile(r"20[0-9]{2}-(0[1-9]|1[0-2])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,9 @@ class KeySettings:
     model_limits: tuple[ModelLimits, ...] = ()
     # Whether there is such a team is for the account to say. Empty: none.
     team_id: str = ""
+    # `YYYY-MM`; empty means the oldest version that is served.
+    api_version: str = ""
+    response_cache_disabled: bool = False
 
 
 FIELD_NAMES = frozenset(field.name for field in fields(KeySettings))
@@ -75,6 +80,8 @@ def checked(settings: KeySettings, *, before: KeySettings | None, now_ms: int) -
     """
     _check_label(settings.label)
     _check_model("default_model", settings.default_model)
+    if settings.api_version and not _API_VERSION.fullmatch(settings.api_version):
+        raise InvalidArgument.of("api_version", "must look like 2026-08")
     if not 0 <= settings.expires_at_ms <= INT64_MAX:
         raise InvalidArgument.of("expires_at_ms", "is not a time")
     is_new = before is None or before.expires_at_ms != settings.expires_at_ms

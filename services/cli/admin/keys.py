@@ -35,6 +35,8 @@ class KeyOptions:
     default_model: str | None = None
     default_params: Annotated[str | None, Parameter(help="A JSON object.")] = None
     allowed_models: Annotated[str | None, Parameter(help="Comma-separated; empty: all.")] = None
+    api_version: Annotated[str | None, Parameter(help="`YYYY-MM`, or `none`.")] = None
+    response_cache: bool | None = None
     team: Annotated[str | None, Parameter(help="A team's id, or `none`.")] = None
     model_limits: Annotated[
         list[str] | None,
@@ -104,6 +106,12 @@ def settings_of(options: KeyOptions) -> tuple[accounts_pb2.KeySettings, list[str
         names = [name.strip() for name in options.allowed_models.split(",") if name.strip()]
         settings.allowed_models.extend(names)
         mask.append("allowed_models")
+    if options.api_version is not None:
+        settings.api_version = "" if options.api_version == NO_LIMIT else options.api_version
+        mask.append("api_version")
+    if options.response_cache is not None:
+        settings.response_cache_disabled = not options.response_cache
+        mask.append("response_cache_disabled")
     if options.team is not None:
         settings.team_id = "" if options.team == NO_LIMIT else options.team
         mask.append("team_id")

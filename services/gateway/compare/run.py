@@ -16,6 +16,7 @@ import orjson
 from services.common.errors import AppError, RateLimitExceeded, UpstreamError
 from services.common.ids import RequestId, new_id
 from services.common.telemetry import Span
+from services.gateway.calls import ChatCall, Reply
 from services.gateway.compare.member import Member, MemberReply
 from services.gateway.compare.plan import ComparePlan
 from services.gateway.compare.quota import GroupQuotas
@@ -23,7 +24,7 @@ from services.gateway.dialects.chat import named_frame
 from services.gateway.dialects.port import Json
 from services.gateway.envelope import DONE_FRAME, Ending, error_ending, error_object
 from services.gateway.interrupt import InterruptGroup
-from services.gateway.pipeline import ChatCall, ChatPipeline, Reply
+from services.gateway.pipeline import ChatPipeline
 from services.gateway.ports import KeySettings, QuotaMeter
 from services.gateway.requests import body_bytes
 

@@ -11,6 +11,7 @@ from services.common.clock import Clock
 from services.common.errors import AppError, BadRequest
 from services.common.ids import RequestId
 from services.common.telemetry import span_from
+from services.gateway.calls import ChatCall
 from services.gateway.dialects.chat import CHAT
 from services.gateway.dialects.port import Dialect
 from services.gateway.entrypoints.asgi import HeaderList, Receive, Send, send_whole
@@ -18,7 +19,7 @@ from services.gateway.entrypoints.head import RequestHead
 from services.gateway.envelope import Ending, rate_limit_headers
 from services.gateway.errors import ClientGone, PayloadTooLarge
 from services.gateway.interrupt import Interrupt, InterruptGroup
-from services.gateway.pipeline import ChatCall, ChatPipeline
+from services.gateway.pipeline import ChatPipeline
 from services.gateway.ports import QuotaMeter
 
 ROUTE = "/v1/chat/completions"
@@ -152,6 +153,7 @@ class ChatLane:
             read_body=read_body,
             dialect=dialect,
             weight_profile=head.weight_profile,
+            cache_bypass=head.cache_bypass,
         )
 
     async def serve(

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from services.common.errors import AppError
 from services.common.telemetry import Span, span_from
 from services.gateway.auth import authenticate, require_active
+from services.gateway.calls import ChatCall
 from services.gateway.chat_request import body_from_bytes
 from services.gateway.compare.plan import ComparePlan, plan_from_body
 from services.gateway.compare.run import Comparison
@@ -22,7 +23,6 @@ from services.gateway.entrypoints.chat_lane import ChatLane, LaneReply
 from services.gateway.entrypoints.dialect_docs import Open, described
 from services.gateway.envelope import error_ending
 from services.gateway.interrupt import InterruptGroup
-from services.gateway.pipeline import ChatCall
 from services.gateway.ports import KeyPrincipal
 
 router = APIRouter(prefix="/v1/chat", tags=["chat"])

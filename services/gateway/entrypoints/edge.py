@@ -10,11 +10,13 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from services.common.errors import AppError, InternalError
 from services.common.telemetry import get_logger
+from services.gateway.auth import pinned_version
 from services.gateway.entrypoints.asgi import App, Message, Receive, Scope, Send, send_whole
 from services.gateway.entrypoints.chat_lane import ROUTE, ChatLane
-from services.gateway.entrypoints.head import RequestHead, head_from
+from services.gateway.entrypoints.head import RequestHead, head_from, serve_with
 from services.gateway.envelope import error_ending
 from services.gateway.errors import MethodNotAllowed
+from services.gateway.ports import KeyDirectory
 
 REQUESTS = Counter("mesh_gateway_requests", "Requests answered.", ["route", "status"])
 REQUEST_SECONDS = Histogram(
@@ -32,8 +34,9 @@ _log = get_logger(__name__)
 class Edge:
     """Sends each request where it belongs. `in_flight` counts those that are not yet answered."""
 
-    def __init__(self, lane: ChatLane, app: App) -> None:
+    def __init__(self, lane: ChatLane, app: App, keys: KeyDirectory) -> None:
         self._lane = lane
+        self._keys = keys
         self._app = app
         self.in_flight = 0
 
@@ -42,6 +45,8 @@ class Edge:
             return
         started_s = time.monotonic()
         head = head_from(scope["headers"])
+        if not head.version_given and (pin := pinned_version(head.authorization, self._keys)):
+            serve_with(head, pin)
         self.in_flight += 1
         IN_FLIGHT.inc()
         route, status = "other", 499

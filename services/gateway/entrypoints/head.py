@@ -7,7 +7,12 @@ from dataclasses import dataclass, field
 from services.common.errors import AppError
 from services.common.ids import RequestId
 from services.gateway.entrypoints.asgi import EXPOSED, HeaderList
-from services.gateway.envelope import BASELINE_VERSION, api_version_from, request_id_from
+from services.gateway.envelope import (
+    API_VERSIONS,
+    BASELINE_VERSION,
+    api_version_from,
+    request_id_from,
+)
 from services.gateway.errors import InvalidApiVersion
 
 
@@ -19,11 +24,15 @@ class RequestHead:
 
     request_id: RequestId
     api_version: str
+    # True where the request named its version itself.
+    version_given: bool = False
     authorization: bytes | None = None
     # Where Anthropic's SDKs put the key.
     api_key: bytes | None = None
     traceparent: str = ""
     weight_profile: str = ""
+    # True where the caller wants neither to be answered out of the response cache nor kept there.
+    cache_bypass: bool = False
     content_length: int = 0
     # True where an OpenAI SDK calls, which wants lists in an envelope of its own.
     openai_sdk: bool = False
@@ -55,19 +64,29 @@ def head_from(headers: HeaderList) -> RequestHead:
             head.traceparent = value.decode("latin-1")
         elif name == b"x-mesh-weight-profile":
             head.weight_profile = value.decode("latin-1").strip()
+        elif name == b"x-mesh-cache":
+            head.cache_bypass = value.strip().lower() == b"no-store"
         elif name == b"x-meshapi-sdk":
             meshapi_sdk = True
         elif name == b"x-stainless-lang" or (name == b"user-agent" and b"OpenAI/" in value):
             head.openai_sdk = True
     head.openai_sdk = head.openai_sdk and not meshapi_sdk
     head.request_id = request_id_from(given_id)
+    head.version_given = bool(versions)
     try:
         head.api_version = api_version_from(versions)
     except InvalidApiVersion as fault:
         head.fault = fault
+    serve_with(head, head.api_version)
+    return head
+
+
+def serve_with(head: RequestHead, version: str) -> None:
+    """Has this version serve the request; one that is not served any more changes nothing."""
+    if version in API_VERSIONS:
+        head.api_version = version
     head.answer_headers = [
         (b"x-request-id", head.request_id.encode()),
         (b"x-mesh-version", head.api_version.encode()),
         EXPOSED,
     ]
-    return head

@@ -114,6 +114,8 @@ def _settings_from_pb(settings: accounts_pb2.KeySettings) -> KeySettings:
         default_model=settings.default_model,
         default_params=_params(settings.default_params_json),
         allowed_models=frozenset(settings.allowed_models),
+        api_version=settings.api_version,
+        response_cache_disabled=settings.response_cache_disabled,
     )
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from services.common.ids import is_ulid
 from services.common.pb.mesh.events.v1 import usage_pb2
+from services.gateway.ports import KeySettings
 from tests.fixtures.gateway import GatewayHarness
 from tests.fixtures.upstream import USAGE, WORDS
 from tests.fixtures.wire import QUESTION, ask, call, chat
@@ -271,3 +272,26 @@ async def test_a_worker_out_of_touch_with_the_log_refuses_everything(
         assert answer.headers["retry-after"] == "2"
         assert answer.json["error"]["retry_after_seconds"] == 2
     assert gateway.upstream.requests == []
+
+
+@pytest.mark.parametrize(
+    ("pin", "header", "served"),
+    [
+        ("2026-09", "", "2026-09"),
+        ("2026-09", "2026-08", "2026-08"),
+        ("2020-01", "", "2026-08"),
+        ("", "", "2026-08"),
+    ],
+    ids=["pin", "header-first", "a-retired-pin-does-not-break-traffic", "baseline"],
+)
+async def test_the_version_is_the_headers_then_the_keys_then_the_oldest(
+    gateway: GatewayHarness, pin: str, header: str, served: str
+) -> None:
+    key = gateway.keys.issue(KeySettings(api_version=pin))
+    headers = {"Authorization": f"Bearer {key}", "X-Mesh-Version": header}
+    listed = await call(gateway, "GET", "/v1/models", headers=headers)
+    assert (listed.status, listed.headers["x-mesh-version"]) == (200, served)
+    chatted = await call(
+        gateway, "POST", "/v1/chat/completions", body=chat(stream=True), headers=headers
+    )
+    assert (chatted.status, chatted.headers["x-mesh-version"]) == (200, served)

@@ -29,6 +29,8 @@ def test_each_option_sets_its_field_and_names_it_in_the_mask() -> None:
         default_model="a/b",
         default_params='{"temperature": 0}',
         allowed_models=" a/b, c/d ,",
+        api_version="2026-09",
+        response_cache=False,
         team="tm_1",
         model_limits=["a/b=cap:0.5,window:day,rpm:3", "c/d=rpd:1,tpm:0"],
     )
@@ -43,6 +45,8 @@ def test_each_option_sets_its_field_and_names_it_in_the_mask() -> None:
         default_model="a/b",
         default_params_json='{"temperature": 0}',
         allowed_models=["a/b", "c/d"],
+        api_version="2026-09",
+        response_cache_disabled=True,
         team_id="tm_1",
         model_limits=[
             accounts_pb2.ModelLimits(
