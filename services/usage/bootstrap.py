@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.common.clock import SystemClock
 from services.common.errors import Unavailable
 from services.common.grpc import GrpcServer, TokenVerifier
 from services.common.kafka import (
@@ -30,13 +31,15 @@ from services.usage.adapters.migrations import migrate
 from services.usage.adapters.sink_store_clickhouse import ClickHouseSinkStore
 from services.usage.adapters.usage_event import row_from_message
 from services.usage.bootstrap_analysts import AnalystParts
+from services.usage.bootstrap_reads import ReadParts
 from services.usage.config import UsageSettings
+from services.usage.domain.ledger_row import LedgerRow
 from services.usage.entrypoints import grpc_analysts
 from services.usage.entrypoints.grpc_usage import POLICIES, UsageServicer
 from services.usage.ports import LEDGER_TRANSACTIONS, REQUESTS
+from services.usage.rollup.marks import MarkingSinkStore
 from services.usage.sink.tail import TailHub
 from services.usage.sink.target import RowSink
-from services.usage.views import UsageViews
 
 _RETRY_FIRST_S = 0.2
 _RETRY_MAX_S = 5.0
@@ -141,6 +144,18 @@ def _server(settings: UsageSettings, servicer: UsageServicer) -> GrpcServer:
     return server
 
 
+def _ledger_sink(
+    clickhouse: ClickHouse, letters: DeadLetters, source: LogSource
+) -> RowSink[LedgerRow]:
+    return RowSink(
+        ClickHouseSinkStore(clickhouse, LEDGER_TRANSACTIONS),
+        decode=ledger_row_from_message,
+        dead_letters=letters,
+        log_bounds=source.bounds,
+        on_rows=lambda _rows: None,
+    )
+
+
 def build(
     settings: UsageSettings,
     *,
@@ -163,24 +178,24 @@ def build(
     store = StoreKeeper(clickhouse, analysts.open)
     tails = TailHub(subscribers_max=settings.tails_max, queue_max=settings.tail_queue_max)
     sink = RowSink(
-        ClickHouseSinkStore(clickhouse, REQUESTS),
+        MarkingSinkStore(ClickHouseSinkStore(clickhouse, REQUESTS), clickhouse, SystemClock()),
         decode=row_from_message,
         dead_letters=letters,
         log_bounds=source.bounds,
         on_rows=tails.publish,
     )
     pump = _pump(settings, sink, topic=topic, group=group, source=source)
-    ledger_sink = RowSink(
-        ClickHouseSinkStore(clickhouse, LEDGER_TRANSACTIONS),
-        decode=ledger_row_from_message,
-        dead_letters=letters,
-        log_bounds=ledger_source.bounds,
-        on_rows=lambda _rows: None,
-    )
+    ledger_sink = _ledger_sink(clickhouse, letters, ledger_source)
     ledger_pump = _pump(
         settings, ledger_sink, topic=LEDGER, group=ledger_group, source=ledger_source
     )
-    server = _server(settings, UsageServicer(UsageViews(clickhouse), tails))
+    reads = ReadParts(
+        settings,
+        clickhouse,
+        tails=tails,
+        is_current=lambda: not (pump.lag() or ledger_pump.lag()),
+    )
+    server = _server(settings, reads.servicer)
     analysts.serve_on(server)
     checks = {
         "clickhouse": lambda: store.is_there,
@@ -204,6 +219,7 @@ def build(
         Component("sink", run=lambda: when_open(pump.run)),
         Component("ledger sink", run=lambda: when_open(ledger_pump.run)),
         Component("grpc", server.start, server.run, stop_server),
+        *reads.components(when_open),
         *analysts.components(),
     )
     return Service(store, pump, ledger_pump, tails, server, ops, components)

@@ -43,6 +43,22 @@ class UsageSettings(CommonSettings):
     dead_letters_max: int = Field(
         default=100, ge=1, description="More undecodable messages within an hour stop the sink."
     )
+    retention_days: int = Field(
+        default=0, ge=0, description="Days that requests are kept, by whole months; 0: for ever."
+    )
+    rollup_every_s: int = Field(
+        default=60, ge=1, le=3_600, description="Seconds between looks for days to sum up."
+    )
+    reconcile_every_s: int = Field(
+        default=900, ge=1, le=86_400, description="Seconds between comparisons with the ledger."
+    )
+    reconcile_settle_s: int = Field(
+        default=300,
+        ge=0,
+        le=86_400,
+        description="Seconds after its end from which an hour is compared with the ledger.",
+    )
+    exports_max: int = Field(default=4, ge=1, le=64, description="Exports at the same time.")
     readers: int = Field(default=2, ge=1, le=64, description="Queries at the same time.")
     read_timeout_s: int = Field(
         default=10, ge=1, le=300, description="Seconds after which a query is cut off."

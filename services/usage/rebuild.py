@@ -121,6 +121,10 @@ async def rebuild(
     before, after = [await _sums(clickhouse, suffix) for suffix in ("", _SUFFIX)]
     for table in _TABLES:
         await clickhouse.command(f"EXCHANGE TABLES {table} AND {table}{_SUFFIX}")
+    # No day's figures hold any more: the rows that they stand on are others.
+    await clickhouse.command(
+        "INSERT INTO day_marks SELECT DISTINCT toDate(received_at), 1 FROM requests"
+    )
     return RebuildReport(
         requests_before=before[0],
         requests_after=after[0],

@@ -1,9 +1,10 @@
-"""Reads of the request log: plain SQL over table `requests`, every one scoped to what the principal
+"""Reads of single requests: plain SQL over table `requests`, every one scoped to what the principal
 may see.
 
-Values travel as parameters; only names of our own columns are in the text. Lists read newest first
-along the sorting key and drop duplicates that are not merged yet on the way; sums read `FINAL`,
-which counts each request once.
+A page is found in two steps, as is a request: first the keys, from the few columns that the filter
+and the order need, then the whole rows of exactly those keys. A row is wide, and of most granules
+that a filter goes through nothing else is needed. Duplicates that are not merged away yet have one
+key and are dropped on the way.
 """
 
 from __future__ import annotations
@@ -11,44 +12,39 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from math import isnan
-from typing import Any, Literal, get_args
+from typing import Any
 
 from services.common.errors import InvalidArgument, NotFound
-from services.usage.domain.filter import FILTER_COLUMNS, RequestFilter, Scope
+from services.usage.conditions import behind, where
+from services.usage.domain.filter import RequestFilter, Scope
 from services.usage.domain.row import COLUMNS, RequestRow
 from services.usage.ports import LogReader
 
 PAGE_SIZE_DEFAULT = 50
 PAGE_SIZE_MAX = 1_000
 OFFSET_MAX = 10_000
-BUCKETS_DEFAULT = 100
+# The attempts that are shown of one request id, which a client may use again and again.
+ATTEMPTS_MAX = 1_000
 # 2100-01-01, UTC; the sink takes no later row.
 _MS_MAX = 4_102_444_800_000
-BUCKETS_MAX = 1_000
-# A month of requests never shares a sorting key with another month, so partitions need no merging
-# for FINAL.
-_FINAL = "FROM requests FINAL"
-_FINAL_SETTINGS = " SETTINGS do_not_merge_across_partitions_select_final = 1"
 _TIMES = ("received_at", "admitted_at")
 _COLUMNS_SQL = ", ".join(
     f"toUnixTimestamp64Milli({name}) AS {name}_ms" if name in _TIMES else name for name in COLUMNS
 )
+# A page's rows lie in a handful of granules: more threads only wait for one another.
+_NARROW = " SETTINGS max_threads = 1, query_plan_optimize_lazy_materialization = 0"
+# A month of requests never shares a sorting key with another month, so partitions need no merging
+# for FINAL.
+_COUNT = "SELECT count() FROM requests FINAL WHERE "
+_COUNT_SETTINGS = " SETTINGS do_not_merge_across_partitions_select_final = 1"
 
-GroupBy = Literal["", "model", "key", "provider", "day", "hour", "outcome"]
-_GROUP_SQL: dict[str, str] = {
-    "model": "model_id",
-    "key": "key_id",
-    "provider": "provider_id",
-    "day": "formatDateTime(received_at, '%Y-%m-%d')",
-    "hour": "formatDateTime(received_at, '%Y-%m-%dT%H:00:00Z')",
-    "outcome": "outcome",
-}
-_SUMS_SQL = (
-    "count(), countIf(outcome = 'success'), sum(prompt_tokens), sum(completion_tokens),"
-    " sum(cost_nanousd) AS cost, quantilesTDigest(0.5, 0.95)(latency_ms) AS latencies"
-)
+# Rows that a page may hold more than once before that is the engine's business.
+_REPEATS = 8
+
+# Unix milliseconds of `received_at`, and the usage id.
+Key = tuple[int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,24 +58,8 @@ class Page:
     total: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UsageSums:
-    """Figures over the requests of one value; latencies in milliseconds, NaN-free (0 where there
-    are none).
-    """
-
-    value: str
-    requests: int
-    successful_requests: int
-    prompt_tokens: int
-    completion_tokens: int
-    cost_nanousd: int
-    latency_p50_ms: float
-    latency_p95_ms: float
-
-
 class UsageViews:
-    """The queries of the usage service."""
+    """Lists, look-ups and walks of the request log."""
 
     def __init__(self, reader: LogReader) -> None:
         self._reader = reader
@@ -100,107 +80,106 @@ class UsageViews:
             raise InvalidArgument.of("offset", f"is at most {OFFSET_MAX:,}")
         if offset and page_token:
             raise InvalidArgument.of("offset", "excludes page.page_token")
-        where, parameters = _where(scope, wanted)
-        total = await self._total(where, parameters) if with_total else None
+        conditions, parameters = where(scope, wanted)
+        total = await self._total(conditions, parameters) if with_total else None
         if page_token:
-            where += (
-                " AND received_at <= fromUnixTimestamp64Milli({after_ms:Int64}, 'UTC')"
-                " AND (received_at, usage_id) <"
-                " (fromUnixTimestamp64Milli({after_ms:Int64}, 'UTC'), {after_id:String})"
-            )
-            parameters |= _position_from_token(page_token)
-        rows = await self._rows(where, parameters, limit=size + 1, offset=offset)
-        token = _token_of(rows[size - 1]) if len(rows) > size else ""
-        return Page(rows[:size], token, total)
+            after = _key_from_token(page_token)
+            conditions, parameters = behind(conditions, parameters, after)
+        keys = await self._keys(conditions, parameters, limit=size + 1, offset=offset)
+        rows = await self._rows(scope, keys[:size])
+        return Page(rows, _token_of(keys[size - 1]) if len(keys) > size else "", total)
+
+    async def walk(
+        self, scope: Scope, wanted: RequestFilter, *, chunk: int
+    ) -> AsyncIterator[list[RequestRow]]:
+        """All rows of a filter, newest first, `chunk` at a time; memory stays that of one chunk."""
+        conditions, parameters = where(scope, wanted)
+        while True:
+            keys = await self._keys(conditions, parameters, limit=chunk)
+            if keys:
+                yield await self._rows(scope, keys)
+            if len(keys) < chunk:
+                return
+            conditions, parameters = behind(*where(scope, wanted), keys[-1])
 
     async def get_request(self, scope: Scope, request_or_usage_id: str) -> RequestRow:
         """The newest request with that id. Raises NotFound, also where it is not in the log yet."""
-        if not request_or_usage_id:
-            raise InvalidArgument.of("request_id", "is empty")
-        where, parameters = _where(scope, RequestFilter())
-        where += " AND (request_id = {id:String} OR usage_id = {id:String})"
-        rows = await self._rows(where, parameters | {"id": request_or_usage_id}, limit=1)
-        if not rows:
+        keys = await self._keys_of_id(scope, request_or_usage_id, limit=1)
+        if not keys:
             raise NotFound(f"no request {request_or_usage_id} in the log")
-        return rows[0]
+        return (await self._rows(scope, keys))[0]
 
-    async def summarize(
-        self, scope: Scope, wanted: RequestFilter, *, group_by: str = "", limit: int = 0
-    ) -> tuple[UsageSums, list[UsageSums]]:
-        """Totals, and one row for each value of `group_by` by cost descending (at most `limit`)."""
-        if group_by not in get_args(GroupBy):
-            raise InvalidArgument.of("group_by", f"is one of {', '.join(_GROUP_SQL)} or empty")
-        if limit > BUCKETS_MAX:
-            raise InvalidArgument.of("limit", f"is at most {BUCKETS_MAX:,}")
-        where, parameters = _where(scope, wanted)
-        totals = await self._reader.query(
-            f"SELECT '', {_SUMS_SQL} {_FINAL} WHERE {where}{_FINAL_SETTINGS}",
-            parameters,
-        )
-        total = _sums(totals[0])
-        if not group_by:
-            return total, []
-        rows = await self._reader.query(
-            f"SELECT {_GROUP_SQL[group_by]} AS value, {_SUMS_SQL} {_FINAL} WHERE {where}"
-            " GROUP BY value ORDER BY cost DESC, value LIMIT {limit:UInt32}" + _FINAL_SETTINGS,
-            parameters | {"limit": limit or BUCKETS_DEFAULT},
-        )
-        return total, [_sums(row) for row in rows]
+    async def requests_of_id(self, scope: Scope, request_or_usage_id: str) -> list[RequestRow]:
+        """Every request that shares the request id of the one named, oldest first; NotFound where
+        there is none.
+        """
+        named = await self.get_request(scope, request_or_usage_id)
+        if not named.request_id:
+            return [named]
+        keys = await self._keys_of_id(scope, named.request_id, limit=ATTEMPTS_MAX)
+        rows = await self._rows(scope, keys)
+        return [row for row in reversed(rows) if row.request_id == named.request_id]
 
-    async def _total(self, where: str, parameters: dict[str, Any]) -> int:
-        rows = await self._reader.query(
-            f"SELECT count() {_FINAL} WHERE {where}{_FINAL_SETTINGS}",
-            parameters,
-        )
+    async def _keys_of_id(self, scope: Scope, wanted_id: str, *, limit: int) -> list[Key]:
+        if not wanted_id:
+            raise InvalidArgument.of("request_id", "is empty")
+        conditions, parameters = where(scope, RequestFilter())
+        conditions += " AND (request_id = {id:String} OR usage_id = {id:String})"
+        return await self._keys(conditions, parameters | {"id": wanted_id}, limit=limit)
+
+    async def _total(self, conditions: str, parameters: dict[str, Any]) -> int:
+        rows = await self._reader.query(_COUNT + conditions + _COUNT_SETTINGS, parameters)
         return int(rows[0][0])
 
-    async def _rows(
-        self, where: str, parameters: dict[str, Any], *, limit: int, offset: int = 0
-    ) -> list[RequestRow]:
+    async def _keys(
+        self, conditions: str, parameters: dict[str, Any], *, limit: int, offset: int = 0
+    ) -> list[Key]:
+        """The keys of a page, newest first, each once. Duplicates are rare: only where there are
+        more of them than a few is the engine asked to drop them, which costs it several times as
+        much.
+        """
+        some = limit + offset + _REPEATS
+        keys = await self._keys_by("SELECT", conditions, parameters | {"limit": some, "offset": 0})
+        distinct = list(dict.fromkeys(keys))
+        if len(distinct) < limit + offset and len(keys) == some:
+            paged = parameters | {"limit": limit, "offset": offset}
+            return await self._keys_by("SELECT DISTINCT", conditions, paged)
+        return distinct[offset : offset + limit]
+
+    async def _keys_by(self, select: str, conditions: str, parameters: dict[str, Any]) -> list[Key]:
         answer = await self._reader.query(
-            f"SELECT {_COLUMNS_SQL} FROM requests WHERE {where}"  # noqa: S608
-            " ORDER BY received_at DESC, usage_id DESC, log_offset"
-            " LIMIT 1 BY received_at, usage_id LIMIT {limit:UInt32} OFFSET {offset:UInt32}",
-            parameters | {"limit": limit, "offset": offset},
+            f"{select} toUnixTimestamp64Milli(received_at) AS at, usage_id FROM requests"
+            f" WHERE {conditions} ORDER BY received_at DESC, usage_id DESC"
+            " LIMIT {limit:UInt32} OFFSET {offset:UInt32}",
+            parameters,
         )
-        return [RequestRow._make(map(_frozen, row)) for row in answer]
+        return [(at, usage_id) for at, usage_id in answer]
 
-
-# Parameters are typed Any because the client takes whatever its types can carry.
-def _where(scope: Scope, wanted: RequestFilter) -> tuple[str, dict[str, Any]]:
-    """The conditions and their parameters; the account always is one of them."""
-    if not scope.account_id:
-        raise InvalidArgument.of("principal", "names no account")
-    conditions = ["account_id = {account_id:String}"]
-    parameters: dict[str, Any] = {"account_id": scope.account_id}
-
-    def add(condition: str, **values: object) -> None:
-        conditions.append(condition)
-        parameters.update(values)
-
-    if scope.key_id:
-        add("key_id = {own_key_id:String}", own_key_id=scope.key_id)
-    if wanted.since_ms:
-        since = "received_at >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')"
-        add(since, since_ms=wanted.since_ms)
-    if wanted.until_ms:
-        until = "received_at < fromUnixTimestamp64Milli({until_ms:Int64}, 'UTC')"
-        add(until, until_ms=wanted.until_ms)
-    for name, values in wanted.any_of.items():
-        assert name in FILTER_COLUMNS, name
-        kind = "Int32" if name == "http_status" else "String"
-        add(f"{name} IN {{{name}:Array({kind})}}", **{name: sorted(values, key=str)})
-    for number, (tag, value) in enumerate(sorted(wanted.tags.items())):
-        has = f"mapContains(tags, {{tag{number}:String}})"
-        equal = f"tags[{{tag{number}:String}}] = {{tag_value{number}:String}}"
-        add(f"{has} AND {equal}", **{f"tag{number}": tag, f"tag_value{number}": value})
-    if wanted.trace_id:
-        add("trace_id = {trace_id:String}", trace_id=wanted.trace_id)
-    if wanted.min_latency_ms:
-        add("latency_ms >= {min_latency:Int64}", min_latency=wanted.min_latency_ms)
-    if wanted.min_cost_nanousd:
-        add("cost_nanousd >= {min_cost:Int64}", min_cost=wanted.min_cost_nanousd)
-    return " AND ".join(conditions), parameters
+    async def _rows(self, scope: Scope, keys: Sequence[Key]) -> list[RequestRow]:
+        """The rows of the keys, newest first; of two with one key the first of the log."""
+        if not keys:
+            return []
+        answer = await self._reader.query(
+            f"SELECT {_COLUMNS_SQL} FROM requests"  # noqa: S608 - our own columns
+            " WHERE account_id = {account_id:String}"
+            " AND received_at BETWEEN fromUnixTimestamp64Milli({first:Int64}, 'UTC')"
+            " AND fromUnixTimestamp64Milli({last:Int64}, 'UTC') AND usage_id IN {ids:Array(String)}"
+            " ORDER BY received_at DESC, usage_id DESC, log_offset" + _NARROW,
+            {
+                "account_id": scope.account_id,
+                "first": keys[-1][0],
+                "last": keys[0][0],
+                "ids": [usage_id for _, usage_id in keys],
+            },
+        )
+        wanted = set(keys)
+        found: dict[Key, RequestRow] = {}
+        for values in answer:
+            row = RequestRow._make(map(_frozen, values))
+            key = (row.received_at, row.usage_id)
+            if key in wanted:
+                found.setdefault(key, row)
+        return list(found.values())
 
 
 def _frozen(value: object) -> object:
@@ -214,11 +193,11 @@ def _page_size(asked: int) -> int:
     return asked or PAGE_SIZE_DEFAULT
 
 
-def _token_of(row: RequestRow) -> str:
-    return base64.urlsafe_b64encode(json.dumps([row.received_at, row.usage_id]).encode()).decode()
+def _token_of(key: Key) -> str:
+    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode()
 
 
-def _position_from_token(token: str) -> dict[str, Any]:
+def _key_from_token(token: str) -> Key:
     """Where the page before ended. Raises InvalidArgument for a token that none of our pages
     gave.
     """
@@ -230,12 +209,6 @@ def _position_from_token(token: str) -> dict[str, Any]:
         case [int(received_at), str(usage_id)] if (
             type(received_at) is int and 0 <= received_at < _MS_MAX
         ):
-            return {"after_ms": received_at, "after_id": usage_id}
+            return received_at, usage_id
         case _:
             raise InvalidArgument.of("page.page_token", "is not a token of this list")
-
-
-def _sums(row: tuple[Any, ...]) -> UsageSums:
-    *counts, latencies = row
-    # Of no requests the quantiles are NaN.
-    return UsageSums(*counts, *(0.0 if isnan(value) else value for value in latencies))

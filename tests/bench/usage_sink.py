@@ -27,6 +27,7 @@ from services.usage.domain.filter import RequestFilter, Scope
 from services.usage.domain.row import RequestRow
 from services.usage.ports import REQUESTS
 from services.usage.sink.target import RowSink
+from services.usage.summaries import UsageSummaries
 from services.usage.views import UsageViews
 from tests.unit.usage.builders import START_MS, envelope, usage
 from tests.unit.usage.test_sink import Letters
@@ -116,7 +117,7 @@ async def bench(arguments: argparse.Namespace, folder: str) -> None:
         count = arguments.events if size == 10_000 else 20 * size
         rate = await sink_rate(clickhouse, count, size)
         print_figure("usage_sink", events=count, batch=size, rows_per_s=round(rate))
-    views = UsageViews(clickhouse)
+    views, sums = UsageViews(clickhouse), UsageSummaries(clickhouse)
     total = (await clickhouse.query("SELECT count() FROM requests"))[0][0]
     assert total == arguments.events + 20 * 100 + 20 * 1_000, f"{total} rows were stored"
 
@@ -129,7 +130,7 @@ async def bench(arguments: argparse.Namespace, folder: str) -> None:
         "list": lambda n: views.list_requests(scope(n), everything),
         "list_filtered": lambda n: views.list_requests(Scope("acc_3"), one_model, page_size=100),
         "get": lambda n: views.get_request(scope(n), f"req_{n:012d}"),
-        "summary_by_day": lambda n: views.summarize(scope(n), everything, group_by="day"),
+        "summary_by_day": lambda n: sums.summarize(scope(n), everything, group_by="day"),
     }
     for name, call in calls.items():
         print_figure(f"usage_{name}", rows=total, **await times_ms(call))

@@ -28,6 +28,9 @@ T = TypeVar("T")
 # SYNTAX_ERROR, 457 BAD_QUERY_PARAMETER.
 _STATEMENT_ERRORS = frozenset({36, 46, 47, 53, 60, 62, 457})
 _TIMEOUT_S = 30
+# Seconds that a long statement may take, below which the transport must not give it up.
+_WORK_TIMEOUT_S = 3_600
+_WORK_SETTINGS = {"max_execution_time": _WORK_TIMEOUT_S}
 # Settings that servers before 26.2 do not know and refuse; there they are left out.
 _NEWER_SETTINGS = frozenset({"deduplicate_insert"})
 
@@ -52,8 +55,14 @@ class ClickHouse:
         self._engine_options = {"config-file": str(engine_config)} if engine_config else None
         path = "" if self._embedded else urlsplit(dsn).path.strip("/")
         self._database = path or database
-        self._read_settings = {"max_execution_time": read_timeout_s, "readonly": 2}
+        # Most queries read little: more threads than this only get in one another's way.
+        self._read_settings = {
+            "max_execution_time": read_timeout_s,
+            "readonly": 2,
+            "max_threads": 2,
+        }
         self._writer = ThreadPoolExecutor(1, "clickhouse-write")
+        self._worker = ThreadPoolExecutor(1, "clickhouse-work")
         self._readers = ThreadPoolExecutor(readers, "clickhouse-read")
         self._local = threading.local()
         self._clients: list[Client] = []
@@ -84,7 +93,7 @@ class ClickHouse:
         by another process.
         """
         loop = asyncio.get_running_loop()
-        for pool in (self._readers, self._writer):
+        for pool in (self._readers, self._worker, self._writer):
             await loop.run_in_executor(None, pool.shutdown)
         for client in self._clients:
             client.close()
@@ -104,11 +113,28 @@ class ClickHouse:
 
         return await self._run(self._readers, call)
 
+    # Any: pyarrow has no types of its own.
+    async def arrow(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Any:
+        """The rows of a SELECT as one `pyarrow.Table`, strings as strings. Raises as `query`."""
+
+        def call() -> Any:
+            client = self._client(self._read_settings)
+            return client.query_arrow(sql, parameters=dict(parameters or {}), use_strings=True)
+
+        return await self._run(self._readers, call)
+
     async def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Runs a statement that has no rows to give, in the writer's turn."""
         await self._run(
             self._writer,
             lambda: self._client({}).command(sql, parameters=dict(parameters or {})),
+        )
+
+    async def work(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
+        """Runs a statement that may take long, beside reads and writes; one such at a time."""
+        await self._run(
+            self._worker,
+            lambda: self._client(_WORK_SETTINGS).command(sql, parameters=dict(parameters or {})),
         )
 
     async def insert(
@@ -167,7 +193,7 @@ class ClickHouse:
             settings=dict(settings),
             autogenerate_session_id=False,
             connect_timeout=5,
-            send_receive_timeout=_TIMEOUT_S,
+            send_receive_timeout=settings.get("max_execution_time", 0) + _TIMEOUT_S,
         )
 
     def _create_database(self) -> None:

@@ -1,6 +1,6 @@
 """Which rows a caller may see and which it asked for, as predicates over a row.
 
-The same filter is written as SQL in `views.py`; a contract test holds the two together.
+The same filter is written as SQL in `conditions.py`; a contract test holds the two together.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class RequestFilter:
     tags: Mapping[str, str] = field(default_factory=dict)
     trace_id: str = ""
     min_latency_ms: int = 0
+    max_latency_ms: int = 0
     min_cost_nanousd: int = 0
+    max_cost_nanousd: int = 0
 
     def matches(self, row: RequestRow) -> bool:
         """True where the row satisfies every condition."""
@@ -51,7 +53,9 @@ class RequestFilter:
             and (not self.until_ms or row.received_at < self.until_ms)
             and (not self.trace_id or row.trace_id == self.trace_id)
             and row.latency_ms >= self.min_latency_ms
+            and (not self.max_latency_ms or row.latency_ms <= self.max_latency_ms)
             and row.cost_nanousd >= self.min_cost_nanousd
+            and (not self.max_cost_nanousd or row.cost_nanousd <= self.max_cost_nanousd)
             and all(getattr(row, name) in values for name, values in self.any_of.items())
             and all(row.tags.get(name) == value for name, value in self.tags.items())
         )
@@ -63,6 +67,7 @@ FILTER_COLUMNS = frozenset(
         "model_id",
         "provider_id",
         "key_id",
+        "user_id",
         "outcome",
         "http_status",
         "error_code",

@@ -10,12 +10,15 @@ from services.common.pb.mesh.usage.v1 import usage_pb2
 from services.usage.domain.filter import RequestFilter
 from services.usage.domain.row import RequestRow
 from services.usage.domain.usage import OUTCOMES, USAGE_BASES, name_of, number_of
-from services.usage.views import UsageSums
+from services.usage.reconcile import Difference
+from services.usage.summaries import UsageSums
 
 VALUES_MAX = 200
 TAGS_MAX = 20
 # Milliseconds; beyond it a time is no date that the store can hold.
 _TIME_MAX_MS = 4_102_444_800_000
+# The fields whose names are not their column's with an `s`.
+_FIELDS = {"http_status": "filter.http_statuses"}
 
 
 def filter_from_wire(wire: usage_pb2.RequestFilter) -> RequestFilter:
@@ -23,12 +26,21 @@ def filter_from_wire(wire: usage_pb2.RequestFilter) -> RequestFilter:
     for name in ("since_ms", "until_ms"):
         if not 0 <= getattr(wire, name) <= _TIME_MAX_MS:
             raise InvalidArgument.of(f"filter.{name}", "is not a time in Unix milliseconds")
+    if wire.until_ms and wire.until_ms <= wire.since_ms:
+        raise InvalidArgument.of("filter.until_ms", "is not after filter.since_ms")
+    for name in ("latency_ms", "cost_nanousd"):
+        least, most = getattr(wire, f"min_{name}"), getattr(wire, f"max_{name}")
+        if least < 0:
+            raise InvalidArgument.of(f"filter.min_{name}", "is negative")
+        if most < 0 or 0 < most < least:
+            raise InvalidArgument.of(f"filter.max_{name}", f"is below filter.min_{name}")
     if len(wire.tags) > TAGS_MAX:
         raise InvalidArgument.of("filter.tags", f"has more than {TAGS_MAX} entries")
     any_of: dict[str, frozenset[str | int]] = {
         "model_id": frozenset(wire.model_ids),
         "provider_id": frozenset(wire.provider_ids),
         "key_id": frozenset(wire.key_ids),
+        "user_id": frozenset(wire.user_ids),
         "outcome": frozenset(name_of(outcome, OUTCOMES) for outcome in wire.outcomes),
         "http_status": frozenset(wire.http_statuses),
         "error_code": frozenset(wire.error_codes),
@@ -38,7 +50,9 @@ def filter_from_wire(wire: usage_pb2.RequestFilter) -> RequestFilter:
     }
     for name, values in any_of.items():
         if len(values) > VALUES_MAX:
-            raise InvalidArgument.of(f"filter.{name}s", f"has more than {VALUES_MAX} values")
+            raise InvalidArgument.of(
+                _FIELDS.get(name, f"filter.{name}s"), f"has more than {VALUES_MAX} values"
+            )
     return RequestFilter(
         since_ms=wire.since_ms,
         until_ms=wire.until_ms,
@@ -46,7 +60,9 @@ def filter_from_wire(wire: usage_pb2.RequestFilter) -> RequestFilter:
         tags=dict(wire.tags),
         trace_id=wire.trace_id,
         min_latency_ms=wire.min_latency_ms,
+        max_latency_ms=wire.max_latency_ms,
         min_cost_nanousd=wire.min_cost_nanousd,
+        max_cost_nanousd=wire.max_cost_nanousd,
     )
 
 
@@ -81,7 +97,8 @@ def request_to_wire(row: RequestRow) -> usage_pb2.LoggedRequest:
         session_id=row.session_id,
         tags=row.tags,
         end_user_id=row.end_user_id,
-        attempts=_attempts(row),
+        attempts=attempts_to_wire(row),
+        user_id=row.user_id,
     )
 
 
@@ -96,6 +113,28 @@ def sums_to_wire(sums: UsageSums) -> usage_pb2.UsageBucket:
         cost_nanousd=sums.cost_nanousd,
         latency_p50_ms=sums.latency_p50_ms,
         latency_p95_ms=sums.latency_p95_ms,
+        latency_p99_ms=sums.latency_p99_ms,
+        first_token_p50_ms=sums.first_token_p50_ms,
+        first_token_p95_ms=sums.first_token_p95_ms,
+        first_token_p99_ms=sums.first_token_p99_ms,
+        error_requests=sums.requests - sums.successful_requests,
+        second_value=sums.second,
+    )
+
+
+def difference_to_wire(difference: Difference) -> usage_pb2.LedgerDifference:
+    """Where log and ledger do not agree, as callers see it."""
+    return usage_pb2.LedgerDifference(
+        account_id=difference.account_id,
+        hour_start_ms=difference.hour_start_ms,
+        log_requests=difference.log_requests,
+        log_cost_nanousd=difference.log_cost_nanousd,
+        ledger_requests=difference.ledger_requests,
+        ledger_cost_nanousd=difference.ledger_cost_nanousd,
+        only_in_log=difference.only_in_log,
+        only_in_ledger=difference.only_in_ledger,
+        cost_differs=difference.cost_differs,
+        found_at_ms=difference.found_at_ms,
     )
 
 
@@ -108,7 +147,8 @@ def _quantities(row: RequestRow) -> list[common_pb2.TokenQuantity]:
     ]
 
 
-def _attempts(row: RequestRow) -> list[events_pb2.Attempt]:
+def attempts_to_wire(row: RequestRow) -> list[events_pb2.Attempt]:
+    """The tries that one request took, in order."""
     columns = zip(
         row.attempts_provider_id,
         row.attempts_upstream_model,

@@ -24,10 +24,10 @@ from services.common.pb.mesh.usage.v1 import usage_pb2_grpc
 from services.common.postgres import migrate, open_pool
 from services.usage.adapters.clickhouse import ClickHouse
 from services.usage.adapters.migrations import migrate as migrate_clickhouse
+from services.usage.bootstrap_reads import ReadParts
+from services.usage.config import UsageSettings
 from services.usage.entrypoints.grpc_usage import POLICIES as USAGE_POLICIES
-from services.usage.entrypoints.grpc_usage import UsageServicer
 from services.usage.sink.tail import TailHub
-from services.usage.views import UsageViews
 from tests.fixtures.engines import PostgresServer
 from tests.fixtures.waiting import running
 
@@ -104,12 +104,12 @@ async def usage_service(dsn: str) -> AsyncIterator[tuple[HostPort, TailHub]]:
     await clickhouse.open()
     await migrate_clickhouse(clickhouse)
     tails = TailHub()
+    settings = UsageSettings(clickhouse_dsn=SecretStr(dsn))
+    usage_parts = ReadParts(settings, clickhouse, tails=tails, is_current=lambda: True)
     server = GrpcServer(
         listen=ANY_PORT, verifier=TokenVerifier(DEVELOPMENT_SECRET), policies=USAGE_POLICIES
     )
-    usage_pb2_grpc.add_UsageServiceServicer_to_server(
-        UsageServicer(UsageViews(clickhouse), tails), server.grpc
-    )
+    usage_pb2_grpc.add_UsageServiceServicer_to_server(usage_parts.servicer, server.grpc)
     async with serving(server) as address:
         yield address, tails
     await clickhouse.close()

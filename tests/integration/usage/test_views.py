@@ -14,6 +14,7 @@ from services.usage.adapters.sink_store_clickhouse import ClickHouseSinkStore
 from services.usage.domain.filter import RequestFilter, Scope
 from services.usage.domain.row import RequestRow
 from services.usage.ports import REQUESTS
+from services.usage.summaries import UsageSummaries
 from services.usage.views import OFFSET_MAX, UsageViews
 from tests.unit.usage.builders import START_MS, random_row, row
 
@@ -51,6 +52,8 @@ FILTERS = [
     RequestFilter(tags={"team": "", "env": "it's"}),
     RequestFilter(trace_id="t1"),
     RequestFilter(min_latency_ms=20, min_cost_nanousd=20),
+    RequestFilter(max_latency_ms=10, max_cost_nanousd=20),
+    RequestFilter(any_of={"user_id": frozenset({"usr_1", "usr_3"})}),
 ]
 
 
@@ -65,7 +68,7 @@ async def test_sql_and_the_tail_take_the_same_rows_for_every_filter(
         expected = newest_first([r for r in rows if scope.sees(r) and wanted.matches(r)])
         assert page.rows == expected, wanted
         assert page.total == len(expected)
-        total, _ = await views.summarize(scope, wanted)
+        total, _ = await UsageSummaries(clickhouse).summarize(scope, wanted)
         assert (total.requests, total.cost_nanousd) == (
             len(expected),
             sum(r.cost_nanousd for r in expected),
@@ -123,7 +126,9 @@ async def test_impossible_pages_are_refused_by_name(clickhouse: ClickHouse) -> N
     with pytest.raises(InvalidArgument, match="offset"):
         await views.list_requests(ACCOUNT, RequestFilter(), offset=OFFSET_MAX + 1)
     with pytest.raises(InvalidArgument, match="group_by"):
-        await views.summarize(ACCOUNT, RequestFilter(), group_by="usage_id; DROP TABLE requests")
+        await UsageSummaries(clickhouse).summarize(
+            ACCOUNT, RequestFilter(), group_by="usage_id; DROP TABLE requests"
+        )
 
 
 async def test_an_event_that_was_produced_twice_is_one_request(clickhouse: ClickHouse) -> None:
@@ -133,7 +138,7 @@ async def test_an_event_that_was_produced_twice_is_one_request(clickhouse: Click
     await ClickHouseSinkStore(clickhouse, REQUESTS).insert_missing([again])
     page = await views.list_requests(ACCOUNT, RequestFilter(), with_total=True)
     assert (page.rows, page.total) == ([first], 1)
-    total, _ = await views.summarize(ACCOUNT, RequestFilter())
+    total, _ = await UsageSummaries(clickhouse).summarize(ACCOUNT, RequestFilter())
     assert (total.requests, total.cost_nanousd) == (1, first.cost_nanousd)
     assert await clickhouse.query("SELECT log_offset FROM request_log") == [(1,)]
 
@@ -148,14 +153,18 @@ async def test_the_newest_of_requests_with_one_id_is_given(clickhouse: ClickHous
 async def test_sums_by_each_group_add_up_to_the_total(clickhouse: ClickHouse) -> None:
     chance = random.Random(8)
     rows = [random_row(chance, offset) for offset in range(200)]
-    views = await stored(clickhouse, rows)
-    for group in ("model", "key", "provider", "day", "hour", "outcome"):
-        total, buckets = await views.summarize(ACCOUNT, RequestFilter(), group_by=group)
+    await stored(clickhouse, rows)
+    for group in ("model", "key", "provider", "member", "day", "hour", "outcome", "status"):
+        total, buckets = await UsageSummaries(clickhouse).summarize(
+            ACCOUNT, RequestFilter(), group_by=group
+        )
         assert sum(bucket.requests for bucket in buckets) == total.requests == 200
         assert sum(bucket.cost_nanousd for bucket in buckets) == total.cost_nanousd
         costs = [bucket.cost_nanousd for bucket in buckets]
         assert costs == sorted(costs, reverse=True)
-    total, buckets = await views.summarize(ACCOUNT, RequestFilter(), group_by="hour", limit=1)
+    total, buckets = await UsageSummaries(clickhouse).summarize(
+        ACCOUNT, RequestFilter(), group_by="hour", limit=1
+    )
     assert buckets[0].value in {"2026-01-31T23:00:00Z", "2026-02-01T00:00:00Z"}
     assert len(buckets) == 1
     assert total.successful_requests == sum(r.outcome == "success" for r in rows)
@@ -164,9 +173,34 @@ async def test_sums_by_each_group_add_up_to_the_total(clickhouse: ClickHouse) ->
 
 
 async def test_sums_of_no_requests_are_zeros(clickhouse: ClickHouse) -> None:
-    total, buckets = await UsageViews(clickhouse).summarize(
+    total, buckets = await UsageSummaries(clickhouse).summarize(
         ACCOUNT, RequestFilter(), group_by="model"
     )
     assert buckets == []
     assert replace(total, value="x") == replace(total, value="x", requests=0, cost_nanousd=0)
     assert (total.latency_p50_ms, total.latency_p95_ms) == (0.0, 0.0)
+
+
+async def test_pages_hold_however_many_rows_came_more_than_once(clickhouse: ClickHouse) -> None:
+    rows = [row(offset, received_at_ms=START_MS + offset) for offset in range(40)]
+    views = await stored(clickhouse, rows)
+    store = ClickHouseSinkStore(clickhouse, REQUESTS)
+    for copy in range(1, 4):
+        await store.insert_missing([one._replace(log_offset=100 * copy) for one in rows[20:]])
+    for offset in (0, 3, 25):
+        page = await views.list_requests(
+            ACCOUNT, RequestFilter(), page_size=15, offset=offset, with_total=True
+        )
+        assert page.rows == newest_first(rows)[offset : offset + 15]
+        assert page.total == 40
+    walked = [one async for piece in views.walk(ACCOUNT, RequestFilter(), chunk=9) for one in piece]
+    assert walked == newest_first(rows)
+
+
+async def test_the_requests_that_share_an_id_are_told_oldest_first(clickhouse: ClickHouse) -> None:
+    rows = [row(n, request_id="mine", received_at_ms=START_MS + n) for n in range(3)]
+    views = await stored(clickhouse, [*rows, row(9, request_id="other")])
+    assert await views.requests_of_id(ACCOUNT, "mine") == rows
+    assert await views.requests_of_id(ACCOUNT, rows[1].usage_id) == rows
+    with pytest.raises(NotFound):
+        await views.requests_of_id(ACCOUNT, "none")

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from services.common.pb.mesh.common.v1 import common_pb2 as _common_pb2
 from services.common.pb.mesh.events.v1 import usage_pb2 as _usage_pb2
 import builtins as _builtins
@@ -19,6 +20,23 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ExportFormat:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExportFormat.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXPORT_FORMAT_UNSPECIFIED: _ExportFormat.ValueType  # 0
+    EXPORT_FORMAT_CSV: _ExportFormat.ValueType  # 1
+    EXPORT_FORMAT_PARQUET: _ExportFormat.ValueType  # 2
+
+class ExportFormat(_ExportFormat, metaclass=_ExportFormatEnumTypeWrapper): ...
+
+EXPORT_FORMAT_UNSPECIFIED: ExportFormat.ValueType  # 0
+EXPORT_FORMAT_CSV: ExportFormat.ValueType  # 1
+EXPORT_FORMAT_PARQUET: ExportFormat.ValueType  # 2
+Global___ExportFormat: _TypeAlias = ExportFormat  # noqa: Y015
 
 @_typing.final
 class RequestFilter(_message.Message):
@@ -59,12 +77,18 @@ class RequestFilter(_message.Message):
     TRACE_ID_FIELD_NUMBER: _builtins.int
     MIN_LATENCY_MS_FIELD_NUMBER: _builtins.int
     MIN_COST_NANOUSD_FIELD_NUMBER: _builtins.int
+    USER_IDS_FIELD_NUMBER: _builtins.int
+    MAX_LATENCY_MS_FIELD_NUMBER: _builtins.int
+    MAX_COST_NANOUSD_FIELD_NUMBER: _builtins.int
     since_ms: _builtins.int
     """Unix milliseconds by `received_at`; from inclusive, until exclusive; 0: open."""
     until_ms: _builtins.int
     trace_id: _builtins.str
     min_latency_ms: _builtins.int
     min_cost_nanousd: _builtins.int
+    max_latency_ms: _builtins.int
+    """0: no maximum."""
+    max_cost_nanousd: _builtins.int
     @_builtins.property
     def model_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -85,6 +109,8 @@ class RequestFilter(_message.Message):
     def end_user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -103,10 +129,13 @@ class RequestFilter(_message.Message):
         trace_id: _builtins.str = ...,
         min_latency_ms: _builtins.int = ...,
         min_cost_nanousd: _builtins.int = ...,
+        user_ids: _abc.Iterable[_builtins.str] | None = ...,
+        max_latency_ms: _builtins.int = ...,
+        max_cost_nanousd: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_user_ids", b"end_user_ids", "error_codes", b"error_codes", "failure_stages", b"failure_stages", "http_statuses", b"http_statuses", "key_ids", b"key_ids", "min_cost_nanousd", b"min_cost_nanousd", "min_latency_ms", b"min_latency_ms", "model_ids", b"model_ids", "outcomes", b"outcomes", "provider_ids", b"provider_ids", "session_ids", b"session_ids", "since_ms", b"since_ms", "tags", b"tags", "trace_id", b"trace_id", "until_ms", b"until_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_user_ids", b"end_user_ids", "error_codes", b"error_codes", "failure_stages", b"failure_stages", "http_statuses", b"http_statuses", "key_ids", b"key_ids", "max_cost_nanousd", b"max_cost_nanousd", "max_latency_ms", b"max_latency_ms", "min_cost_nanousd", b"min_cost_nanousd", "min_latency_ms", b"min_latency_ms", "model_ids", b"model_ids", "outcomes", b"outcomes", "provider_ids", b"provider_ids", "session_ids", b"session_ids", "since_ms", b"since_ms", "tags", b"tags", "trace_id", b"trace_id", "until_ms", b"until_ms", "user_ids", b"user_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -165,6 +194,7 @@ class LoggedRequest(_message.Message):
     TAGS_FIELD_NUMBER: _builtins.int
     END_USER_ID_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
     usage_id: _builtins.str
     request_id: _builtins.str
     account_id: _builtins.str
@@ -191,6 +221,7 @@ class LoggedRequest(_message.Message):
     cost_nanousd: _builtins.int
     session_id: _builtins.str
     end_user_id: _builtins.str
+    user_id: _builtins.str
     @_builtins.property
     def quantities(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.TokenQuantity]: ...
     @_builtins.property
@@ -229,10 +260,11 @@ class LoggedRequest(_message.Message):
         tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         end_user_id: _builtins.str = ...,
         attempts: _abc.Iterable[_usage_pb2.Attempt] | None = ...,
+        user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "attempts", b"attempts", "completion_tokens", b"completion_tokens", "cost_nanousd", b"cost_nanousd", "end_user_id", b"end_user_id", "error_code", b"error_code", "failure_stage", b"failure_stage", "finish_reason", b"finish_reason", "first_token_ms", b"first_token_ms", "http_status", b"http_status", "key_id", b"key_id", "latency_ms", b"latency_ms", "model_id", b"model_id", "outcome", b"outcome", "price_version_id", b"price_version_id", "prompt_tokens", b"prompt_tokens", "provider_id", b"provider_id", "quantities", b"quantities", "received_at_ms", b"received_at_ms", "request_id", b"request_id", "requested_model", b"requested_model", "route", b"route", "session_id", b"session_id", "stream", b"stream", "tags", b"tags", "trace_id", b"trace_id", "usage_basis", b"usage_basis", "usage_id", b"usage_id", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "attempts", b"attempts", "completion_tokens", b"completion_tokens", "cost_nanousd", b"cost_nanousd", "end_user_id", b"end_user_id", "error_code", b"error_code", "failure_stage", b"failure_stage", "finish_reason", b"finish_reason", "first_token_ms", b"first_token_ms", "http_status", b"http_status", "key_id", b"key_id", "latency_ms", b"latency_ms", "model_id", b"model_id", "outcome", b"outcome", "price_version_id", b"price_version_id", "prompt_tokens", b"prompt_tokens", "provider_id", b"provider_id", "quantities", b"quantities", "received_at_ms", b"received_at_ms", "request_id", b"request_id", "requested_model", b"requested_model", "route", b"route", "session_id", b"session_id", "stream", b"stream", "tags", b"tags", "trace_id", b"trace_id", "usage_basis", b"usage_basis", "usage_id", b"usage_id", "user_id", b"user_id", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -343,9 +375,14 @@ class SummarizeUsageRequest(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     GROUP_BY_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    THEN_BY_FIELD_NUMBER: _builtins.int
     group_by: _builtins.str
-    """model, key, provider, day, hour, outcome; empty: totals only. One row per value, by cost descending."""
+    """model, key, provider, member, day, hour, outcome, status, error_code, failure_stage; empty: totals only. One row per
+    value, by cost descending.
+    """
     limit: _builtins.int
+    then_by: _builtins.str
+    """One more of these, of which each value of `group_by` has rows of its own."""
     @_builtins.property
     def filter(self) -> Global___RequestFilter: ...
     def __init__(
@@ -354,10 +391,11 @@ class SummarizeUsageRequest(_message.Message):
         filter: Global___RequestFilter | None = ...,
         group_by: _builtins.str = ...,
         limit: _builtins.int = ...,
+        then_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "group_by", b"group_by", "limit", b"limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "group_by", b"group_by", "limit", b"limit", "then_by", b"then_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -375,6 +413,12 @@ class UsageBucket(_message.Message):
     COST_NANOUSD_FIELD_NUMBER: _builtins.int
     LATENCY_P50_MS_FIELD_NUMBER: _builtins.int
     LATENCY_P95_MS_FIELD_NUMBER: _builtins.int
+    LATENCY_P99_MS_FIELD_NUMBER: _builtins.int
+    FIRST_TOKEN_P50_MS_FIELD_NUMBER: _builtins.int
+    FIRST_TOKEN_P95_MS_FIELD_NUMBER: _builtins.int
+    FIRST_TOKEN_P99_MS_FIELD_NUMBER: _builtins.int
+    ERROR_REQUESTS_FIELD_NUMBER: _builtins.int
+    SECOND_VALUE_FIELD_NUMBER: _builtins.int
     value: _builtins.str
     requests: _builtins.int
     successful_requests: _builtins.int
@@ -383,6 +427,14 @@ class UsageBucket(_message.Message):
     cost_nanousd: _builtins.int
     latency_p50_ms: _builtins.float
     latency_p95_ms: _builtins.float
+    latency_p99_ms: _builtins.float
+    first_token_p50_ms: _builtins.float
+    """Over the requests that had a first token."""
+    first_token_p95_ms: _builtins.float
+    first_token_p99_ms: _builtins.float
+    error_requests: _builtins.int
+    second_value: _builtins.str
+    """The value of `then_by`."""
     def __init__(
         self,
         *,
@@ -394,10 +446,16 @@ class UsageBucket(_message.Message):
         cost_nanousd: _builtins.int = ...,
         latency_p50_ms: _builtins.float = ...,
         latency_p95_ms: _builtins.float = ...,
+        latency_p99_ms: _builtins.float = ...,
+        first_token_p50_ms: _builtins.float = ...,
+        first_token_p95_ms: _builtins.float = ...,
+        first_token_p99_ms: _builtins.float = ...,
+        error_requests: _builtins.int = ...,
+        second_value: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completion_tokens", b"completion_tokens", "cost_nanousd", b"cost_nanousd", "latency_p50_ms", b"latency_p50_ms", "latency_p95_ms", b"latency_p95_ms", "prompt_tokens", b"prompt_tokens", "requests", b"requests", "successful_requests", b"successful_requests", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completion_tokens", b"completion_tokens", "cost_nanousd", b"cost_nanousd", "error_requests", b"error_requests", "first_token_p50_ms", b"first_token_p50_ms", "first_token_p95_ms", b"first_token_p95_ms", "first_token_p99_ms", b"first_token_p99_ms", "latency_p50_ms", b"latency_p50_ms", "latency_p95_ms", b"latency_p95_ms", "latency_p99_ms", b"latency_p99_ms", "prompt_tokens", b"prompt_tokens", "requests", b"requests", "second_value", b"second_value", "successful_requests", b"successful_requests", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -426,3 +484,354 @@ class UsageSummary(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UsageSummary: _TypeAlias = UsageSummary  # noqa: Y015
+
+@_typing.final
+class ListAttemptsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Of any of the requests; a usage id, too, names one."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAttemptsRequest: _TypeAlias = ListAttemptsRequest  # noqa: Y015
+
+@_typing.final
+class LoggedAttempt(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USAGE_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    usage_id: _builtins.str
+    request_id: _builtins.str
+    number: _builtins.int
+    """From 1, within its request."""
+    @_builtins.property
+    def attempt(self) -> _usage_pb2.Attempt: ...
+    def __init__(
+        self,
+        *,
+        usage_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        number: _builtins.int = ...,
+        attempt: _usage_pb2.Attempt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "number", b"number", "request_id", b"request_id", "usage_id", b"usage_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoggedAttempt: _TypeAlias = LoggedAttempt  # noqa: Y015
+
+@_typing.final
+class ListAttemptsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___LoggedAttempt]: ...
+    def __init__(
+        self,
+        *,
+        attempts: _abc.Iterable[Global___LoggedAttempt] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAttemptsResponse: _TypeAlias = ListAttemptsResponse  # noqa: Y015
+
+@_typing.final
+class SpendTrendRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    GRANULARITY_FIELD_NUMBER: _builtins.int
+    granularity: _builtins.str
+    """hour or day; empty: day."""
+    @_builtins.property
+    def filter(self) -> Global___RequestFilter: ...
+    def __init__(
+        self,
+        *,
+        filter: Global___RequestFilter | None = ...,
+        granularity: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "granularity", b"granularity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SpendTrendRequest: _TypeAlias = SpendTrendRequest  # noqa: Y015
+
+@_typing.final
+class SpendBucket(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_MS_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    COST_NANOUSD_FIELD_NUMBER: _builtins.int
+    TRAILING_AVERAGE_NANOUSD_FIELD_NUMBER: _builtins.int
+    start_ms: _builtins.int
+    """Unix milliseconds of the bucket's beginning, UTC."""
+    requests: _builtins.int
+    cost_nanousd: _builtins.int
+    trailing_average_nanousd: _builtins.int
+    """Over this bucket and the two before it, as far as they are in the range; rounded half up."""
+    def __init__(
+        self,
+        *,
+        start_ms: _builtins.int = ...,
+        requests: _builtins.int = ...,
+        cost_nanousd: _builtins.int = ...,
+        trailing_average_nanousd: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_nanousd", b"cost_nanousd", "requests", b"requests", "start_ms", b"start_ms", "trailing_average_nanousd", b"trailing_average_nanousd"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SpendBucket: _TypeAlias = SpendBucket  # noqa: Y015
+
+@_typing.final
+class SpendTrendResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUCKETS_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    COST_NANOUSD_FIELD_NUMBER: _builtins.int
+    requests: _builtins.int
+    cost_nanousd: _builtins.int
+    @_builtins.property
+    def buckets(self) -> _containers.RepeatedCompositeFieldContainer[Global___SpendBucket]: ...
+    def __init__(
+        self,
+        *,
+        buckets: _abc.Iterable[Global___SpendBucket] | None = ...,
+        requests: _builtins.int = ...,
+        cost_nanousd: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buckets", b"buckets", "cost_nanousd", b"cost_nanousd", "requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SpendTrendResponse: _TypeAlias = SpendTrendResponse  # noqa: Y015
+
+@_typing.final
+class ExportRequestsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    ROWS_MAX_FIELD_NUMBER: _builtins.int
+    format: Global___ExportFormat.ValueType
+    rows_max: _builtins.int
+    """0: no limit."""
+    @_builtins.property
+    def filter(self) -> Global___RequestFilter: ...
+    def __init__(
+        self,
+        *,
+        filter: Global___RequestFilter | None = ...,
+        format: Global___ExportFormat.ValueType = ...,
+        rows_max: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "format", b"format", "rows_max", b"rows_max"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportRequestsRequest: _TypeAlias = ExportRequestsRequest  # noqa: Y015
+
+@_typing.final
+class ExportChunk(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportChunk: _TypeAlias = ExportChunk  # noqa: Y015
+
+@_typing.final
+class ListDifferencesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SINCE_MS_FIELD_NUMBER: _builtins.int
+    UNTIL_MS_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    since_ms: _builtins.int
+    """Unix milliseconds of the hours; from inclusive, until exclusive; 0: open."""
+    until_ms: _builtins.int
+    limit: _builtins.int
+    def __init__(
+        self,
+        *,
+        since_ms: _builtins.int = ...,
+        until_ms: _builtins.int = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "since_ms", b"since_ms", "until_ms", b"until_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDifferencesRequest: _TypeAlias = ListDifferencesRequest  # noqa: Y015
+
+@_typing.final
+class LedgerDifference(_message.Message):
+    """One account's hour (by the moment of admission) in which log and ledger do not agree."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    HOUR_START_MS_FIELD_NUMBER: _builtins.int
+    LOG_REQUESTS_FIELD_NUMBER: _builtins.int
+    LOG_COST_NANOUSD_FIELD_NUMBER: _builtins.int
+    LEDGER_REQUESTS_FIELD_NUMBER: _builtins.int
+    LEDGER_COST_NANOUSD_FIELD_NUMBER: _builtins.int
+    ONLY_IN_LOG_FIELD_NUMBER: _builtins.int
+    ONLY_IN_LEDGER_FIELD_NUMBER: _builtins.int
+    COST_DIFFERS_FIELD_NUMBER: _builtins.int
+    FOUND_AT_MS_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    hour_start_ms: _builtins.int
+    log_requests: _builtins.int
+    log_cost_nanousd: _builtins.int
+    ledger_requests: _builtins.int
+    ledger_cost_nanousd: _builtins.int
+    found_at_ms: _builtins.int
+    @_builtins.property
+    def only_in_log(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The requests that the two do not have alike, at most 100 of each kind."""
+
+    @_builtins.property
+    def only_in_ledger(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def cost_differs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        hour_start_ms: _builtins.int = ...,
+        log_requests: _builtins.int = ...,
+        log_cost_nanousd: _builtins.int = ...,
+        ledger_requests: _builtins.int = ...,
+        ledger_cost_nanousd: _builtins.int = ...,
+        only_in_log: _abc.Iterable[_builtins.str] | None = ...,
+        only_in_ledger: _abc.Iterable[_builtins.str] | None = ...,
+        cost_differs: _abc.Iterable[_builtins.str] | None = ...,
+        found_at_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "cost_differs", b"cost_differs", "found_at_ms", b"found_at_ms", "hour_start_ms", b"hour_start_ms", "ledger_cost_nanousd", b"ledger_cost_nanousd", "ledger_requests", b"ledger_requests", "log_cost_nanousd", b"log_cost_nanousd", "log_requests", b"log_requests", "only_in_ledger", b"only_in_ledger", "only_in_log", b"only_in_log"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LedgerDifference: _TypeAlias = LedgerDifference  # noqa: Y015
+
+@_typing.final
+class ListDifferencesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    COMPARED_AT_MS_FIELD_NUMBER: _builtins.int
+    compared_at_ms: _builtins.int
+    """When the last comparison ended; 0: never."""
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___LedgerDifference]: ...
+    def __init__(
+        self,
+        *,
+        differences: _abc.Iterable[Global___LedgerDifference] | None = ...,
+        compared_at_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compared_at_ms", b"compared_at_ms", "differences", b"differences"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDifferencesResponse: _TypeAlias = ListDifferencesResponse  # noqa: Y015
+
+@_typing.final
+class ReconcileRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SINCE_MS_FIELD_NUMBER: _builtins.int
+    UNTIL_MS_FIELD_NUMBER: _builtins.int
+    since_ms: _builtins.int
+    """Unix milliseconds; from inclusive, until exclusive. 0: what the scheduled comparison would look at."""
+    until_ms: _builtins.int
+    def __init__(
+        self,
+        *,
+        since_ms: _builtins.int = ...,
+        until_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["since_ms", b"since_ms", "until_ms", b"until_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReconcileRequest: _TypeAlias = ReconcileRequest  # noqa: Y015
+
+@_typing.final
+class ReconcileResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOURS_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    COST_NANOUSD_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    hours: _builtins.int
+    requests: _builtins.int
+    cost_nanousd: _builtins.int
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___LedgerDifference]: ...
+    def __init__(
+        self,
+        *,
+        hours: _builtins.int = ...,
+        requests: _builtins.int = ...,
+        cost_nanousd: _builtins.int = ...,
+        differences: _abc.Iterable[Global___LedgerDifference] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_nanousd", b"cost_nanousd", "differences", b"differences", "hours", b"hours", "requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReconcileResponse: _TypeAlias = ReconcileResponse  # noqa: Y015

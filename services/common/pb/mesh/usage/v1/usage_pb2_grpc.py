@@ -55,6 +55,31 @@ class UsageServiceStub:
                 request_serializer=mesh_dot_usage_dot_v1_dot_usage__pb2.SummarizeUsageRequest.SerializeToString,
                 response_deserializer=mesh_dot_usage_dot_v1_dot_usage__pb2.UsageSummary.FromString,
                 _registered_method=True)
+        self.ListAttempts = channel.unary_unary(
+                '/mesh.usage.v1.UsageService/ListAttempts',
+                request_serializer=mesh_dot_usage_dot_v1_dot_usage__pb2.ListAttemptsRequest.SerializeToString,
+                response_deserializer=mesh_dot_usage_dot_v1_dot_usage__pb2.ListAttemptsResponse.FromString,
+                _registered_method=True)
+        self.SpendTrend = channel.unary_unary(
+                '/mesh.usage.v1.UsageService/SpendTrend',
+                request_serializer=mesh_dot_usage_dot_v1_dot_usage__pb2.SpendTrendRequest.SerializeToString,
+                response_deserializer=mesh_dot_usage_dot_v1_dot_usage__pb2.SpendTrendResponse.FromString,
+                _registered_method=True)
+        self.ExportRequests = channel.unary_stream(
+                '/mesh.usage.v1.UsageService/ExportRequests',
+                request_serializer=mesh_dot_usage_dot_v1_dot_usage__pb2.ExportRequestsRequest.SerializeToString,
+                response_deserializer=mesh_dot_usage_dot_v1_dot_usage__pb2.ExportChunk.FromString,
+                _registered_method=True)
+        self.ListDifferences = channel.unary_unary(
+                '/mesh.usage.v1.UsageService/ListDifferences',
+                request_serializer=mesh_dot_usage_dot_v1_dot_usage__pb2.ListDifferencesRequest.SerializeToString,
+                response_deserializer=mesh_dot_usage_dot_v1_dot_usage__pb2.ListDifferencesResponse.FromString,
+                _registered_method=True)
+        self.Reconcile = channel.unary_unary(
+                '/mesh.usage.v1.UsageService/Reconcile',
+                request_serializer=mesh_dot_usage_dot_v1_dot_usage__pb2.ReconcileRequest.SerializeToString,
+                response_deserializer=mesh_dot_usage_dot_v1_dot_usage__pb2.ReconcileResponse.FromString,
+                _registered_method=True)
 
 
 class UsageServiceServicer:
@@ -88,6 +113,41 @@ class UsageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAttempts(self, request, context):
+        """Every attempt of every request that shares the request id of the named one, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SpendTrend(self, request, context):
+        """Spend over time without holes, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportRequests(self, request, context):
+        """A file of all requests that the filter takes, newest first, in pieces to be put one behind the other.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDifferences(self, request, context):
+        """Where the log and the ledger do not agree, as the last comparison found it. An operator without an account sees all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Reconcile(self, request, context):
+        """Compares log and ledger now. For operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_UsageServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -110,6 +170,31 @@ def add_UsageServiceServicer_to_server(servicer, server):
                     servicer.SummarizeUsage,
                     request_deserializer=mesh_dot_usage_dot_v1_dot_usage__pb2.SummarizeUsageRequest.FromString,
                     response_serializer=mesh_dot_usage_dot_v1_dot_usage__pb2.UsageSummary.SerializeToString,
+            ),
+            'ListAttempts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAttempts,
+                    request_deserializer=mesh_dot_usage_dot_v1_dot_usage__pb2.ListAttemptsRequest.FromString,
+                    response_serializer=mesh_dot_usage_dot_v1_dot_usage__pb2.ListAttemptsResponse.SerializeToString,
+            ),
+            'SpendTrend': grpc.unary_unary_rpc_method_handler(
+                    servicer.SpendTrend,
+                    request_deserializer=mesh_dot_usage_dot_v1_dot_usage__pb2.SpendTrendRequest.FromString,
+                    response_serializer=mesh_dot_usage_dot_v1_dot_usage__pb2.SpendTrendResponse.SerializeToString,
+            ),
+            'ExportRequests': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportRequests,
+                    request_deserializer=mesh_dot_usage_dot_v1_dot_usage__pb2.ExportRequestsRequest.FromString,
+                    response_serializer=mesh_dot_usage_dot_v1_dot_usage__pb2.ExportChunk.SerializeToString,
+            ),
+            'ListDifferences': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDifferences,
+                    request_deserializer=mesh_dot_usage_dot_v1_dot_usage__pb2.ListDifferencesRequest.FromString,
+                    response_serializer=mesh_dot_usage_dot_v1_dot_usage__pb2.ListDifferencesResponse.SerializeToString,
+            ),
+            'Reconcile': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reconcile,
+                    request_deserializer=mesh_dot_usage_dot_v1_dot_usage__pb2.ReconcileRequest.FromString,
+                    response_serializer=mesh_dot_usage_dot_v1_dot_usage__pb2.ReconcileResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -221,6 +306,141 @@ class UsageService:
             '/mesh.usage.v1.UsageService/SummarizeUsage',
             mesh_dot_usage_dot_v1_dot_usage__pb2.SummarizeUsageRequest.SerializeToString,
             mesh_dot_usage_dot_v1_dot_usage__pb2.UsageSummary.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAttempts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.usage.v1.UsageService/ListAttempts',
+            mesh_dot_usage_dot_v1_dot_usage__pb2.ListAttemptsRequest.SerializeToString,
+            mesh_dot_usage_dot_v1_dot_usage__pb2.ListAttemptsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SpendTrend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.usage.v1.UsageService/SpendTrend',
+            mesh_dot_usage_dot_v1_dot_usage__pb2.SpendTrendRequest.SerializeToString,
+            mesh_dot_usage_dot_v1_dot_usage__pb2.SpendTrendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportRequests(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mesh.usage.v1.UsageService/ExportRequests',
+            mesh_dot_usage_dot_v1_dot_usage__pb2.ExportRequestsRequest.SerializeToString,
+            mesh_dot_usage_dot_v1_dot_usage__pb2.ExportChunk.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDifferences(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.usage.v1.UsageService/ListDifferences',
+            mesh_dot_usage_dot_v1_dot_usage__pb2.ListDifferencesRequest.SerializeToString,
+            mesh_dot_usage_dot_v1_dot_usage__pb2.ListDifferencesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reconcile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.usage.v1.UsageService/Reconcile',
+            mesh_dot_usage_dot_v1_dot_usage__pb2.ReconcileRequest.SerializeToString,
+            mesh_dot_usage_dot_v1_dot_usage__pb2.ReconcileResponse.FromString,
             options,
             channel_credentials,
             insecure,

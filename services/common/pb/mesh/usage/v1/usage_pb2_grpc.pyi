@@ -40,6 +40,16 @@ class UsageServiceStub:
     TailRequests: _grpc.UnaryStreamMultiCallable[_usage_pb2.TailRequestsRequest, _usage_pb2.LoggedRequest]
     """New rows as they arrive, until the caller hangs up. An operator without an account sees all."""
     SummarizeUsage: _grpc.UnaryUnaryMultiCallable[_usage_pb2.SummarizeUsageRequest, _usage_pb2.UsageSummary]
+    ListAttempts: _grpc.UnaryUnaryMultiCallable[_usage_pb2.ListAttemptsRequest, _usage_pb2.ListAttemptsResponse]
+    """Every attempt of every request that shares the request id of the named one, oldest first."""
+    SpendTrend: _grpc.UnaryUnaryMultiCallable[_usage_pb2.SpendTrendRequest, _usage_pb2.SpendTrendResponse]
+    """Spend over time without holes, oldest first."""
+    ExportRequests: _grpc.UnaryStreamMultiCallable[_usage_pb2.ExportRequestsRequest, _usage_pb2.ExportChunk]
+    """A file of all requests that the filter takes, newest first, in pieces to be put one behind the other."""
+    ListDifferences: _grpc.UnaryUnaryMultiCallable[_usage_pb2.ListDifferencesRequest, _usage_pb2.ListDifferencesResponse]
+    """Where the log and the ledger do not agree, as the last comparison found it. An operator without an account sees all."""
+    Reconcile: _grpc.UnaryUnaryMultiCallable[_usage_pb2.ReconcileRequest, _usage_pb2.ReconcileResponse]
+    """Compares log and ledger now. For operators."""
 
 @_typing.type_check_only
 class UsageServiceAsyncStub(UsageServiceStub):
@@ -53,6 +63,16 @@ class UsageServiceAsyncStub(UsageServiceStub):
     TailRequests: _aio.UnaryStreamMultiCallable[_usage_pb2.TailRequestsRequest, _usage_pb2.LoggedRequest]  # type: ignore[assignment]
     """New rows as they arrive, until the caller hangs up. An operator without an account sees all."""
     SummarizeUsage: _aio.UnaryUnaryMultiCallable[_usage_pb2.SummarizeUsageRequest, _usage_pb2.UsageSummary]  # type: ignore[assignment]
+    ListAttempts: _aio.UnaryUnaryMultiCallable[_usage_pb2.ListAttemptsRequest, _usage_pb2.ListAttemptsResponse]  # type: ignore[assignment]
+    """Every attempt of every request that shares the request id of the named one, oldest first."""
+    SpendTrend: _aio.UnaryUnaryMultiCallable[_usage_pb2.SpendTrendRequest, _usage_pb2.SpendTrendResponse]  # type: ignore[assignment]
+    """Spend over time without holes, oldest first."""
+    ExportRequests: _aio.UnaryStreamMultiCallable[_usage_pb2.ExportRequestsRequest, _usage_pb2.ExportChunk]  # type: ignore[assignment]
+    """A file of all requests that the filter takes, newest first, in pieces to be put one behind the other."""
+    ListDifferences: _aio.UnaryUnaryMultiCallable[_usage_pb2.ListDifferencesRequest, _usage_pb2.ListDifferencesResponse]  # type: ignore[assignment]
+    """Where the log and the ledger do not agree, as the last comparison found it. An operator without an account sees all."""
+    Reconcile: _aio.UnaryUnaryMultiCallable[_usage_pb2.ReconcileRequest, _usage_pb2.ReconcileResponse]  # type: ignore[assignment]
+    """Compares log and ledger now. For operators."""
 
 class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
     """The request log of the principal's account; a principal that is an API key sees its own requests only."""
@@ -87,5 +107,45 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _usage_pb2.SummarizeUsageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_usage_pb2.UsageSummary, _abc.Awaitable[_usage_pb2.UsageSummary]]: ...
+
+    @_abc_1.abstractmethod
+    def ListAttempts(
+        self,
+        request: _usage_pb2.ListAttemptsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_usage_pb2.ListAttemptsResponse, _abc.Awaitable[_usage_pb2.ListAttemptsResponse]]:
+        """Every attempt of every request that shares the request id of the named one, oldest first."""
+
+    @_abc_1.abstractmethod
+    def SpendTrend(
+        self,
+        request: _usage_pb2.SpendTrendRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_usage_pb2.SpendTrendResponse, _abc.Awaitable[_usage_pb2.SpendTrendResponse]]:
+        """Spend over time without holes, oldest first."""
+
+    @_abc_1.abstractmethod
+    def ExportRequests(
+        self,
+        request: _usage_pb2.ExportRequestsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_usage_pb2.ExportChunk], _abc.AsyncIterator[_usage_pb2.ExportChunk]]:
+        """A file of all requests that the filter takes, newest first, in pieces to be put one behind the other."""
+
+    @_abc_1.abstractmethod
+    def ListDifferences(
+        self,
+        request: _usage_pb2.ListDifferencesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_usage_pb2.ListDifferencesResponse, _abc.Awaitable[_usage_pb2.ListDifferencesResponse]]:
+        """Where the log and the ledger do not agree, as the last comparison found it. An operator without an account sees all."""
+
+    @_abc_1.abstractmethod
+    def Reconcile(
+        self,
+        request: _usage_pb2.ReconcileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_usage_pb2.ReconcileResponse, _abc.Awaitable[_usage_pb2.ReconcileResponse]]:
+        """Compares log and ledger now. For operators."""
 
 def add_UsageServiceServicer_to_server(servicer: UsageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

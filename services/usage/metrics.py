@@ -1,0 +1,14 @@
+"""What the usage service measures beside the floor's own metrics."""
+
+from prometheus_client import Counter, Gauge
+
+LEDGER_COMPARED = Counter(
+    "mesh_usage_ledger_compared_requests", "Logged requests that were compared with the ledger."
+)
+LEDGER_DIFFERENCES = Gauge(
+    "mesh_usage_ledger_differences",
+    "Account hours in which the log and the ledger do not agree now; anything but 0 is an alarm.",
+)
+PARTITIONS_DROPPED = Counter(
+    "mesh_usage_partitions_dropped", "Months of a table dropped by retention.", ["table"]
+)

@@ -1,0 +1,1 @@
+"""Figures of whole days: when they hold, and how they are derived."""
