@@ -15,7 +15,7 @@ from services.common.kafka import TableReader
 from services.common.ops import OpsServer
 from services.common.pb.mesh.accounts.v1 import accounts_pb2_grpc, keys_pb2_grpc
 from services.common.pb.mesh.billing.v1 import billing_pb2_grpc
-from services.common.pb.mesh.catalog.v1 import catalog_pb2_grpc
+from services.common.pb.mesh.catalog.v1 import catalog_pb2_grpc, templates_pb2_grpc
 from services.common.pb.mesh.usage.v1 import usage_pb2_grpc
 from services.common.runtime import Component
 from services.common.security.tokens import TokenSigner
@@ -50,6 +50,7 @@ def open_backends(settings: DashboardSettings) -> Backends:
         billing=billing_pb2_grpc.BillingServiceStub(billing.channel()),
         usage=usage_pb2_grpc.UsageServiceStub(usage.channel()),
         catalog=catalog_pb2_grpc.CatalogServiceStub(catalog.channel()),
+        templates=templates_pb2_grpc.TemplatesServiceStub(catalog.channel()),
     )
 
 

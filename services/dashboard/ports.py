@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from services.common.grpc.channel import GrpcChannel
 from services.common.pb.mesh.accounts.v1 import accounts_pb2_grpc, keys_pb2_grpc
 from services.common.pb.mesh.billing.v1 import billing_pb2_grpc
-from services.common.pb.mesh.catalog.v1 import catalog_pb2_grpc
+from services.common.pb.mesh.catalog.v1 import catalog_pb2_grpc, templates_pb2_grpc
 from services.common.pb.mesh.usage.v1 import usage_pb2_grpc
 
 
@@ -24,6 +24,7 @@ class Backends:
     billing: billing_pb2_grpc.BillingServiceAsyncStub
     usage: usage_pb2_grpc.UsageServiceAsyncStub
     catalog: catalog_pb2_grpc.CatalogServiceAsyncStub
+    templates: templates_pb2_grpc.TemplatesServiceAsyncStub
 
     @property
     def channels(self) -> tuple[GrpcChannel, ...]:

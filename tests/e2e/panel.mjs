@@ -132,6 +132,34 @@ try {
   await page.keyboard.press("Enter");
   const played = await page.getByRole("log").getByText(/^\$0\.0/).innerText({ timeout: 30_000 });
   await shot("playground");
+  await visit("Templates");
+  await page.getByRole("link", { name: "New template" }).click();
+  await page.getByLabel("Name").fill(`poet ${Date.now()}`);
+  await page.getByLabel("System", { exact: true }).click();
+  await page.keyboard.type("You write about {{ topic }}.");
+  await page.getByRole("button", { name: "Message", exact: true }).click();
+  await page.getByRole("textbox", { name: "Message 1" }).click();
+  await page.keyboard.type("One line for {{ name }}.");
+  await page.getByLabel("Longest answer, tokens").fill("16");
+  await page.getByRole("button", { name: "Create" }).click();
+  await page.getByText("Version 1").first().waitFor();
+  await page.getByLabel("System", { exact: true }).click();
+  await page.keyboard.press("Control+End");
+  await page.keyboard.type(" Be brief.");
+  await page.getByRole("button", { name: "Save as a new version" }).click();
+  await page.getByRole("button", { name: /^Version 2/ }).click();
+  const changed = await page.getByRole("region", { name: "What version 2 changed" }).innerText();
+  await page.getByLabel("topic").fill("the sea");
+  await page.getByLabel("name", { exact: true }).fill("Ada");
+  await page.getByLabel("Beside it").selectOption("local/smollm2-135m:free");
+  await page.getByLabel("Model").nth(1).selectOption("local/smollm2-135m");
+  await page.getByRole("button", { name: "Run" }).click();
+  await page.getByText("$0.00", { exact: true }).waitFor();
+  await shot("template");
+  await page.getByRole("button", { name: "Delete" }).click();
+  await page.getByRole("heading", { level: 1, name: "Templates" }).waitFor();
+  await shot("templates");
+
   await visit("Settings");
   await page.getByRole("table", { name: "Members" }).waitFor();
   await page.getByRole("table", { name: "Audit trail" }).waitFor();
@@ -143,7 +171,7 @@ try {
   await page.getByRole("heading", { name: "Log in to Mesh" }).waitFor();
 
   const requestId = answer.headers.get("x-request-id");
-  console.log(JSON.stringify({ refusal, status: answer.status, completion, requestId, seenAfterMs, details, played, problems, barriers }));
+  console.log(JSON.stringify({ refusal, status: answer.status, completion, requestId, seenAfterMs, details, played, changed, problems, barriers }));
 } catch (error) {
   if (shots) await page.screenshot({ path: `${shots}/failed.png`, fullPage: true }).catch(() => {});
   console.error(String(error), problems.join("\n"));

@@ -29,6 +29,7 @@ async def test_a_person_logs_in_makes_a_key_and_sees_its_request_and_cost(stack:
     seen = json.loads(out)
     assert seen["problems"] == []
     assert seen["barriers"] == []
+    assert "+ system | You write about {{ topic }}. Be brief." in seen["changed"]
     assert seen["played"].startswith("$0.0")
     assert "password is wrong" in seen["refusal"]
     assert seen["status"] == 200

@@ -16,7 +16,7 @@ from starlette.staticfiles import StaticFiles
 from services.common.clock import Clock
 from services.common.errors import AppError
 from services.common.ids import new_id
-from services.dashboard.api import accounts, live, people, play, reads
+from services.dashboard.api import accounts, live, people, play, reads, templates
 from services.dashboard.config import DashboardSettings
 from services.dashboard.live_balances import LiveBalances
 from services.dashboard.playground import Playground
@@ -43,7 +43,14 @@ HTTP_CODES = {
     411: "length_required",
     413: "body_too_large",
 }
-ROUTERS = (accounts.router, people.router, live.router, reads.router, play.router)
+ROUTERS = (
+    accounts.router,
+    people.router,
+    live.router,
+    reads.router,
+    templates.router,
+    play.router,
+)
 # More than the longest list of models that a key may allow.
 BODY_BYTES_MAX = 256 * 1024
 

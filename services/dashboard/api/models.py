@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from fastapi import Path
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from services.common.money import INT64_MAX
 
@@ -13,6 +14,8 @@ Window = Literal["lifetime", "day", "week", "month", "rolling_30_days"]
 Label = Annotated[str, Field(min_length=1, max_length=100)]
 # What a 64-bit field of a message can carry; accounts says which limits make sense.
 Whole = Annotated[int, Field(ge=0, le=INT64_MAX)]
+
+VersionNumber = Annotated[int, Path(ge=1, le=INT64_MAX)]
 
 
 class Taken(BaseModel):
@@ -299,3 +302,50 @@ class PriceOut(BaseModel):
     source: str
     request_fee_usd: str
     usd_per_1m: dict[str, str]
+
+
+class TemplateMessage(BaseModel):
+    """One message of a template, as text."""
+
+    role: str
+    content: str
+
+
+class TemplateIn(Taken):
+    name: str
+    description: str = ""
+    system: str = ""
+    messages: list[TemplateMessage] = []
+    model: str = ""
+    # Request parameters beneath those of a request and of its key.
+    params: dict[str, JsonValue] = {}
+    # For people: which slots there are.
+    variables: list[str] = []
+
+
+class TemplateContentOut(BaseModel):
+    name: str
+    description: str
+    system: str
+    messages: list[TemplateMessage]
+    model: str
+    params: dict[str, JsonValue]
+    variables: list[str]
+
+
+class TemplateOut(BaseModel):
+    template_id: str
+    is_global: bool
+    content: TemplateContentOut
+    version: int
+    created_at: str
+    updated_at: str
+
+
+class TemplateVersionOut(BaseModel):
+    version: int
+    content: TemplateContentOut
+    changed_at: str
+    changed_by: str
+    # The version whose content it is again; 0 where it is new.
+    restored_from: int

@@ -27,7 +27,7 @@ UNSAFE = [(method, path) for method, path in GUARDED if method not in SAFE_METHO
 
 def filled(path: str) -> str:
     """The path of a route with ids of nothing."""
-    return "/api" + re.sub(r"\{[a-z_]+\}", "none", path)
+    return "/api" + re.sub(r"\{[a-z_]+\}", "none", path.replace("{version}", "1"))
 
 
 def test_the_application_has_no_other_api_routes_than_those_tested_here(panel: Panel) -> None:

@@ -3,7 +3,7 @@ import { ApiError, csrfHeader } from "./api/client";
 
 export type ChatMessage = { role: "system" | "user" | "assistant"; content: string };
 export type Parameters = { temperature?: number; max_tokens?: number; top_p?: number };
-export type ChatBody = { model: string; messages: ChatMessage[] } & Parameters & Record<string, unknown>;
+export type ChatBody = { model?: string; messages: ChatMessage[] } & Parameters & Record<string, unknown>;
 
 export type Answer = {
   text: string;

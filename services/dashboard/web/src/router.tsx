@@ -21,6 +21,8 @@ import { OverviewPage } from "./pages/overview";
 import { PlaygroundPage } from "./pages/playground";
 import { RequestPage } from "./pages/request";
 import { SettingsPage } from "./pages/settings";
+import { TemplatePage } from "./pages/template";
+import { TemplatesPage } from "./pages/templates";
 
 const root = createRootRouteWithContext<{ queries: QueryClient }>()({ component: Outlet });
 
@@ -91,6 +93,16 @@ const playground = createRoute({
   validateSearch: (search: Record<string, unknown>): { model?: string } =>
     typeof search.model === "string" && search.model ? { model: search.model } : {},
 });
+const templates = createRoute({
+  getParentRoute: () => inside,
+  path: "/templates",
+  component: TemplatesPage,
+});
+const template = createRoute({
+  getParentRoute: () => inside,
+  path: "/templates/$templateId",
+  component: TemplatePage,
+});
 const settings = createRoute({
   getParentRoute: () => inside,
   path: "/settings",
@@ -99,7 +111,7 @@ const settings = createRoute({
 
 const tree = root.addChildren([
   logIn,
-  inside.addChildren([overview, playground, keys, billing, logs, request, models, settings]),
+  inside.addChildren([overview, playground, keys, billing, logs, request, models, templates, template, settings]),
 ]);
 
 export function makeRouter(queries: QueryClient) {

@@ -4,6 +4,7 @@ import { Link, Outlet, useNavigate } from "@tanstack/react-router";
 import {
   Boxes,
   CreditCard,
+  FileText,
   Gauge,
   KeyRound,
   LogOut,
@@ -27,6 +28,7 @@ const PLACES = [
   { to: "/billing", label: "Billing", icon: CreditCard },
   { to: "/logs", label: "Logs", icon: ScrollText },
   { to: "/models", label: "Models", icon: Boxes },
+  { to: "/templates", label: "Templates", icon: FileText },
   { to: "/settings", label: "Settings", icon: Settings },
 ] as const;
 

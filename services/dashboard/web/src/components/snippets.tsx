@@ -31,10 +31,14 @@ function pythonOf(value: unknown): string {
   return JSON.stringify(value);
 }
 
-function codeOf(language: Language, apiUrl: string, body: Body): string {
+/** `extra`: fields that OpenAI's package does not know and takes in `extra_body`. */
+function codeOf(language: Language, apiUrl: string, { body, extra }: { body: Body; extra: string[] }): string {
   if (language === "curl") return commandOf(apiUrl, body);
   if (language === "python") {
-    const fields = Object.entries(body).map(([name, value]) => `    ${name}=${pythonOf(value)},`);
+    const known = Object.entries(body).filter(([name]) => !extra.includes(name));
+    const others = Object.fromEntries(Object.entries(body).filter(([name]) => extra.includes(name)));
+    const fields = known.map(([name, value]) => `    ${name}=${pythonOf(value)},`);
+    if (extra.length) fields.push(`    extra_body=${pythonOf(others)},`);
     return `import os
 from openai import OpenAI
 
@@ -51,7 +55,17 @@ const answer = await client.chat.completions.create(${JSON.stringify(body, null,
 console.log(answer.choices[0].message.content);`;
 }
 
-export function Snippets({ apiUrl, model, body }: { apiUrl: string; model: string; body?: Body }) {
+export function Snippets({
+  apiUrl,
+  model,
+  body,
+  extra = [],
+}: {
+  apiUrl: string;
+  model: string;
+  body?: Body;
+  extra?: string[];
+}) {
   const [language, setLanguage] = useState<Language>("curl");
   const sent = body ?? { model, messages: [{ role: "user", content: "Say hello." }] };
   return (
@@ -62,7 +76,7 @@ export function Snippets({ apiUrl, model, body }: { apiUrl: string; model: strin
         options={LANGUAGES.map(([name, label]) => [name, label])}
         onChange={(name) => setLanguage(name as Language)}
       />
-      <Copyable label="the snippet" text={codeOf(language, apiUrl, sent)} />
+      <Copyable label="the snippet" text={codeOf(language, apiUrl, { body: sent, extra })} />
     </div>
   );
 }
