@@ -43,8 +43,15 @@ def ulid_from_bytes(raw: bytes) -> str:
     """The ULID text of 16 bytes. Raises ValueError on another length."""
     if len(raw) != 16:
         raise ValueError(f"a ULID has 16 bytes, not {len(raw)}")
-    value = int.from_bytes(raw, "big")
-    return "".join(_PAIRS[(value >> shift) & 1023] for shift in range(120, -1, -10))
+    # Written out: every event and every request has several, and a loop takes twice as long.
+    high, low, pairs = int.from_bytes(raw[:6], "big"), int.from_bytes(raw[6:], "big"), _PAIRS
+    return (
+        f"{pairs[high >> 40]}{pairs[high >> 30 & 1023]}{pairs[high >> 20 & 1023]}"
+        f"{pairs[high >> 10 & 1023]}{pairs[high & 1023]}"
+        f"{pairs[low >> 70]}{pairs[low >> 60 & 1023]}{pairs[low >> 50 & 1023]}"
+        f"{pairs[low >> 40 & 1023]}{pairs[low >> 30 & 1023]}{pairs[low >> 20 & 1023]}"
+        f"{pairs[low >> 10 & 1023]}{pairs[low & 1023]}"
+    )
 
 
 def is_ulid(text: str) -> bool:

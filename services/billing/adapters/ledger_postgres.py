@@ -13,7 +13,6 @@ import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import astuple
-from itertools import groupby
 
 import asyncpg
 
@@ -216,16 +215,11 @@ class _PostgresUnit(PostgresPaymentUnit):
         records = [record_from_recorded(recorded) for recorded in book.recorded]
         # The sort is stable: within a stream the events keep their order.
         records.sort(key=lambda record: record.account_id)
-        await self._transaction.append_many(
-            [
-                (stream, first.stream_version - 1, [first, *rest])
-                for stream, (first, *rest) in (
-                    (stream, list(group))
-                    for stream, group in groupby(records, key=lambda record: record.stream_id)
-                )
-            ]
-        )
         values = [record.to_bytes() for record in records]
+        expected: dict[str, int] = {}
+        for record in records:
+            expected.setdefault(record.stream_id, record.stream_version - 1)
+        await self._transaction.append_placed(records, values, expected)
         self._chain(records, values)
         await write_tables(self._connection, book, self._log_hashes)
         rows: list[tuple[Topic, str, bytes | None]] = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -44,6 +44,15 @@ WITH rows AS (
 SELECT pg_notify($5, '')
 """
 
+_EVENT_COLUMNS = (
+    "stream_id", "stream_version", "event_id", "type", "version", "account_id", "occurred_at_ms",
+    "payload",
+)  # fmt: skip
+_OUTBOX_COLUMNS = ("topic", "key", "value", "traceparent")
+# From so many rows on COPY is the cheaper way in, for both sides; below, its second round trip is
+# not worth it.
+COPY_ROWS_MIN = 64
+
 Append = tuple[str, int, Sequence[EventRecord]]
 
 
@@ -83,33 +92,41 @@ class Transaction:
             for stream_id, expected, records in appends
             for version, record in enumerate(records, expected + 1)
         ]
-        expected_by_stream = {stream_id: expected for stream_id, expected, _ in appends}
-        assert len(expected_by_stream) == len(appends), "a stream was appended to twice in one call"
+        expected = {stream_id: version for stream_id, version, _ in appends}
+        assert len(expected) == len(appends), "a stream was appended to twice in one call"
+        await self.append_placed(placed, [record.to_bytes() for record in placed], expected)
+        return placed
+
+    async def append_placed(
+        self,
+        placed: Sequence[EventRecord],
+        values: Sequence[bytes],
+        expected_by_stream: Mapping[str, int],
+    ) -> None:
+        """Appends records that have their place and are serialised already, `values` in their
+        order, after the versions that their streams are expected to have.
+        """
         if not placed:
-            return []
-        rows = await self.connection.fetch(_VERSIONS, list(expected_by_stream))
-        actual = {row["stream_id"]: row["version"] or 0 for row in rows}
+            return
+        found = await self.connection.fetch(_VERSIONS, list(expected_by_stream))
+        actual = {row["stream_id"]: row["version"] or 0 for row in found}
         for stream_id, expected in expected_by_stream.items():
             if actual[stream_id] != expected:
                 raise ConcurrencyConflict(
                     f"{stream_id} is at version {actual[stream_id]}, not {expected}"
                 )
-        await self._insert(placed)
-        return placed
-
-    async def _insert(self, records: Sequence[EventRecord]) -> None:
+        rows = [
+            (r.stream_id, r.stream_version, r.event_id, r.type, r.version, r.account_id,
+             r.occurred_at_ms, value)
+            for r, value in zip(placed, values, strict=True)
+        ]  # fmt: skip
         try:
-            await self.connection.execute(
-                _INSERT_EVENTS,
-                [r.stream_id for r in records],
-                [r.stream_version for r in records],
-                [r.event_id for r in records],
-                [r.type for r in records],
-                [r.version for r in records],
-                [r.account_id for r in records],
-                [r.occurred_at_ms for r in records],
-                [r.to_bytes() for r in records],
-            )
+            if len(rows) < COPY_ROWS_MIN:
+                await self.connection.execute(_INSERT_EVENTS, *map(list, zip(*rows, strict=True)))
+            else:
+                await self.connection.copy_records_to_table(
+                    "events", records=rows, columns=_EVENT_COLUMNS
+                )
         except asyncpg.UniqueViolationError as error:
             if error.constraint_name != "events_stream":
                 raise
@@ -134,7 +151,12 @@ class Transaction:
     async def flush(self) -> None:
         """Writes what was published; called at the end of the transaction."""
         rows, self._outbox = self._outbox, []
-        if rows:
+        if len(rows) >= COPY_ROWS_MIN:
+            await self.connection.copy_records_to_table(
+                "outbox", records=rows, columns=_OUTBOX_COLUMNS
+            )
+            await self.connection.execute("SELECT pg_notify($1, '')", NOTIFY_CHANNEL)
+        elif rows:
             columns: list[list[str | bytes | None]] = [list(c) for c in zip(*rows, strict=True)]
             await self.connection.execute(_INSERT_OUTBOX, *columns, NOTIFY_CHANNEL)
 
