@@ -20,8 +20,9 @@ from services.billing.adapters.event_log_postgres import StoredEvent, stored_eve
 from services.billing.adapters.ledger_sql import Connection
 from services.billing.domain.book import Book
 from services.billing.domain.caps import first_day
-from services.billing.domain.events import GrantOpened, TransactionPosted
+from services.billing.domain.events import GrantOpened, GrantRenewed, TransactionPosted
 from services.billing.domain.state import KeyAccount
+from services.billing.explain import explain
 from services.common.events import EventRecord
 from services.common.pb.mesh.events.v1.usage_pb2 import UsageRecorded
 from services.common.postgres import open_pool
@@ -30,6 +31,8 @@ from tests.e2e.stack import REPOSITORY, read_env
 from tests.fixtures.kafka_reading import read_all
 
 MS_PER_HOUR = 3_600_000
+# The end of the year 9999.
+FOREVER_MS = 253_402_300_799_999
 Place = tuple[str, int]
 
 
@@ -52,6 +55,8 @@ class Ledger:
     booked: int
     marks: set[str]
     wallets: dict[str, tuple[int, int, int]]
+    # What the entries that `mesh ledger explain` lists come to.
+    explained: dict[str, int]
     grants_left: list[str]
     limits_broken: list[str]
     event_ids: set[str]
@@ -106,14 +111,26 @@ async def ledger(dsn: str) -> Ledger:
     try:
         verified = await verify.verify(pool)
         rebuilt = await billing_rebuild.rebuild(pool)
+        explained = {
+            row["account_id"]: sum(
+                [
+                    one.change_nanousd
+                    async for one in explain(pool, row["account_id"], at_ms=FOREVER_MS)
+                ]
+            )
+            for row in await pool.fetch("SELECT account_id FROM wallet")
+        }
         async with pool.acquire() as connection, connection.transaction(readonly=True):
-            return await _ledger(connection, verified, rebuilt)
+            return await _ledger(connection, verified, rebuilt, explained)
     finally:
         await pool.close()
 
 
 async def _ledger(
-    connection: Connection, verified: verify.Verified, rebuilt: billing_rebuild.Rebuilt
+    connection: Connection,
+    verified: verify.Verified,
+    rebuilt: billing_rebuild.Rebuilt,
+    explained: dict[str, int],
 ) -> Ledger:
     history = History()
     async for stored in stored_events(connection):
@@ -131,6 +148,7 @@ async def _ledger(
             )
             for row in wallets
         },
+        explained=explained,
         grants_left=sorted(
             await _column(
                 connection,
@@ -166,12 +184,14 @@ class History:
         wallet = self._book.wallets[stored.account_id]
         if wallet.available_nanousd < 0:
             self.broken.append(f"{stored.account_id} had less than nothing at {stored.version}")
-        if isinstance(event, GrantOpened):
-            key = self._book.key(event.account_id, event.key_id)
-            taken = self._spent(key, event.opened_at_ms) + key.granted_nanousd
+        grown = isinstance(event, GrantRenewed) and event.added_nanousd > 0
+        if isinstance(event, GrantOpened) or (isinstance(event, GrantRenewed) and grown):
+            key_id = self._book.grants[event.grant_id].key_id
+            key = self._book.key(event.account_id, key_id)
+            taken = self._spent(key, stored.occurred_at_ms) + key.granted_nanousd
             if key.spend_cap_nanousd is not None and taken > key.spend_cap_nanousd:
                 self.broken.append(
-                    f"{event.key_id} had {taken} of {key.spend_cap_nanousd} at {stored.version}"
+                    f"{key_id} had {taken} of {key.spend_cap_nanousd} at {stored.version}"
                 )
 
     def _spent(self, key: KeyAccount, now_ms: int) -> int:

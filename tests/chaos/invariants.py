@@ -35,6 +35,8 @@ def of_the_ledger(ledger: Ledger, customers: Sequence[Account]) -> Iterator[str]
     if ledger.outbox:
         yield f"{ledger.outbox} messages are left in the outbox"
     for account, (posted, granted, closing) in ledger.wallets.items():
+        if ledger.explained.get(account) != posted:
+            yield f"{account} has {posted}, explained {ledger.explained.get(account)}"
         if granted or closing or posted < 0:
             yield f"{account} has {posted} posted, {granted} granted, {closing} closing"
     billed = Counter[str]()
@@ -112,7 +114,8 @@ def of_the_clients(seen: Sequence[Seen], found: RequestLog) -> Iterator[str]:
 def _of_one(one: Seen, row: dict[str, object]) -> Iterator[str]:
     if one.ending == "complete":
         counted = {"prompt": row["prompt"], "completion": row["completion"]}
-        if row["outcome"] != "success" or (one.usage is not None and one.usage != counted):
+        ends = ("success",) if one.kind.bounded else ("success", "limit_reached")
+        if row["outcome"] not in ends or (one.usage is not None and one.usage != counted):
             yield f"{one.request_id} was complete with {one.usage} and is logged as {row}"
     if one.ending == "refused" and (row["cost_nanousd"] or row["status"] != one.status):
         yield f"{one.request_id} was refused with {one.status} and is logged as {row}"

@@ -10,6 +10,7 @@ import asyncio
 import json
 import sys
 
+from services.common.topics import USAGE
 from services.usage.adapters.clickhouse import ClickHouse
 from services.usage.config import UsageSettings
 
@@ -27,7 +28,9 @@ COLUMNS = {
     "hour": "ifNull(intDiv(toUnixTimestamp(admitted_at), 3600), 0)",
 }
 _SQL = f"SELECT {', '.join(COLUMNS.values())} FROM requests FINAL"
-_BATCHES = "SELECT partition, max(last_offset) FROM sink_batches GROUP BY partition"
+_BATCHES = f"""
+SELECT partition, max(last_offset) FROM sink_batches WHERE topic = '{USAGE.name}' GROUP BY partition
+"""
 
 
 async def main(dsn: str) -> None:

@@ -29,6 +29,7 @@ LEDGER = Ledger(
     booked=1,
     marks={"use_1"},
     wallets={"acc_1": (1_000_000 - COST, 0, 0)},
+    explained={"acc_1": 1_000_000 - COST},
     grants_left=[],
     limits_broken=[],
     event_ids={"evt_1"},

@@ -21,6 +21,8 @@ MIX = (
     Kind("test/500-priced", stream=False, weight=6),
     Kind("test/close-priced", stream=True, weight=6),
     Kind("test/close-free", stream=False, weight=4),
+    Kind("test/essay-priced", stream=True, weight=6, bounded=False),
+    Kind("test/essay-priced", stream=False, weight=3, bounded=False),
 )
 PROBE = Kind("test/ok-priced", stream=False)
 REQUEST_TIMEOUT_S = 30.0
@@ -67,7 +69,7 @@ class Traffic:
         body = {
             "model": kind.model,
             "stream": kind.stream,
-            "max_tokens": 64,
+            **({"max_tokens": 64} if kind.bounded else {}),
             "messages": [{"role": "user", "content": "Count to ten."}],
             "cache": False,
         }

@@ -34,6 +34,8 @@ class Kind:
     stream: bool
     hang_up: bool = False
     weight: int = 1
+    # False: the caller sets no limit, so that its hold grows while the answer comes.
+    bounded: bool = True
 
 
 @dataclass(frozen=True, slots=True)
