@@ -73,8 +73,8 @@ protos: python ## generate the code of the contracts
 ABSENT :=
 ifneq ($(wildcard tests/bench/*.py),)
 .PHONY: bench
-bench: setup ## measure; one JSON line a figure, with its baseline
-	@for file in tests/bench/*.py; do name=$${file##*/}; \
+bench: setup ## measure; one JSON line a figure, with its baseline; BENCH=billing measures that part alone
+	@for file in tests/bench/$(BENCH)*.py; do name=$${file##*/}; \
 	  case $$name in _*) ;; *) $(PYTHON) -m tests.bench.$${name%.py} $(ARGS) ;; esac; done
 else
 ABSENT += bench

@@ -42,7 +42,7 @@ class BillingSettings(CommonSettings):
         1.0, gt=0, le=60, description="When to ask again where money is held by others."
     )
     grant_group_linger_s: float = Field(
-        0.003, ge=0, le=0.1, description="Seconds for which grant calls are collected."
+        0.0, ge=0, le=0.1, description="Seconds a group of grant calls waits to fill."
     )
     grant_group_max: int = Field(256, ge=1, le=4_096, description="Grant calls in one transaction.")
     grant_waiting_max: int = Field(8_192, ge=1, description="Grant calls that may wait.")
