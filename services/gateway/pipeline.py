@@ -147,7 +147,7 @@ class ChatPipeline:
             chosen.model,
             chosen.price,
             rules=self.rules.estimates,
-            counted=entry.principal.settings.tpm_limit is not None,
+            counted=entry.principal.counts_tokens(chosen.model.model_id),
         )
         # 5. The limits of requests and tokens; free models count too.
         entry.stage = "guard_rate_limit"
@@ -234,13 +234,14 @@ class ChatPipeline:
 
     async def _admit_to_quotas(self, entry: UsageEntry, guess: Estimate, reply: Reply) -> None:
         """Takes a ticket, where the key has limits; the answer tells how far it is into them."""
-        if not entry.principal.settings.limited:
+        model_id = entry.chosen.model.model_id if entry.chosen is not None else ""
+        if not entry.principal.limits(model_id):
             return
         tokens = guess.prompt_tokens + guess.output_tokens
         try:
-            entry.ticket = await self.quotas.admit(entry.principal, tokens)
+            entry.ticket = await self.quotas.admit(entry.principal, tokens, model_id=model_id)
         finally:
-            reply.announce(self.quotas.standing(entry.principal))
+            reply.announce(self.quotas.standing(entry.principal, model_id=model_id))
 
     async def _admit(
         self, entry: UsageEntry, request: ChatRequest, chosen: Route, *, guess: Estimate
@@ -258,6 +259,7 @@ class ChatPipeline:
                     # A charge that rounds to nothing is held all the same, so that it has a grant.
                     full_nanousd=max(1, guess.full_nanousd),
                     least_nanousd=guess.least_nanousd,
+                    model_id=chosen.model.model_id,
                 )
             )
             if entry.hold.amount_nanousd < guess.full_nanousd and not guess.slice_tokens:
@@ -301,7 +303,7 @@ class ChatPipeline:
         entry.basis, entry.quantities = "none", {}
         if isinstance(cause, AttemptFailed):
             entry.stage = cause.stage
-        elif isinstance(error, SpendLimitExceeded) and error.extra.get("limit") == "key_cap":
+        elif isinstance(error, SpendLimitExceeded) and error.extra.get("limit") != "balance":
             entry.stage = "guard_spend_cap"
         elif isinstance(error, Forbidden):
             entry.stage = "auth"

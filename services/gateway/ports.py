@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from services.common import scopes
 from services.common.ids import (
     AccountId,
     GrantId,
@@ -32,9 +33,12 @@ from services.common.ids import (
 )
 from services.common.money import Price
 from services.common.pb.mesh.events.v1.usage_pb2 import UsageRecorded
+from services.gateway.scoped import NO_SCOPES, Scoped, ScopeRates
 
 ProviderKind = Literal["openai_compatible", "anthropic", "gemini", "bedrock", "azure_openai"]
-SpendLimit = Literal["balance", "key_cap"]
+SpendLimit = Literal[
+    "balance", "key_cap", "model_cap", "member_cap", "team_cap", "account_model_cap", "account_cap"
+]
 SpendState = Literal["held", "gone"]
 # Requests a minute, requests a day, tokens a minute.
 QuotaLimit = Literal["rpm", "rpd", "tpm"]
@@ -87,6 +91,18 @@ class KeyPrincipal:
     account_suspended: bool = False
     # When this secret stops working, by expiry or rotation; 0 means never.
     expires_at_ms: int = 0
+    scoped: Scoped = NO_SCOPES
+
+    def limits(self, model_id: str = "") -> tuple[ScopeRates, ...]:
+        """What limits its requests and tokens, its own settings first; with those of a model where
+        one is named that is limited.
+        """
+        own = ScopeRates(scopes.key(self.key_id), *self.settings.limits)
+        return (*([own] if own.limited else []), *self.scoped.limits(model_id))
+
+    def counts_tokens(self, model_id: str = "") -> bool:
+        """True where tokens are limited by any of these."""
+        return any(one.tpm is not None for one in self.limits(model_id))
 
     def expired(self, now_ms: int) -> bool:
         """True from the moment of expiry on."""
@@ -220,6 +236,8 @@ class HoldRequest:
     usage_id: UsageId
     full_nanousd: int
     least_nanousd: int = 0
+    # The model that it is for; its money lies apart where its spend is capped.
+    model_id: str = ""
 
     @property
     def bound_nanousd(self) -> int:
@@ -240,6 +258,8 @@ class Hold:
     amount_nanousd: int
     account_id: AccountId
     key_id: KeyId
+    # Of the purse that it lies in; empty where that is for any model.
+    model_id: str = ""
 
 
 class Budget(Protocol):
@@ -281,16 +301,21 @@ class QuotaTicket:
     account_id: AccountId
     key_id: KeyId
     tokens: int
+    # As in `Quotas.admit`; empty where that model is not limited.
+    model_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaMeter:
-    """One limit of a key: what is left of it, and when its window ends."""
+    """One limit that binds a key: what is left of it, when its window ends, and whose it is; the
+    key's own where no scope is named.
+    """
 
     limit: QuotaLimit
     limit_value: int
     left: int
     resets_in_s: float
+    scope: str = ""
 
 
 class Quotas(Protocol):
@@ -301,22 +326,28 @@ class Quotas(Protocol):
     def check(self, principal: KeyPrincipal) -> None:
         """Raises RateLimitExceeded where the key is known to be at its limit, without asking."""
 
-    async def admit(self, principal: KeyPrincipal, tokens: int) -> QuotaTicket | None:
-        """Lets one request in that may come to so many tokens; None for a key without limits.
+    async def admit(
+        self, principal: KeyPrincipal, tokens: int, *, model_id: str = ""
+    ) -> QuotaTicket | None:
+        """Lets one request to that model in that may come to so many tokens; None where nothing
+        limits it.
 
-        Raises RateLimitExceeded with extra {"limit": QuotaLimit} and, where waiting helps,
-        `retry_after_s`; Forbidden where billing knows the key as inactive; Unavailable where
-        billing gave no answer within the deadline. Cancelling leaves the request counted.
+        Raises RateLimitExceeded with extra {"limit": QuotaLimit, "scope": ScopeKind} and, where
+        waiting helps, `retry_after_s`; Forbidden where billing knows the key as inactive;
+        Unavailable where billing gave no answer within the deadline. Cancelling leaves the request
+        counted.
         """
 
     def settle(self, ticket: QuotaTicket, actual_tokens: int) -> None:
         """Ends a ticket with the tokens that the request came to. A second time asserts."""
 
-    def standing(self, principal: KeyPrincipal) -> Sequence[QuotaMeter]:
-        """The key's limits as far as this worker knows, without asking; for headers."""
+    def standing(self, principal: KeyPrincipal, *, model_id: str = "") -> Sequence[QuotaMeter]:
+        """What limits the key, and its requests to that model, as far as this worker knows, without
+        asking; for headers.
+        """
 
     async def meters(self, principal: KeyPrincipal) -> Sequence[QuotaMeter]:
-        """The key's limits as billing counts them now. Raises Unavailable."""
+        """What limits the key, as billing counts it now. Raises Unavailable."""
 
 
 @dataclass(frozen=True, slots=True)

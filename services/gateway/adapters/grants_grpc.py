@@ -23,6 +23,11 @@ _LIMITS: dict[pb.BindingLimit.ValueType, BindingLimit] = {
     pb.BINDING_LIMIT_BALANCE: "balance",
     pb.BINDING_LIMIT_KEY_CAP: "key_cap",
     pb.BINDING_LIMIT_KEY_INACTIVE: "key_inactive",
+    pb.BINDING_LIMIT_MODEL_CAP: "model_cap",
+    pb.BINDING_LIMIT_MEMBER_CAP: "member_cap",
+    pb.BINDING_LIMIT_TEAM_CAP: "team_cap",
+    pb.BINDING_LIMIT_ACCOUNT_MODEL_CAP: "account_model_cap",
+    pb.BINDING_LIMIT_ACCOUNT_CAP: "account_cap",
 }
 
 
@@ -47,6 +52,7 @@ class GrpcGrants:
                 needed_nanousd=request.needed_nanousd,
                 least_nanousd=request.least_nanousd,
                 wanted_nanousd=request.wanted_nanousd,
+                model_id=request.model_id,
             ),
             principal=Principal("key", request.account_id, key_id=request.key_id),
             timeout_s=timeout_s,

@@ -1,6 +1,6 @@
 """Billing's lending in memory: the twin of `grants_grpc`, exact to the nano-dollar.
 
-For tests and simulations of the worker's side. It knows balances and key caps, lends once per
+For tests and simulations of the worker's side. It knows balances and caps, lends once per
 grant id, takes grants back once, and can be told to be away or to lose its answers.
 """
 
@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from services.common.clock import Clock
 from services.common.errors import Conflict, NotFound, Unavailable
 from services.common.ids import AccountId, GrantId, KeyId
+from services.common.scopes import ScopeKind, account_model, key_model, kind_of
 from services.gateway.budget.ports import (
     BindingLimit,
     Grant,
@@ -21,6 +22,14 @@ from services.gateway.budget.ports import (
     Refusal,
     RenewRequest,
 )
+
+_CAPS: dict[ScopeKind, BindingLimit] = {
+    "key_model": "model_cap",
+    "member": "member_cap",
+    "team": "team_cap",
+    "account_model": "account_model_cap",
+    "account": "account_cap",
+}
 
 
 @dataclass(slots=True)
@@ -32,6 +41,7 @@ class LentByMemory:
     spent_nanousd: int | None = None
     settled_nanousd: int = 0
     renewals: int = 0
+    scopes: tuple[str, ...] = ()
 
     @property
     def open(self) -> bool:
@@ -57,6 +67,10 @@ class MemoryGrants:
         self.balances: dict[AccountId, int] = {}
         self.caps: dict[KeyId, int] = {}
         self.key_spent: dict[KeyId, int] = {}
+        # The scopes that a key is in, what each is capped at, and what was spent in it.
+        self.scopes_of: dict[KeyId, tuple[str, ...]] = {}
+        self.scope_caps: dict[str, int] = {}
+        self.scope_spent: dict[str, int] = {}
         self.inactive: set[KeyId] = set()
         self.lent: dict[GrantId, LentByMemory] = {}
         # Where idle money is wanted; a test says so.
@@ -120,6 +134,8 @@ class MemoryGrants:
         request = lent.request
         self.balances[request.account_id] -= cost_nanousd
         self.key_spent[request.key_id] = self.key_spent.get(request.key_id, 0) + cost_nanousd
+        for scope in lent.scopes:
+            self.scope_spent[scope] = self.scope_spent.get(scope, 0) + cost_nanousd
 
     def granted_nanousd(self, account_id: AccountId) -> int:
         """Held by all grants of the account."""
@@ -154,7 +170,8 @@ class MemoryGrants:
         if isinstance(amount, Refusal):
             return amount
         grant = Grant(request.grant_id, amount, self._clock.now_ms() + self._lifetime_ms)
-        self.lent[request.grant_id] = LentByMemory(request, grant)
+        scopes = self._lending(request)
+        self.lent[request.grant_id] = LentByMemory(request, grant, scopes=scopes)
         return grant
 
     def _renew(self, request: RenewRequest) -> Grant | Refusal:
@@ -205,6 +222,17 @@ class MemoryGrants:
         share = min(request.wanted_nanousd, available // self._share)
         return max(request.needed_nanousd, share)
 
+    def _lending(self, request: GrantRequest | RenewRequest) -> tuple[str, ...]:
+        """The scopes that lend: of an open grant those that lent it."""
+        lent = self.lent.get(request.grant_id)
+        if lent is not None:
+            return lent.scopes
+        found = self.scopes_of.get(request.key_id, ())
+        model_id = request.model_id if isinstance(request, GrantRequest) else ""
+        if model_id:
+            found = (key_model(request.key_id, model_id), *found, account_model(model_id))
+        return found
+
     def _rooms(self, request: GrantRequest | RenewRequest) -> list[_Room]:
         """What each limit leaves."""
         rooms = []
@@ -216,6 +244,11 @@ class MemoryGrants:
         of_account = [
             lent for lent in self.lent.values() if lent.request.account_id == request.account_id
         ]
+        for scope in self._lending(request):
+            if scope in self.scope_caps:
+                left = self.scope_caps[scope] - self.scope_spent.get(scope, 0)
+                inside = [lent for lent in self.lent.values() if scope in lent.scopes]
+                rooms.append(_room(_CAPS[kind_of(scope)], left, inside))
         rooms.append(_room("balance", self.balances.get(request.account_id, 0), of_account))
         return rooms
 

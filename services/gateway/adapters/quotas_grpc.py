@@ -42,6 +42,7 @@ class GrpcQuotas:
                 wanted_requests=request.wanted_requests,
                 needed_tokens=request.needed_tokens,
                 wanted_tokens=request.wanted_tokens,
+                model_id=request.model_id,
             ),
             principal=Principal("key", request.account_id, key_id=request.key_id),
             timeout_s=timeout_s,
@@ -103,6 +104,7 @@ def _refusal_from_pb(message: pb.QuotaRefusal) -> Refusal:
         message.retry_after_ms / 1000,
         held=message.held,
         meters=_meters_from_pb(message.meters, message.now_ms),
+        scope=message.scope,
     )
 
 
@@ -113,6 +115,7 @@ def _meters_from_pb(messages: Iterable[pb.QuotaMeter], now_ms: int) -> tuple[Met
             message.limit_value,
             message.taken,
             _seconds(message.resets_at_ms, now_ms),
+            message.scope,
         )
         for message in messages
     )

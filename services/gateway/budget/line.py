@@ -16,7 +16,18 @@ from services.common.errors import AppError, SpendLimitExceeded, Unavailable
 from services.gateway.budget.ports import Refusal
 from services.gateway.budget.purse import Purse
 from services.gateway.budget.spend_rate import SpendRate
-from services.gateway.ports import Hold, HoldRequest
+from services.gateway.ports import Hold, HoldRequest, KeyPrincipal
+
+# What a 402 calls the limit that binds.
+LIMITS = {
+    "balance": "the account's balance",
+    "key_cap": "the key's spend cap",
+    "model_cap": "the spend cap of this model under the key",
+    "member_cap": "the spend cap of the member who made the key",
+    "team_cap": "the team's spend cap",
+    "account_cap": "the account's spend cap",
+    "account_model_cap": "the account's spend cap of this model",
+}
 
 
 @dataclass(slots=True, eq=False)
@@ -43,8 +54,19 @@ class Line:
         self.rate = SpendRate(spend_window_s)
         # Of the key's settings, the newest that a request was admitted by.
         self.key_version = 0
+        self.team_id = ""
         # Set when money became free, so that whoever sleeps for it looks again.
         self.freed = asyncio.Event()
+
+    def follow(self, principal: KeyPrincipal) -> None:
+        """Takes newer settings over. A key that was moved takes no more from what its old team
+        lent: that stays spend of the team, so it must not go on for longer than what runs.
+        """
+        if principal.key_version <= self.key_version:
+            return
+        if self.key_version and principal.scoped.team_id != self.team_id:
+            self.purse.retire()
+        self.key_version, self.team_id = principal.key_version, principal.scoped.team_id
 
     def expire(self, now_s: float) -> None:
         """Refuses who has waited long enough; forgets who has gone."""
@@ -118,7 +140,7 @@ def no_answer() -> Unavailable:
 
 def spend_limit_error(refusal: Refusal) -> SpendLimitExceeded:
     """The 402 of a refusal: which limit, and whether the money is held or gone."""
-    what = "the account's balance" if refusal.limit == "balance" else "the key's spend cap"
+    what = LIMITS.get(refusal.limit, refusal.limit)
     state = "held" if refusal.held else "gone"
     message = (
         f"{what} is held by requests that are still running; try again shortly"

@@ -11,7 +11,16 @@ from typing import Literal, Protocol
 
 from services.common.ids import AccountId, GrantId, KeyId, WorkerId
 
-BindingLimit = Literal["balance", "key_cap", "key_inactive"]
+BindingLimit = Literal[
+    "balance",
+    "key_cap",
+    "model_cap",
+    "member_cap",
+    "team_cap",
+    "account_model_cap",
+    "account_cap",
+    "key_inactive",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +36,8 @@ class GrantRequest:
     # What would do where `needed` is not to be had; 0: only `needed` will do.
     least_nanousd: int
     wanted_nanousd: int
+    # The model whose requests it is for, where that model's spend is capped.
+    model_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

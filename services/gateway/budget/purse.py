@@ -25,6 +25,7 @@ class LentGrant:
         "renew_from_ms",
         "renewable",
         "renewals",
+        "retired",
         "returned",
         "spent_nanousd",
         "usable_until_ms",
@@ -44,6 +45,8 @@ class LentGrant:
         self.renewable = True
         # True once it has left the purse.
         self.returned = False
+        # True once nothing new is to be taken from it: what lent it are the key's scopes no more.
+        self.retired = False
         self.spent_nanousd = 0
         self.held_nanousd = 0
         self.overrun_nanousd = 0
@@ -54,6 +57,10 @@ class LentGrant:
     def free_nanousd(self) -> int:
         """What is neither held nor spent; negative after an overrun."""
         return self.amount_nanousd - self.spent_nanousd - self.held_nanousd
+
+    def usable(self, now_ms: int) -> bool:
+        """True while holds may be placed in it."""
+        return now_ms < self.usable_until_ms and not self.retired
 
     def is_due(self, now_ms: int) -> bool:
         """True where requests hold money in it and its time should be longer."""
@@ -75,13 +82,16 @@ class LentGrant:
 
 
 class Purse:
-    """The open grants of one key of one account, in the order in which they came."""
+    """The open grants of one key of one account, in the order in which they came. `model_id` names
+    the model where they are for its requests alone.
+    """
 
-    __slots__ = ("_grants", "_holds", "account_id", "key_id")
+    __slots__ = ("_grants", "_holds", "account_id", "key_id", "model_id")
 
-    def __init__(self, account_id: AccountId, key_id: KeyId) -> None:
+    def __init__(self, account_id: AccountId, key_id: KeyId, model_id: str = "") -> None:
         self.account_id = account_id
         self.key_id = key_id
+        self.model_id = model_id
         self._grants: dict[GrantId, LentGrant] = {}
         self._holds: dict[UsageId, Hold] = {}
 
@@ -95,7 +105,7 @@ class Purse:
     def take(self, usage_id: UsageId, amount_nanousd: int, now_ms: int) -> Hold | None:
         """A hold of exactly this amount; None where no usable grant has that much free."""
         for lent in self._grants.values():
-            if lent.free_nanousd >= amount_nanousd and now_ms < lent.usable_until_ms:
+            if lent.free_nanousd >= amount_nanousd and lent.usable(now_ms):
                 return self._hold(usage_id, amount_nanousd, lent)
         return None
 
@@ -103,7 +113,7 @@ class Purse:
         self, usage_id: UsageId, *, least_nanousd: int, full_nanousd: int, now_ms: int
     ) -> Hold | None:
         """The largest hold between the two amounts that any one usable grant can give."""
-        usable = [lent for lent in self._grants.values() if now_ms < lent.usable_until_ms]
+        usable = [lent for lent in self._grants.values() if lent.usable(now_ms)]
         best = max(usable, key=lambda lent: lent.free_nanousd, default=None)
         if best is None or best.free_nanousd < least_nanousd:
             return None
@@ -153,8 +163,13 @@ class Purse:
             lent.grant_id
             for lent in self._grants.values()
             if lent.holds == 0
-            and (now_ms - lent.idle_since_ms >= idle_ms or now_ms >= lent.usable_until_ms)
+            and (now_ms - lent.idle_since_ms >= idle_ms or not lent.usable(now_ms))
         ]
+
+    def retire(self) -> None:
+        """Has nothing new taken from the grants that are there; what they hold runs on."""
+        for lent in self._grants.values():
+            lent.retired = True
 
     @property
     def held_nanousd(self) -> int:
@@ -178,7 +193,9 @@ class Purse:
 
     def _hold(self, usage_id: UsageId, amount_nanousd: int, lent: LentGrant) -> Hold:
         assert usage_id not in self._holds, f"{usage_id} holds money already"
-        hold = Hold(usage_id, lent.grant_id, amount_nanousd, self.account_id, self.key_id)
+        hold = Hold(
+            usage_id, lent.grant_id, amount_nanousd, self.account_id, self.key_id, self.model_id
+        )
         lent.held_nanousd += amount_nanousd
         lent.holds += 1
         self._holds[usage_id] = hold

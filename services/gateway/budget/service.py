@@ -56,7 +56,8 @@ class PurseBudget:
         self._clock = clock
         self._limits = limits or BudgetLimits()
         self._make_grant_id = make_grant_id
-        self._accounts: dict[AccountId, dict[KeyId, Line]] = {}
+        # By account, and in it by key and model; no model where the purse is for any.
+        self._accounts: dict[AccountId, dict[tuple[KeyId, str], Line]] = {}
         self._free: set[UsageId] = set()
         self._draining = False
         self.closer = GrantCloser(billing, log, clock=clock, limits=self._limits)
@@ -71,8 +72,9 @@ class PurseBudget:
             assert request.usage_id not in self._free, f"{request.usage_id} is held already"
             self._free.add(request.usage_id)
             return Hold(request.usage_id, NO_GRANT, 0, principal.account_id, principal.key_id)
-        line = self._line(principal.account_id, principal.key_id)
-        line.key_version = max(line.key_version, principal.key_version)
+        model_id = principal.scoped.capped_model(request.model_id)
+        line = self._line(principal.account_id, principal.key_id, model_id)
+        line.follow(principal)
         # Also past others that wait: one large request must not stop every small one behind it.
         hold = line.purse.take(request.usage_id, request.full_nanousd, self._clock.now_ms())
         if hold is not None:
@@ -82,7 +84,7 @@ class PurseBudget:
     async def grow(self, hold: Hold, *, more_nanousd: int, least_nanousd: int) -> None:
         """See `ports.Budget.grow`."""
         assert hold.grant_id, f"{hold.usage_id} is free and cannot grow"
-        line = self._accounts[hold.account_id][hold.key_id]
+        line = self._accounts[hold.account_id][hold.key_id, hold.model_id]
         await self.renewals.grow(line, hold, more_nanousd=more_nanousd, least_nanousd=least_nanousd)
 
     def settle(self, hold: Hold, cost_nanousd: int) -> None:
@@ -91,7 +93,7 @@ class PurseBudget:
             assert cost_nanousd == 0, f"{hold.usage_id} was free and cost {cost_nanousd}"
             self._free.remove(hold.usage_id)
             return
-        line = self._accounts[hold.account_id][hold.key_id]
+        line = self._accounts[hold.account_id][hold.key_id, hold.model_id]
         line.purse.settle(hold, cost_nanousd, self._clock.now_ms())
         if cost_nanousd:
             line.rate.add(cost_nanousd, self._clock.monotonic_s())
@@ -148,8 +150,7 @@ class PurseBudget:
                 # Billing is away; what is idle goes back in time anyway.
                 continue
             for account_id, key_id in recalls:
-                lines = self._accounts.get(account_id, {})
-                for line in [lines[key_id]] if key_id in lines else list(lines.values()):
+                for line in list(self._accounts.get(account_id, {}).values()):
                     if key_id in ("", line.purse.key_id):
                         self._give_back(line)
 
@@ -160,7 +161,7 @@ class PurseBudget:
             self._return(line, line.purse.returnable(now_ms, idle_ms=idle_ms))
             if line.purse.empty and not line.waiters and line.task is None:
                 account = self._accounts[line.purse.account_id]
-                del account[line.purse.key_id]
+                del account[line.purse.key_id, line.purse.model_id]
                 if not account:
                     del self._accounts[line.purse.account_id]
 
@@ -182,14 +183,15 @@ class PurseBudget:
     def _lines(self) -> Iterator[Line]:
         return (line for lines in self._accounts.values() for line in lines.values())
 
-    def _line(self, account_id: AccountId, key_id: KeyId) -> Line:
+    def _line(self, account_id: AccountId, key_id: KeyId, model_id: str) -> Line:
         lines = self._accounts.get(account_id)
         if lines is None:
             lines = self._accounts[account_id] = {}
-        line = lines.get(key_id)
+        line = lines.get((key_id, model_id))
         if line is None:
-            purse = Purse(account_id, key_id)
-            line = lines[key_id] = Line(purse, spend_window_s=self._limits.spend_window_s)
+            purse = Purse(account_id, key_id, model_id)
+            line = Line(purse, spend_window_s=self._limits.spend_window_s)
+            lines[key_id, model_id] = line
         return line
 
     async def _wait(self, line: Line, request: HoldRequest) -> Hold:
@@ -258,6 +260,7 @@ class PurseBudget:
             needed_nanousd=needed,
             least_nanousd=least if least < needed else 0,
             wanted_nanousd=needed + growth,
+            model_id=line.purse.model_id,
         )
 
     async def _answer(self, line: Line, request: GrantRequest) -> tuple[Grant | Refusal, bool]:
@@ -329,9 +332,13 @@ class PurseBudget:
 
     def _recall(self, line: Line, refusal: Refusal) -> int:
         """Gives back what this worker has idle under the limit that binds; in how many grants."""
-        account = self._accounts[line.purse.account_id]
-        lines = [line] if refusal.limit == "key_cap" else list(account.values())
+        lines = [line] if refusal.limit == "model_cap" else self._lines_under(line, refusal)
         return sum(self._give_back(other) for other in lines)
+
+    def _lines_under(self, line: Line, refusal: Refusal) -> list[Line]:
+        key_id = line.purse.key_id if refusal.limit == "key_cap" else ""
+        account = self._accounts[line.purse.account_id]
+        return [one for one in account.values() if key_id in ("", one.purse.key_id)]
 
     def _give_back(self, line: Line) -> int:
         """Gives back grants without holds, and what is free in the others; how many."""

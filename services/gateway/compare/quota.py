@@ -48,9 +48,9 @@ class GroupQuotas:
         """See `ports.Quotas.settle`."""
         self._inner.settle(ticket, actual_tokens)
 
-    def standing(self, principal: KeyPrincipal) -> Sequence[QuotaMeter]:
+    def standing(self, principal: KeyPrincipal, *, model_id: str = "") -> Sequence[QuotaMeter]:
         """See `ports.Quotas.standing`."""
-        return self._inner.standing(principal)
+        return self._inner.standing(principal, model_id=model_id)
 
     async def meters(self, principal: KeyPrincipal) -> Sequence[QuotaMeter]:
         """See `ports.Quotas.meters`."""

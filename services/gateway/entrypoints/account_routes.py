@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from services.common.errors import InvalidArgument, NotFound
 from services.common.money import usd_from_nanousd
+from services.common.scopes import kind_of
 from services.gateway.account_reads import LoggedRequest, Result, UsageQuery
 from services.gateway.entrypoints.app import PublicReads, caller_of, reads_of
 from services.gateway.entrypoints.system_routes import json_response
@@ -79,7 +80,9 @@ async def balance(reads: Reads, caller: Caller) -> Response:
 @router.get("/usage/rate-limits")
 async def rate_limits(reads: Reads, caller: Caller) -> Response:
     """How far this key is into each of its limits; null where it has none."""
-    meters = {meter.limit: meter for meter in await reads.quotas.meters(caller)}
+    found = await reads.quotas.meters(caller)
+    # A key sees its own limits; those of the scopes that it is in are for people.
+    meters = {meter.limit: meter for meter in found if kind_of(meter.scope or "key") == "key"}
     response = json_response(
         {
             "as_of": _iso(reads.clock.now_ms()),

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.common.errors import AppError, RateLimitExceeded, Unavailable
+from services.common.scopes import kind_of
 from services.gateway.budget.spend_rate import SpendRate
 from services.gateway.ports import KeyPrincipal, QuotaMeter, QuotaTicket
 from services.gateway.quota.ports import Meter, Refusal
 from services.gateway.quota.purse import QuotaPurse
+from services.gateway.scoped import ScopeRates, owner_of
 
 WORDS = {"rpm": "requests per minute", "rpd": "requests per day", "tpm": "tokens per minute"}
 
@@ -31,8 +33,10 @@ class Waiter:
 class QuotaLine:
     """One key's purse, who waits for it, and the task that asks billing on their behalf."""
 
-    def __init__(self, principal: KeyPrincipal, *, rate_window_s: float) -> None:
-        self.purse = QuotaPurse(principal.account_id, principal.key_id)
+    def __init__(
+        self, principal: KeyPrincipal, *, rate_window_s: float, model_id: str = ""
+    ) -> None:
+        self.purse = QuotaPurse(principal.account_id, principal.key_id, model_id)
         self.waiters: list[Waiter] = []
         self.task: asyncio.Task[None] | None = None
         # Decaying sums of requests and of tokens; they only size questions to billing.
@@ -43,7 +47,7 @@ class QuotaLine:
         # Set when tokens became free, so that whoever sleeps for them looks again.
         self.freed = asyncio.Event()
         self.version = principal.key_version
-        self.limits = principal.settings.limits
+        self.limits = principal.limits(model_id)
         self._gone: tuple[Refusal, int, float, float] | None = None
         self._meters: tuple[Meter, ...] = ()
         self._metered_s = 0.0
@@ -76,8 +80,9 @@ class QuotaLine:
         if principal.key_version <= self.version:
             return
         self.version = principal.key_version
-        if principal.settings.limits != self.limits:
-            self.limits = principal.settings.limits
+        limits = principal.limits(self.purse.model_id)
+        if limits != self.limits:
+            self.limits = limits
             self._gone, self._meters = None, ()
             self.purse.close(now_s, idle_s=0.0)
 
@@ -119,6 +124,7 @@ class QuotaLine:
                 meter.limit_value,
                 min(meter.limit_value, meter.left + (tokens if meter.limit == "tpm" else requests)),
                 meter.resets_in_s - passed_s,
+                meter.scope,
             )
             for meter in self._meters
             if passed_s < meter.resets_in_s
@@ -161,21 +167,23 @@ def no_answer() -> Unavailable:
 
 def rate_limit_error(refusal: Refusal, *, waited_s: float = 0.0) -> RateLimitExceeded:
     """The 429 of a refusal; it names the limit and says when there is room again."""
-    words = WORDS[refusal.limit]
-    message = f"the key's limit of {refusal.limit_value} {words} is used up"
+    limit = f"{owner_of(refusal.scope)} limit of {refusal.limit_value} {WORDS[refusal.limit]}"
+    message = f"{limit} is used up"
     if refusal.held:
-        message = (
-            f"what is left of the key's limit of {refusal.limit_value} {words} is held by requests"
-            " under way; try again shortly"
-        )
+        message = f"what is left of {limit} is held by requests under way; try again shortly"
     wait_s = max(1, math.ceil(refusal.retry_after_s - waited_s))
-    return RateLimitExceeded(message, retry_after_s=wait_s, extra={"limit": refusal.limit})
+    extra = {"limit": refusal.limit, "scope": kind_of(refusal.scope or "key")}
+    return RateLimitExceeded(message, retry_after_s=wait_s, extra=extra)
 
 
-def too_large_error(tokens: int, limit: int) -> RateLimitExceeded:
-    """The 429 of a request that no empty window would let in."""
+def too_large_error(tokens: int, limits: Sequence[ScopeRates]) -> RateLimitExceeded | None:
+    """The 429 of a request that no empty window would let in; None where one would."""
+    bounded = [one for one in limits if one.tpm and one.tpm < tokens]
+    if not bounded:
+        return None
+    least = min(bounded, key=lambda one: one.tpm or 0)
     return RateLimitExceeded(
-        f"the request may come to {tokens} tokens, more than the key's limit of {limit} tokens per"
-        " minute; ask for a shorter answer",
-        extra={"limit": "tpm"},
+        f"the request may come to {tokens} tokens, more than {owner_of(least.scope)} limit of"
+        f" {least.tpm} tokens per minute; ask for a shorter answer",
+        extra={"limit": "tpm", "scope": kind_of(least.scope)},
     )

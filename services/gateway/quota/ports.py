@@ -25,16 +25,21 @@ class Draw:
     wanted_requests: int
     needed_tokens: int
     wanted_tokens: int
+    # The model whose requests it is for, where that model is limited.
+    model_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """One limit of a key as billing counts it: `taken` is what was used or is leased to workers."""
+    """One limit that binds a key as billing counts it: `taken` is what was used or is leased to
+    workers. Without a scope it is the key's own.
+    """
 
     limit: QuotaLimit
     limit_value: int
     taken: int
     resets_in_s: float
+    scope: str = ""
 
     @property
     def left(self) -> int:
@@ -66,6 +71,7 @@ class Refusal:
     retry_after_s: float
     held: bool
     meters: tuple[Meter, ...]
+    scope: str = ""
 
 
 @dataclass(frozen=True, slots=True)

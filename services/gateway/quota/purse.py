@@ -87,13 +87,16 @@ class HeldLease:
 
 
 class QuotaPurse:
-    """The leases of one key, in the order in which they came."""
+    """The leases of one key, in the order in which they came. `model_id` names the model where they
+    are for its requests alone.
+    """
 
-    __slots__ = ("_leases", "_next", "_tickets", "account_id", "key_id")
+    __slots__ = ("_leases", "_next", "_tickets", "account_id", "key_id", "model_id")
 
-    def __init__(self, account_id: AccountId, key_id: KeyId) -> None:
+    def __init__(self, account_id: AccountId, key_id: KeyId, model_id: str = "") -> None:
         self.account_id = account_id
         self.key_id = key_id
+        self.model_id = model_id
         self._leases: dict[LeaseId, HeldLease] = {}
         self._tickets: set[int] = set()
         self._next = 0
@@ -117,7 +120,12 @@ class QuotaPurse:
                 self._next += 1
                 self._tickets.add(self._next)
                 return QuotaTicket(
-                    self._next, held.lease_id, self.account_id, self.key_id, reserved
+                    self._next,
+                    held.lease_id,
+                    self.account_id,
+                    self.key_id,
+                    reserved,
+                    self.model_id,
                 )
         return None
 

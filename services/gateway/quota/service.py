@@ -51,15 +51,16 @@ class LeasedQuotas:
         self._clock = clock
         self._limits = limits or QuotaLimits()
         self._make_lease_id = make_lease_id
-        self._lines: dict[tuple[AccountId, KeyId], QuotaLine] = {}
+        # By key and model; no model where the leases are for any.
+        self._lines: dict[tuple[AccountId, KeyId, str], QuotaLine] = {}
         self._draining = False
         self._returner = QuotaReturner(billing, clock, self._limits)
 
     def check(self, principal: KeyPrincipal) -> None:
         """See `ports.Quotas.check`."""
-        if not principal.settings.limited:
+        if not principal.limits():
             return
-        line = self._lines.get((principal.account_id, principal.key_id))
+        line = self._lines.get((principal.account_id, principal.key_id, ""))
         if line is not None:
             now_s = self._clock.monotonic_s()
             line.follow(principal, now_s)
@@ -67,51 +68,54 @@ class LeasedQuotas:
             if error is not None:
                 raise error
 
-    async def admit(self, principal: KeyPrincipal, tokens: int) -> QuotaTicket | None:
+    async def admit(
+        self, principal: KeyPrincipal, tokens: int, *, model_id: str = ""
+    ) -> QuotaTicket | None:
         """See `ports.Quotas.admit`."""
-        if not principal.settings.limited:
+        model_id = principal.scoped.limited_model(model_id)
+        if not principal.limits(model_id):
             return None
         if self._draining:
             raise Unavailable(_STOPPING, retry_after_s=1)
-        line, now_s = self._line(principal), self._clock.monotonic_s()
+        line, now_s = self._line(principal, model_id), self._clock.monotonic_s()
         line.follow(principal, now_s)
         ticket = line.take(tokens, now_s)
         if ticket is not None:
             return ticket
-        limit = principal.settings.tpm_limit
-        if limit and tokens > limit:
-            raise too_large_error(tokens, limit)
-        error = line.gone(tokens, now_s)
+        error = too_large_error(tokens, line.limits) or line.gone(tokens, now_s)
         if error is not None:
             raise error
         return await self._wait(line, tokens)
 
     def settle(self, ticket: QuotaTicket, actual_tokens: int) -> None:
         """See `ports.Quotas.settle`."""
-        line = self._lines[ticket.account_id, ticket.key_id]
+        line = self._lines[ticket.account_id, ticket.key_id, ticket.model_id]
         line.purse.settle(ticket, actual_tokens)
         if actual_tokens < ticket.tokens:
             line.forget_gone_tokens()
         if line.waiters:
             line.freed.set()
 
-    def standing(self, principal: KeyPrincipal) -> Sequence[QuotaMeter]:
+    def standing(self, principal: KeyPrincipal, *, model_id: str = "") -> Sequence[QuotaMeter]:
         """See `ports.Quotas.standing`."""
-        line = self._lines.get((principal.account_id, principal.key_id))
+        model_id = principal.scoped.limited_model(model_id)
+        line = self._lines.get((principal.account_id, principal.key_id, model_id))
         return () if line is None else line.meters(self._clock.monotonic_s())
 
     async def meters(self, principal: KeyPrincipal) -> Sequence[QuotaMeter]:
         """See `ports.Quotas.meters`. What this worker has unused counts as left."""
-        if not principal.settings.limited:
+        if not principal.limits():
             return ()
-        line = self._lines.get((principal.account_id, principal.key_id))
-        free = line.purse.free(self._clock.monotonic_s()) if line else (0, 0)
+        owner, now_s = (principal.account_id, principal.key_id), self._clock.monotonic_s()
+        mine = [line.purse.free(now_s) for ref, line in self._lines.items() if ref[:2] == owner]
+        free = (sum(one for one, _ in mine), sum(one for _, one in mine))
         return [
             QuotaMeter(
                 meter.limit,
                 meter.limit_value,
                 min(meter.limit_value, meter.left + free[meter.limit == "tpm"]),
                 meter.resets_in_s,
+                meter.scope,
             )
             for meter in await self._billing.meters(principal.account_id, principal.key_id)
         ]
@@ -159,11 +163,12 @@ class LeasedQuotas:
                 return
             await self._returner.progress()
 
-    def _line(self, principal: KeyPrincipal) -> QuotaLine:
-        ref = (principal.account_id, principal.key_id)
+    def _line(self, principal: KeyPrincipal, model_id: str) -> QuotaLine:
+        ref = (principal.account_id, principal.key_id, model_id)
         line = self._lines.get(ref)
         if line is None:
-            line = QuotaLine(principal, rate_window_s=self._limits.rate_window_s)
+            window_s = self._limits.rate_window_s
+            line = QuotaLine(principal, rate_window_s=window_s, model_id=model_id)
             self._lines[ref] = line
         return line
 
@@ -236,6 +241,7 @@ class LeasedQuotas:
             wanted_requests=len(line.waiters) + more_requests,
             needed_tokens=min(waiter.tokens for waiter in line.waiters),
             wanted_tokens=sum(waiter.tokens for waiter in line.waiters) + more_tokens,
+            model_id=line.purse.model_id,
         )
 
     async def _answer(self, line: QuotaLine, draw: Draw) -> tuple[Lease | Refusal | None, float]:

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 from google.protobuf.message import Message
 
+from services.common import scopes
 from services.common.events import EventRecord, UndecodableEvent
 from services.common.ids import AccountId, KeyId, ModelId, ProviderId, UserId
 from services.common.pb.mesh.events.v1 import accounts_pb2, catalog_pb2
@@ -23,6 +24,7 @@ from services.gateway.ports import (
     ProviderEntry,
     ProviderKind,
 )
+from services.gateway.scoped import Scoped, ScopeRates
 
 _KINDS: dict[catalog_pb2.ProviderKind.ValueType, ProviderKind] = {
     catalog_pb2.PROVIDER_KIND_OPENAI_COMPATIBLE: "openai_compatible",
@@ -52,6 +54,7 @@ def principal_from_state(state: accounts_pb2.KeyState) -> KeyPrincipal:
         suspended=state.suspended,
         account_suspended=state.account_suspended,
         expires_at_ms=min((limit for limit in limits if limit), default=0),
+        scoped=_scoped_from_state(state),
     )
 
 
@@ -119,11 +122,40 @@ def _settings_from_pb(settings: accounts_pb2.KeySettings) -> KeySettings:
     )
 
 
-def _set(settings: accounts_pb2.KeySettings, name: str) -> int | None:
-    """A limit; absent and 0 both mean none."""
+def _set(settings: accounts_pb2.KeySettings | accounts_pb2.Limits, name: str) -> int | None:
+    """A limit; absent is none, and 0 allows nothing."""
     if not settings.HasField(name):  # type: ignore[arg-type]  # the stub wants one literal a call
         return None
-    return int(getattr(settings, name)) or None
+    return int(getattr(settings, name))
+
+
+def _scoped_from_state(state: accounts_pb2.KeyState) -> Scoped:
+    """The scopes in a key's state; limits of a model apart, under its name."""
+    shared, models = list[ScopeRates](), dict[str, list[ScopeRates]]()
+    for model in state.settings.model_limits:
+        scope = scopes.key_model(state.key_id, model.model_id)
+        models.setdefault(model.model_id, []).append(_rates(scope, model.limits))
+    for one in state.scopes:
+        rates = _rates(scopes.Scope(one.scope), one.limits)
+        if scopes.kind_of(one.scope) == "account_model":
+            models.setdefault(scopes.model_of(one.scope), []).append(rates)
+        else:
+            shared.append(rates)
+    return Scoped(
+        state.settings.team_id,
+        tuple(shared),
+        {model_id: tuple(found) for model_id, found in models.items()},
+    )
+
+
+def _rates(scope: scopes.Scope, limits: accounts_pb2.Limits) -> ScopeRates:
+    return ScopeRates(
+        scope,
+        _set(limits, "rpm_limit"),
+        _set(limits, "rpd_limit"),
+        _set(limits, "tpm_limit"),
+        limits.HasField("spend_cap_nanousd"),
+    )
 
 
 def _params(text: str) -> dict[str, Any]:  # Any: values are free JSON

@@ -20,6 +20,7 @@ from services.billing.domain.quotas import QuotaRules
 from services.billing.entrypoints.quotas import POLICIES, QuotasServicer
 from services.billing.quota_desk import QuotaDesk
 from services.billing.settlement.keys import KeyCaps
+from services.common import scopes
 from services.common.errors import AppError, RateLimitExceeded
 from services.common.events import record_of
 from services.common.grpc import GrpcChannel, GrpcServer, TokenSigner, TokenVerifier
@@ -32,6 +33,7 @@ from services.gateway.adapters.quotas_grpc import GrpcQuotas
 from services.gateway.ports import KeyPrincipal, KeySettings, QuotaTicket
 from services.gateway.quota.limits import QuotaLimits
 from services.gateway.quota.service import LeasedQuotas
+from services.gateway.scoped import Scoped, ScopeRates
 from tests.fixtures.clocks import EarlyClock
 from tests.fixtures.engines import PostgresServer
 from tests.fixtures.ledger import Feed, LetterBox
@@ -65,6 +67,24 @@ class World:
         await self.keys.send(record_of(state, account_id=ACCOUNT, occurred_at_ms=1))
         ours = KeySettings(**{f"{name}_limit": value for name, value in limits.items()})  # type: ignore[arg-type]  # only the three limits are given
         return KeyPrincipal(ACCOUNT, KEY, UserId("usr_1"), 1, ours)
+
+    async def limit_account(self, **limits: int) -> list[KeyPrincipal]:
+        """Ten keys of an account with these limits; who calls with them."""
+        shared = accounts_pb2.Limits(**{f"{name}_limit": value for name, value in limits.items()})  # type: ignore[arg-type]  # only the three limits are given
+        ours = Scoped(shared=(ScopeRates(scopes.ACCOUNT, **limits),))  # type: ignore[arg-type]  # as above
+        found = []
+        for number in range(10):
+            key_id = KeyId(f"key_{number}")
+            state = accounts_pb2.KeyState(
+                key_hash="hash",
+                key_id=key_id,
+                account_id=ACCOUNT,
+                version=1,
+                scopes=[accounts_pb2.ScopeLimits(scope="account", limits=shared, version=1)],
+            )
+            await self.keys.send(record_of(state, account_id=ACCOUNT, occurred_at_ms=1))
+            found.append(KeyPrincipal(ACCOUNT, key_id, UserId("usr_1"), 1, scoped=ours))
+        return found
 
     async def worker(self, number: int, *, runs: bool = True) -> LeasedQuotas:
         """A gateway worker; one that does not run returns nothing, as if it had died."""
@@ -142,6 +162,21 @@ async def test_exactly_60_of_300_requests_pass_in_a_minute_over_three_workers(
     await asyncio.sleep(PATIENT.gone_s)
     again = await asyncio.gather(*(ask(workers[number % 3], who) for number in range(90)))
     assert sum(isinstance(one, QuotaTicket) for one in again) == 60
+
+
+async def test_exactly_60_requests_of_an_account_pass_over_ten_keys_and_three_workers(
+    world: World,
+) -> None:
+    callers = await world.limit_account(rpm=60)
+    workers = [await world.worker(number) for number in range(3)]
+    found = await asyncio.gather(
+        *(ask(workers[number % 3], callers[number % 10]) for number in range(300))
+    )
+    assert sum(isinstance(one, QuotaTicket) for one in found) == 60
+    errors = [one for one in found if isinstance(one, AppError)]
+    assert {str(error.extra) for error in errors} == {"{'limit': 'rpm', 'scope': 'account'}"}
+    assert "the account's limit of 60 requests per minute" in errors[0].message
+    assert await world.counted("minute") == (60, 0)
 
 
 async def test_exactly_the_tokens_of_a_minute_pass_over_three_workers(world: World) -> None:

@@ -130,7 +130,7 @@ async def test_a_limit_that_is_used_up_is_refused_at_once_and_then_without_askin
     await world.until(refused, seconds=0.05)
     error = await outcome(refused)
     assert isinstance(error, RateLimitExceeded)
-    assert (error.extra, error.retry_after_s) == ({"limit": "rpd"}, 86_389)
+    assert (error.extra, error.retry_after_s) == ({"limit": "rpd", "scope": "key"}, 86_389)
     draws = world.billing.draws
     for _ in range(20):
         with pytest.raises(RateLimitExceeded):

@@ -119,6 +119,36 @@ class Worker:
         await asyncio.wait({running})
 
 
+def test_a_key_knows_what_its_scopes_limit_and_which_models_lie_apart() -> None:
+    table = KeyTable()
+    capped = accounts_pb2.Limits(spend_cap_nanousd=0, tpm_limit=7)
+    settings = accounts_pb2.KeySettings(
+        rpm_limit=5,
+        team_id="tm_1",
+        model_limits=[accounts_pb2.ModelLimits(model_id="m", limits=capped)],
+    )
+    scopes = [
+        accounts_pb2.ScopeLimits(scope=scope, limits=limits, version=1)
+        for scope, limits in {
+            "account": accounts_pb2.Limits(rpd_limit=9),
+            "member:usr_1": accounts_pb2.Limits(),
+            "account_model:n": accounts_pb2.Limits(spend_cap_nanousd=1),
+        }.items()
+    ]
+    table.apply(HASH, key_bytes(settings=settings, scopes=scopes))
+    found = table.find(HASH)
+    assert found is not None
+    assert found.scoped.team_id == "tm_1"
+    assert [(one.scope, one.rates) for one in found.limits()] == [
+        ("key:key_1", (5, None, None)),
+        ("account", (None, 9, None)),
+    ]
+    assert [one.scope for one in found.limits("m")][2:] == ["key_model:key_1/m"]
+    assert (found.counts_tokens("m"), found.counts_tokens("n")) == (True, False)
+    assert [found.scoped.capped_model(one) for one in "mno"] == ["m", "n", ""]
+    assert [found.scoped.limited_model(one) for one in "mno"] == ["m", "", ""]
+
+
 def test_a_key_is_found_by_its_hash_with_its_settings() -> None:
     table = KeyTable()
     settings = accounts_pb2.KeySettings(
@@ -134,7 +164,7 @@ def test_a_key_is_found_by_its_hash_with_its_settings() -> None:
     found = table.find(HASH)
     assert found is not None
     assert (found.account_id, found.key_id, found.key_version) == ("acc_1", "key_1", 3)
-    assert (found.settings.rpm_limit, found.settings.tpm_limit) == (5, None)
+    assert (found.settings.rpm_limit, found.settings.tpm_limit) == (5, 0)
     assert found.settings.default_params == {"temperature": 0.2}
     assert found.settings.allows("m")
     assert not found.settings.allows("other")
