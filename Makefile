@@ -80,13 +80,15 @@ else
 ABSENT += bench
 endif
 ifneq ($(wildcard tests/sim/test_*.py),)
-.PHONY: sim sim-mutants
+.PHONY: sim sim-stripe sim-mutants
 sim: python ## the deterministic simulator of the money; SEEDS=300, or SEED=7 for one again
 	@$(PYTHON) -m tests.sim $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),100)) $(ARGS)
+sim-stripe: python ## payments against the simulated gateway, with faults and crashes; SEEDS=1000, or SEED=7
+	@$(PYTHON) -m tests.sim.stripe_run $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),100)) $(ARGS)
 sim-mutants: python ## production code broken on purpose: the simulator must notice each way
 	@$(PYTHON) -m tests.sim.mutants $(ARGS)
 else
-ABSENT += sim sim-mutants
+ABSENT += sim sim-stripe sim-mutants
 endif
 ifneq ($(wildcard tests/chaos/test_*.py),)
 .PHONY: chaos

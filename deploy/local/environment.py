@@ -10,6 +10,13 @@ from collections.abc import Mapping
 from deploy.local.layout import Layout, Ports, read_env_file, write_env_file
 
 MODEL_PATH = "/v1"
+# No secret: the simulator takes every test key, and the real gateway takes none of this form.
+SIMULATOR_KEY = "sk_test_simulator"
+
+
+def payments_are_simulated() -> bool:
+    """True where no key of a real payment gateway is set."""
+    return not os.environ.get("MESH_BILLING_STRIPE_KEY")
 
 
 def ensure_secrets(layout: Layout) -> dict[str, str]:
@@ -18,6 +25,7 @@ def ensure_secrets(layout: Layout) -> dict[str, str]:
     made = {
         "MESH_SERVICE_SECRET": secrets.token_urlsafe(36),
         "MESH_CATALOG_CREDENTIAL_KEY": base64.b64encode(secrets.token_bytes(32)).decode(),
+        "MESH_BILLING_STRIPE_WEBHOOK_SECRET": f"whsec_{secrets.token_hex(24)}",
         "MESH_DEMO_PASSWORD": secrets.token_urlsafe(12),
     }
     complete = made | known
@@ -34,7 +42,14 @@ def stack_variables(
     def at(port: int) -> str:
         return f"127.0.0.1:{port}"
 
-    return {
+    paying = {
+        "MESH_BILLING_WEBHOOK_LISTEN": at(ports.billing_webhook),
+        "MESH_BILLING_PAYMENT_RETURN_URL": f"http://{at(ports.dashboard)}/billing",
+    }
+    if payments_are_simulated():
+        paying["MESH_BILLING_STRIPE_KEY"] = SIMULATOR_KEY
+        paying["MESH_BILLING_STRIPE_URL"] = f"http://{at(ports.stripe_sim)}"
+    return paying | {
         "MESH_ENV": os.environ.get("MESH_ENV", "development"),
         "MESH_DATA_DIR": str(layout.data_dir),
         "MESH_KAFKA_BOOTSTRAP": bootstrap,

@@ -35,6 +35,8 @@ class Ports:
     kafka: int = 9092
     kafka_controller: int = 9093
     model: int = 8300
+    billing_webhook: int = 8222
+    stripe_sim: int = 8400
     # Last, because it takes as many ports as there are workers.
     gateway_ops: int = 8180
 

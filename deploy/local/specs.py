@@ -23,10 +23,12 @@ STORES = ("kafka", "postgres")
 _STOP_ORDER = {
     "dashboard": 6, "gateway": 5, "usage": 4, "billing": 3, "catalog": 2, "accounts": 2,
     "jobs": 2,
-    "model": 1, "postgres": 0, "kafka": 0,
+    "model": 1, "stripe-sim": 2, "postgres": 0, "kafka": 0,
 }  # fmt: skip
 _SERVICE_GRACE_S = 15.0
 _GATEWAY_GRACE_S = 30.0
+
+Variables = Callable[[], Mapping[str, str]]
 
 
 def service_exists(name: str) -> bool:
@@ -111,7 +113,25 @@ def model_spec(port: int) -> ChildSpec:
     )
 
 
-Variables = Callable[[], Mapping[str, str]]
+def stripe_sim_spec(ports: Ports, layout: Layout, *, variables: Variables) -> ChildSpec:
+    """The payment simulator, for machines without a payment gateway's key."""
+    state = layout.state / "stripe-sim.json"
+
+    def command() -> Sequence[str]:
+        webhook = f"http://127.0.0.1:{ports.billing_webhook}/webhooks/stripe"
+        return [
+            sys.executable, "-m", "deploy.local.stripe_sim", "--port", str(ports.stripe_sim),
+            "--webhook", webhook, "--state", str(state),
+        ]  # fmt: skip
+
+    return ChildSpec(
+        name="stripe-sim",
+        command=command,
+        ready=http_ok(ports.stripe_sim, "/healthz"),
+        environment=lambda: child_environment(variables()),
+        cwd=ROOT,
+        stop_order=_STOP_ORDER["stripe-sim"],
+    )
 
 
 def service_spec(

@@ -15,7 +15,11 @@ from typing import Any, Literal
 
 from deploy.local.checks import require_disk, require_modules, require_ports
 from deploy.local.demo import Demo, found_again
-from deploy.local.environment import ensure_secrets, stack_variables
+from deploy.local.environment import (
+    ensure_secrets,
+    payments_are_simulated,
+    stack_variables,
+)
 from deploy.local.java import find_java
 from deploy.local.kafka import KafkaNode, ensure_jars
 from deploy.local.layout import Layout, Ports, write_env_file, write_private
@@ -31,6 +35,7 @@ from deploy.local.specs import (
     page_is_built,
     postgres_spec,
     service_specs,
+    stripe_sim_spec,
 )
 from deploy.local.supervisor import ChildSpec, Supervisor
 from services.common.topics import TOPICS
@@ -118,8 +123,16 @@ class Stack:
             self.console.warn(f"{name} is left out: the package services.{name} cannot be run")
         if not page_is_built():
             self.console.warn("The control panel's page is not built: run `make setup` (Node 20+).")
+        parts = [model_spec(self.options.ports.model)]
+        if payments_are_simulated():
+            self.console.say("payments are in TEST MODE: a simulator, no money moves")
+            parts.append(
+                stripe_sim_spec(
+                    self.options.ports, self.layout, variables=lambda: dict(self._secrets)
+                )
+            )
         self.supervisor = Supervisor(
-            [*specs, model_spec(self.options.ports.model), *services],
+            [*specs, *parts, *services],
             logs=self.layout.logs,
             console=self.console,
             on_change=self._on_change,

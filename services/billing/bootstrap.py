@@ -10,13 +10,14 @@ from services.billing import metrics, views
 from services.billing.adapters.ledger_postgres import PostgresLedger
 from services.billing.adapters.quotas_postgres import PostgresQuotas
 from services.billing.config import BillingSettings
-from services.billing.entrypoints import billing, grants, ledger, quotas
+from services.billing.entrypoints import billing, grants, ledger, payments, quotas
 from services.billing.entrypoints.billing import BillingServicer
 from services.billing.entrypoints.grants import GrantsServicer
 from services.billing.entrypoints.ledger import LedgerServicer
 from services.billing.entrypoints.quotas import QuotasServicer
 from services.billing.expiry import ExpirySweeper
 from services.billing.grant_desk import GrantDesk
+from services.billing.payments_bootstrap import compose_payments
 from services.billing.quota_desk import QuotaDesk, QuotaPruner
 from services.billing.quota_ports import QuotaStore
 from services.billing.sealing import Sealer
@@ -31,6 +32,7 @@ from services.common.pb.mesh.billing.v1 import (
     billing_pb2_grpc,
     grants_pb2_grpc,
     ledger_pb2_grpc,
+    payments_pb2_grpc,
     quotas_pb2_grpc,
 )
 from services.common.postgres import OutboxRelay, migrate, open_pool
@@ -105,7 +107,11 @@ def grpc_server(
     server = GrpcServer(
         listen=settings.grpc_listen,
         verifier=TokenVerifier(settings.service_secret.get_secret_value()),
-        policies=grants.POLICIES | billing.POLICIES | ledger.POLICIES | quotas.POLICIES,
+        policies=grants.POLICIES
+        | billing.POLICIES
+        | ledger.POLICIES
+        | quotas.POLICIES
+        | payments.POLICIES,
     )
     grants_pb2_grpc.add_GrantsServiceServicer_to_server(GrantsServicer(desk), server.grpc)
     billing_pb2_grpc.add_BillingServiceServicer_to_server(
@@ -114,7 +120,9 @@ def grpc_server(
     ledger_pb2_grpc.add_LedgerServiceServicer_to_server(
         LedgerServicer(store, pool, SystemClock()), server.grpc
     )
-    server.reflect(grants.SERVICE, billing.SERVICE, ledger.SERVICE, quotas.SERVICE)
+    server.reflect(
+        grants.SERVICE, billing.SERVICE, ledger.SERVICE, quotas.SERVICE, payments.SERVICE
+    )
     return server
 
 
@@ -148,6 +156,8 @@ async def compose(settings: BillingSettings) -> Billing:
     )
     server = grpc_server(store, pool, desk, settings=settings)
     quotas_pb2_grpc.add_QuotasServiceServicer_to_server(QuotasServicer(lender), server.grpc)
+    paying = compose_payments(store, pool, clock, settings=settings)
+    payments_pb2_grpc.add_PaymentsServiceServicer_to_server(paying.servicer, server.grpc)
     ops = OpsServer(
         settings.ops_listen,
         {
@@ -170,6 +180,7 @@ async def compose(settings: BillingSettings) -> Billing:
         Component("desk", run=desk.run),
         Component("quotas", run=lender.run),
         Component("quotas-pruned", run=pruner.run),
+        *paying.components,
         Component("grpc", server.start, server.run, server.stop),
     ]
     return Billing(components, server, ops)

@@ -82,6 +82,52 @@ class BillingSettings(CommonSettings):
     usage_batch_max: int = Field(1_000, ge=1, le=10_000, description="Usage events in one batch.")
     usage_linger_s: float = Field(0.02, ge=0, le=1, description="Seconds a batch may wait to fill.")
     keys_batch_max: int = Field(500, ge=1, le=10_000, description="Key states in one batch.")
+    stripe_key: SecretStr = Field(
+        SecretStr(""), description="Stripe's secret key; without one nobody can pay."
+    )
+    stripe_url: str = Field(
+        "", description="Where Stripe's API is; empty: the real one. Set for the simulator."
+    )
+    stripe_timeout_s: float = Field(20.0, gt=0, le=80, description="Seconds that a call may last.")
+    stripe_tax: bool = Field(False, description="Let Stripe compute and add tax to top-ups.")
+    stripe_webhook_secret: SecretStr = Field(
+        SecretStr(""), description="What Stripe signs its notices with."
+    )
+    stripe_webhook_secret_old: SecretStr = Field(
+        SecretStr(""), description="The secret before, while it is being rotated."
+    )
+    webhook_listen: HostPort = Field(
+        HostPort("127.0.0.1:8222"), description="Where notices of the payment gateway come in."
+    )
+    webhook_tolerance_s: float = Field(
+        300.0, gt=0, le=3_600, description="Seconds that a notice's signature may be off our clock."
+    )
+    payment_return_url: str = Field(
+        "http://127.0.0.1:8090/billing", description="Where a person comes back to after paying."
+    )
+    top_up_least_usd: int = Field(5, ge=1, le=1_000, description="Dollars that are paid at least.")
+    top_up_most_usd: int = Field(
+        10_000, ge=1, le=900_000, description="Dollars that are paid at most at once."
+    )
+    refill_cool_down_s: float = Field(
+        60.0, ge=1, le=86_400, description="Seconds from one automatic refill to the next."
+    )
+    refill_backoff_s: float = Field(
+        3_600.0, ge=1, le=604_800,
+        description="Seconds after a declined refill; four times as long after each further one.",
+    )  # fmt: skip
+    refill_failures_max: int = Field(
+        3, ge=1, le=10, description="Declined refills in a row after which they are switched off."
+    )
+    payments_every_s: float = Field(
+        1.0, gt=0, le=600, description="How often to look for refills and notices to work on."
+    )
+    reconcile_every_s: float = Field(
+        120.0, gt=0, le=86_400, description="How often to fetch what notices did not bring."
+    )
+    payments_compare_every_s: float = Field(
+        86_400.0, ge=60, le=604_800, description="How often to compare with Stripe's movements."
+    )
     dead_letter_limit: int = Field(
         100, ge=0, description="Messages put aside within an hour before the consumer stops."
     )
@@ -94,6 +140,23 @@ class BillingSettings(CommonSettings):
                 " sealed only when nothing can be written into it any more"
             )
         return self
+
+    @model_validator(mode="after")
+    def _payments_are_real_in_production(self) -> Self:
+        key = self.stripe_key.get_secret_value()
+        if self.is_production and (self.stripe_url or key.startswith(("sk_test_", "rk_test_"))):
+            raise ValueError("stripe_key: the payment gateway is in test mode")
+        if key and not self.stripe_webhook_secret.get_secret_value():
+            raise ValueError("stripe_webhook_secret: must be set where stripe_key is")
+        if self.top_up_least_usd > self.top_up_most_usd:
+            raise ValueError("top_up_least_usd: is more than top_up_most_usd")
+        return self
+
+    @property
+    def is_test_gateway(self) -> bool:
+        """True where payments move no money."""
+        key = self.stripe_key.get_secret_value()
+        return bool(self.stripe_url) or key.startswith(("sk_test_", "rk_test_"))
 
     @property
     def grant_rules(self) -> GrantRules:

@@ -73,7 +73,7 @@ def run_seed(seed: int, mutations: Sequence[Target] = ()) -> Result:
             str(world.violation or ""),
             world.trace(),
         )
-        _dispose(world)
+        dispose(world)
     return result
 
 
@@ -216,7 +216,7 @@ def _rules(world: World) -> Rules:
     )
 
 
-def _dispose(world: World) -> None:
+def dispose(world: World) -> None:
     """Ends every coroutine quietly; nothing of a run may outlive it."""
     world.on_violation = lambda: None
     hook = sys.unraisablehook

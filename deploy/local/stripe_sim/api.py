@@ -70,7 +70,7 @@ def handle(
     if fault == "500_before":
         answer = Answer(500, ApiError(500, "api_error", "Something went wrong.").body)
     else:
-        answer = _answer(world, method, path, params_from_text(text))
+        answer = _answer(world, method, path, params=params_from_text(text))
         if fault == "500_after":
             answer = Answer(500, ApiError(500, "api_error", "Something went wrong.").body)
     if key and answer.status not in (400, 404):
@@ -97,14 +97,14 @@ def tick(world: World) -> None:
                 checkout.expire_session(world, session)
 
 
-def _answer(world: World, method: str, path: str, params: Params) -> Answer:
+def _answer(world: World, method: str, path: str, *, params: Params) -> Answer:
     try:
-        return Answer(200, expanded(world, _result(world, method, path, params), params))
+        return Answer(200, expanded(world, _result(world, method, path, params=params), params))
     except ApiError as error:
         return Answer(error.status, error.body)
 
 
-def _result(world: World, method: str, path: str, params: Params) -> Object:
+def _result(world: World, method: str, path: str, *, params: Params) -> Object:
     found = _PATH.fullmatch(path)
     if found is None or found[1] not in _KINDS:
         raise ApiError(404, "invalid_request_error", f"Unrecognized request URL ({path}).")

@@ -128,11 +128,13 @@ def confirm_intent(world: World, intent: Object, params: Params) -> Object:
     card = CARDS[method["test_number"]]
     declined = card.declines or (card.declines_later if off_session else "")
     if declined:
-        raise _declined(world, intent, error_code(declined), declined)
+        raise _declined(world, intent, code=error_code(declined), decline=declined)
     known = flag(method.get("authenticated"))
     if card.asks == "always" or (card.asks == "on_setup" and not known):
         if off_session:
-            raise _declined(world, intent, "authentication_required", "authentication_required")
+            raise _declined(
+                world, intent, code="authentication_required", decline="authentication_required"
+            )
         intent["status"] = "requires_action"
         intent["next_action"] = {
             "type": "redirect_to_url",
@@ -150,7 +152,7 @@ def authenticate(world: World, intent: Object, *, passed: bool) -> Object:
     intent["next_action"] = None
     if not passed:
         code = "payment_intent_authentication_failure"
-        raise _declined(world, intent, code, "authentication_failed")
+        raise _declined(world, intent, code=code, decline="authentication_failed")
     world.find("payment_method", intent["payment_method"])["authenticated"] = True
     return succeed(world, intent)
 
@@ -261,7 +263,7 @@ def _error(code: str, decline: str) -> Object:
     return {"type": "card_error", "code": code, "decline_code": decline, "message": message}
 
 
-def _declined(world: World, intent: Object, code: str, decline: str) -> ApiError:
+def _declined(world: World, intent: Object, *, code: str, decline: str) -> ApiError:
     error: dict[str, Any] = _error(code, decline)  # Any: JSON
     intent.update(status="requires_payment_method", last_payment_error=dict(error))
     world.tell("payment_intent.payment_failed", intent)

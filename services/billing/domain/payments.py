@@ -59,9 +59,16 @@ def decide_top_up(book: PaymentBook, started: TopUpStarted) -> list[Step]:
 
 
 def decide_checkout(
-    book: PaymentBook, top_up_id: str, *, status: Literal["open", "expired"], session_id: str
+    book: PaymentBook,
+    top_up_id: str,
+    *,
+    status: Literal["open", "expired", "failed"],
+    session_id: str,
 ) -> list[Step]:
-    """The checkout opened, or can no longer be paid. What was paid stays paid."""
+    """The checkout opened, or can no longer be paid, or was ended by a payment that failed.
+
+    What was paid stays paid.
+    """
     top_up = book.top_up.get(top_up_id)
     if top_up is None:
         raise NotFound("there is no such top-up")
@@ -69,6 +76,8 @@ def decide_checkout(
         return [TopUpChanged(top_up_id, top_up.account_id, "open", session_id)]
     if top_up.status in ("started", "open") and status == "expired":
         return [TopUpChanged(top_up_id, top_up.account_id, "expired", session_id)]
+    if top_up.status in OPEN_TOP_UP and status == "failed":
+        return [TopUpChanged(top_up_id, top_up.account_id, "failed", session_id)]
     return []
 
 

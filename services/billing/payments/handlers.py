@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from services.billing.domain.payment_book import PaymentBook
 from services.billing.domain.payment_events import (
@@ -107,14 +108,19 @@ async def _checkout(gateway: PaymentGateway, top_up: TopUp, customer_id: str) ->
         return found
 
 
-async def note_checkout(store: LedgerStore, clock: Clock, checkout: Checkout) -> None:
-    """Writes that a page is open, or can no longer be paid. Raises NotFound, Unavailable."""
+async def note_checkout(
+    store: LedgerStore, clock: Clock, checkout: Checkout, *, failed: bool = False
+) -> None:
+    """Writes that a page is open, or how it ended. Raises NotFound, Unavailable."""
+    status: Literal["open", "expired", "failed"] = "failed" if failed else "open"
+    if checkout.status == "expired":
+        status = "expired"
     async with working_on(store, clock, checkout.account_id) as work:
         work.record(
             decide_checkout(
                 work.payments,
                 checkout.top_up_id,
-                status="expired" if checkout.status == "expired" else "open",
+                status=status,
                 session_id=checkout.session_id,
             )
         )

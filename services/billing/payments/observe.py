@@ -59,9 +59,14 @@ class Observer:
 
     async def look_at_checkout(self, checkout: Checkout) -> None:
         """Books where a checkout stands, its payment included."""
+        failed = False
         if checkout.payment_id:
-            await self.look_at_payment(checkout.payment_id)
-        await note_checkout(self.store, self.clock, checkout)
+            seen = await self.gateway.payment(checkout.payment_id)
+            await self.see(seen)
+            # Of an open page a card may be declined, and another one taken. A page that is
+            # complete takes no other: a bank account's money did not come.
+            failed = checkout.status == "complete" and seen.status in ("failed", "canceled")
+        await note_checkout(self.store, self.clock, checkout, failed=failed)
 
     async def look_at_top_up(self, top_up: TopUp) -> None:
         """Books where a top-up stands of which nothing was heard; one without a page ends."""
@@ -163,13 +168,15 @@ class Observer:
         return True
 
 
-def failed(row: InboxRow, error: AppError, *, now_ms: int, attempts_max: int) -> InboxRow:
-    """The row after an attempt that did not succeed: again later, or put aside for a person."""
+def failed(row: InboxRow, error: AppError, *, now_ms: int) -> InboxRow:
+    """The row after an attempt that did not succeed: again later, for as long as it takes, or put
+    aside for a person where no repetition can help.
+    """
     attempts = row.attempts + 1
     text = error.message[:300]
     if isinstance(error, NotFound):
         return replace(row, status="ignored", attempts=attempts, error=text)
-    if not error.retryable or attempts >= attempts_max:
+    if not error.retryable:
         return replace(row, status="failed", attempts=attempts, error=text)
     pause_ms = min(3_600_000, 1_000 * 2 ** min(attempts, 12))
     return replace(row, attempts=attempts, next_at_ms=now_ms + pause_ms, error=text)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from services.billing import metrics
 from services.billing.domain.payment_book import PaymentBook
-from services.billing.domain.payment_seen import CASH, DISPUTES
+from services.billing.domain.payment_seen import CASH, DISPUTES, PaymentSeen
 from services.billing.payment_ports import InboxRow, Movement
 from services.billing.payments.observe import Observer
 from services.billing.payments.workers import BATCH, Inbox, guarded
@@ -24,7 +24,7 @@ log = get_logger(__name__)
 
 DAY_MS = 86_400_000
 # Notices are retried for three days; what is older was either delivered or is fetched here.
-LOOK_BACK_MS = 5 * DAY_MS
+LOOK_BACK_MS = 4 * DAY_MS
 
 
 @dataclass(slots=True)
@@ -59,6 +59,8 @@ class Reconciler:
         self._compare_every_ms = round(compare_every_s * 1000)
         self._quiet_ms = round(quiet_s * 1000)
         self._compared_at_ms = 0
+        # Within one comparison each payment is fetched once.
+        self._seen: dict[str, PaymentSeen] = {}
 
     async def run(self) -> None:
         """For ever."""
@@ -95,6 +97,7 @@ class Reconciler:
     async def compare(self, from_ms: int, to_ms: int) -> Compared:
         """Holds the movements of this time against our rows, and heals what it can."""
         compared = Compared()
+        self._seen.clear()
         for movement in await self._observer.gateway.movements(from_ms, to_ms):
             compared.movements += 1
             try:
@@ -111,7 +114,10 @@ class Reconciler:
         if movement.kind == "other" or not movement.payment_id:
             compared.foreign += 1
             return
-        seen = await self._observer.gateway.payment(movement.payment_id)
+        seen = self._seen.get(movement.payment_id)
+        if seen is None:
+            seen = await self._observer.gateway.payment(movement.payment_id)
+            self._seen[movement.payment_id] = seen
         compared.moved_nanousd += movement.amount_nanousd
         compared.fees_nanousd += movement.fee_nanousd
         store = self._observer.store

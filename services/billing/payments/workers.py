@@ -23,7 +23,6 @@ from services.common.telemetry import get_logger
 log = get_logger(__name__)
 
 BATCH = 100
-ATTEMPTS_MAX = 12
 PAUSE_MAX_S = 300.0
 
 
@@ -80,7 +79,7 @@ class Inbox:
         try:
             await self._observer.look_at_notice(row)
         except AppError as error:
-            after = failed(row, error, now_ms=self._clock.now_ms(), attempts_max=ATTEMPTS_MAX)
+            after = failed(row, error, now_ms=self._clock.now_ms())
             if after.status == "failed":
                 metrics.ALARMS.labels("payment").inc()
                 log.error("notice_failed", event_id=row.notice.event_id, error=error.message)
