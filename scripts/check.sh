@@ -33,6 +33,7 @@ step "protos lint"        buf lint protos
 step "protos compatible"  breaking
 step "generated code"     generated
 step "docs of topics"     python -m scripts.topics_doc --check
+step "docs of the API"    python -m scripts.api_docs --check
 step "settings example"   python -m scripts.settings_doc --check
 step "containers"         python -m scripts.check_containers
 step "types"              mypy

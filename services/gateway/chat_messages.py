@@ -107,9 +107,9 @@ def clean_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:  # A
 def _check_message(
     faults: Faults, loc: Loc, message: Any, *, parts: PromptParts
 ) -> None:  # Any: JSON
-    known = len(faults.found)
+    known = faults.count
     _MESSAGE(faults, loc, message)
-    if len(faults.found) > known or not isinstance(message, dict):
+    if faults.count > known or not isinstance(message, dict):
         return
     parts.messages += 1
     role = message["role"]
@@ -144,9 +144,9 @@ def _check_parts(
             wording = ", ".join(_PARTS)
             faults.add((*loc, place, "type"), "literal_error", f"Input should be one of {wording}")
             continue
-        known = len(faults.found)
+        known = faults.count
         rule(faults, (*loc, place), part)
-        if len(faults.found) == known:
+        if faults.count == known:
             _gather(part, parts)
 
 

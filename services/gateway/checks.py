@@ -15,14 +15,16 @@ FAULTS_MAX = 20
 
 
 class Faults:
-    """What was found wrong so far, at most `FAULTS_MAX`."""
+    """What was found wrong so far; of `count` faults at most `FAULTS_MAX` are told."""
 
-    __slots__ = ("found",)
+    __slots__ = ("count", "found")
 
     def __init__(self) -> None:
         self.found: list[FieldError] = []
+        self.count = 0
 
     def add(self, loc: Loc, kind: str, message: str) -> None:
+        self.count += 1
         if len(self.found) < FAULTS_MAX:
             self.found.append(FieldError(loc, message, kind))
 

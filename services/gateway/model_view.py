@@ -81,6 +81,7 @@ def model_object(model: ModelEntry, price: Price) -> ModelObject:
         "supports_completions_api": model.model_type == "text",
         "supports_responses_api": False,
         "supports_realtime": False,
+        "supports_streaming": can.streaming,
         "supports_embeddings": can.embeddings,
         "supports_tools": can.tools,
         "supports_structured_output": can.structured_output,

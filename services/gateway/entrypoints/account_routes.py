@@ -16,7 +16,9 @@ from services.common.errors import InvalidArgument, NotFound
 from services.common.money import usd_from_nanousd
 from services.common.scopes import kind_of
 from services.gateway.account_reads import LoggedRequest, Result, UsageQuery
+from services.gateway.entrypoints import account_docs as docs
 from services.gateway.entrypoints.app import PublicReads, caller_of, reads_of
+from services.gateway.entrypoints.model_docs import shown
 from services.gateway.entrypoints.system_routes import json_response
 from services.gateway.ports import KeyPrincipal, QuotaLimit, QuotaMeter
 
@@ -56,7 +58,7 @@ class UsageFilter(BaseModel):
     offset: int = Field(0, ge=0, le=10_000)
 
 
-@router.get("/balance")
+@router.get("/balance", response_model=docs.Balance, responses=shown(docs.BALANCE))
 async def balance(reads: Reads, caller: Caller) -> Response:
     """The wallet of the key's account, in dollars."""
     wallet = await reads.balances.balance(caller)
@@ -77,7 +79,7 @@ async def balance(reads: Reads, caller: Caller) -> Response:
     return response
 
 
-@router.get("/usage/rate-limits")
+@router.get("/usage/rate-limits", response_model=docs.RateLimits)
 async def rate_limits(reads: Reads, caller: Caller) -> Response:
     """How far this key is into each of its limits; null where it has none."""
     found = await reads.quotas.meters(caller)

@@ -43,15 +43,27 @@ class PublicReads:
 
 def build_app(reads: PublicReads, lane: ChatLane, auto: AutoRouter) -> FastAPI:
     """The application; it holds no state of its own."""
+    app = routed_app()
+    app.state.reads = reads
+    app.state.lane = lane
+    app.state.auto = auto
+    return app
+
+
+def routed_app() -> FastAPI:
+    """The application without what its routes work with: for its description."""
     from services.gateway.entrypoints import (
         account_routes,
         compare_lane,
         dialect_routes,
+        error_catalogue,
         model_routes,
         router_routes,
         system_routes,
         template_routes,
+        unserved_routes,
     )
+    from services.gateway.entrypoints.openapi import describe
 
     app = FastAPI(
         title="Mesh",
@@ -62,9 +74,6 @@ def build_app(reads: PublicReads, lane: ChatLane, auto: AutoRouter) -> FastAPI:
         redoc_url=None,
         openapi_url="/openapi.json",
     )
-    app.state.reads = reads
-    app.state.lane = lane
-    app.state.auto = auto
     app.include_router(system_routes.router)
     app.include_router(model_routes.router)
     app.include_router(account_routes.router)
@@ -72,10 +81,12 @@ def build_app(reads: PublicReads, lane: ChatLane, auto: AutoRouter) -> FastAPI:
     app.include_router(compare_lane.router)
     app.include_router(router_routes.router)
     app.include_router(template_routes.router)
+    app.include_router(error_catalogue.router)
+    app.include_router(unserved_routes.router)
     app.add_exception_handler(AppError, _app_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
-    app.openapi_schema = system_routes.with_chat_route(app.openapi())
+    app.openapi_schema = describe(app)
     return app
 
 

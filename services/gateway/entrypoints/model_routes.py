@@ -11,6 +11,14 @@ from starlette.responses import Response
 from services.common.errors import ModelNotFound
 from services.gateway.entrypoints.app import PublicReads, caller_of, head_of, reads_of
 from services.gateway.entrypoints.head import RequestHead
+from services.gateway.entrypoints.model_docs import (
+    ModelInfo,
+    ModelList,
+    ModelPage,
+    ModelRoute,
+    example,
+    shown,
+)
 from services.gateway.entrypoints.system_routes import json_response
 from services.gateway.model_view import (
     ModelObject,
@@ -54,7 +62,14 @@ def _listed(models: list[ModelObject], head: RequestHead) -> Response:
     return json_response({"object": "list", "data": models} if head.openai_sdk else models)
 
 
-@router.get("")
+# Any: arguments of the decorator.
+_LIST: dict[str, Any] = {
+    "response_model": list[ModelInfo] | ModelList,
+    "responses": shown([example()]),
+}
+
+
+@router.get("", **_LIST)
 def list_models(
     reads: Reads,
     caller: Caller,
@@ -68,13 +83,13 @@ def list_models(
     return _listed(_shown(reads, caller, free=free, model_type=model_type, provider=provider), head)
 
 
-@router.get("/free")
+@router.get("/free", **_LIST)
 def list_free_models(reads: Reads, caller: Caller, head: Head) -> Response:
     """Those that cost nothing."""
     return _listed(_shown(reads, caller, free=True), head)
 
 
-@router.get("/paid")
+@router.get("/paid", **_LIST)
 def list_paid_models(reads: Reads, caller: Caller, head: Head) -> Response:
     """Those that cost something."""
     return _listed(_shown(reads, caller, free=False), head)
@@ -85,6 +100,7 @@ class SearchQuery(BaseModel):
 
     q: str = Field("", max_length=256)
     free: bool | None = None
+    discounted: bool | None = Field(None, description="No model has a discount here.")
     brand: list[str] = Field([], max_length=32)
     input_modality: list[str] = Field([], max_length=8)
     output_modality: list[str] = Field([], max_length=8)
@@ -94,12 +110,12 @@ class SearchQuery(BaseModel):
     offset: int = Field(0, ge=0)
 
 
-@router.get("/search")
+@router.get("/search", response_model=ModelPage)
 def search(reads: Reads, caller: Caller, wanted: Annotated[SearchQuery, Query()]) -> Response:
     """A page of the models that match."""
-    shown = _shown(reads, caller, free=wanted.free)
+    visible = _shown(reads, caller, free=wanted.free)
     found = search_models(
-        shown,
+        [] if wanted.discounted else visible,
         words=wanted.q,
         brands=tuple(wanted.brand),
         input_modalities=tuple(wanted.input_modality),
@@ -112,17 +128,45 @@ def search(reads: Reads, caller: Caller, wanted: Annotated[SearchQuery, Query()]
         "total": len(found),
         "limit": wanted.limit,
         "offset": wanted.offset,
-        "brands": sorted({model["brand"] for model in shown if model["brand"]}),
+        "brands": sorted({model["brand"] for model in visible if model["brand"]}),
     }
     return json_response(page)
 
 
-@router.get("/{model_id:path}")
+@router.get(
+    "/{model_id:path}/providers",
+    response_model=list[ModelRoute],
+)
+def list_providers(model_id: str, reads: Reads, caller: Caller) -> Response:
+    """The ways in which a model is served, and what each of them takes."""
+    found = _model(reads, caller, model_id)
+    one = {
+        "provider": found["provider"],
+        "available": True,
+        "context_length": found["context_length"],
+        "supports_streaming": found["supports_streaming"],
+    }
+    names = (
+        "input_modalities",
+        "output_modalities",
+        "supports_tools",
+        "supports_structured_output",
+        "pricing",
+    )
+    return json_response([{**one, **{name: found[name] for name in names}}])
+
+
+@router.get("/{model_id:path}", response_model=ModelInfo, responses=shown(example()))
 def get_model(model_id: str, reads: Reads, caller: Caller) -> Response:
     """One model; its id may contain slashes."""
+    return json_response(_model(reads, caller, model_id))
+
+
+def _model(reads: PublicReads, caller: KeyPrincipal, model_id: str) -> ModelObject:
+    """Raises ModelNotFound, for what this key may not call too."""
     model = reads.catalogue.model(model_id)
     price = model.price_at(reads.clock.now_ms()) if model is not None else None
     allowed = caller.settings.allows(model_id)
     if model is None or price is None or not model.available or not allowed:
         raise ModelNotFound(f"there is no model {model_id!r} for this key")
-    return json_response(model_object(model, price))
+    return model_object(model, price)

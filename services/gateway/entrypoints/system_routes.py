@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Depends
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from services.gateway.entrypoints.app import PublicReads, caller_of, reads_of
-from services.gateway.entrypoints.chat_lane import ROUTE
 from services.gateway.envelope import API_VERSIONS, BASELINE_VERSION, LATEST_VERSION
 
 router = APIRouter()
@@ -25,7 +25,37 @@ def json_response(content: object, status: int = 200) -> Response:
     return Response(orjson.dumps(content), status, media_type="application/json")
 
 
-@router.get("/v1/api-versions", tags=["system"], dependencies=[Depends(caller_of)])
+class ApiVersion(BaseModel):
+    """One version of the API; `capabilities` are those of the older ones too."""
+
+    label: str
+    status: str
+    baseline: bool
+    latest: bool
+    released_on: str
+    sunset_on: str | None
+    capabilities: list[str]
+
+
+class Alive(BaseModel):
+    """The process runs."""
+
+    alive: bool
+
+
+class Readiness(BaseModel):
+    """Whether the worker may get work, and what is missing where it may not."""
+
+    ready: bool
+    not_ready: list[str]
+
+
+@router.get(
+    "/v1/api-versions",
+    tags=["system"],
+    response_model=list[ApiVersion],
+    dependencies=[Depends(caller_of)],
+)
 def api_versions() -> Response:
     """The versions that are served, oldest first."""
     return json_response(
@@ -44,58 +74,19 @@ def api_versions() -> Response:
     )
 
 
-@router.get("/healthz", tags=["system"])
+@router.get("/healthz", tags=["system"], response_model=Alive)
 def healthz() -> Response:
     """The process is alive."""
     return json_response({"alive": True})
 
 
-@router.get("/readyz", tags=["system"])
+@router.get(
+    "/readyz",
+    tags=["system"],
+    response_model=Readiness,
+    responses={503: {"model": Readiness, "description": "Not ready."}},
+)
 def readyz(reads: Reads) -> Response:
     """The worker may get work; 503 and what is missing where it may not."""
     missing = reads.not_ready()
     return json_response({"ready": not missing, "not_ready": missing}, 503 if missing else 200)
-
-
-def with_chat_route(schema: dict[str, Any]) -> dict[str, Any]:  # Any: an OpenAPI document
-    """The API's description with the route that the framework never sees."""
-    message = {"type": "object", "required": ["role"], "additionalProperties": True}
-    request = {
-        "type": "object",
-        "required": ["messages"],
-        "properties": {
-            "messages": {"type": "array", "minItems": 1, "items": message},
-            "model": {"type": "string"},
-            "models": {"type": "array", "items": {"type": "string"}},
-            "stream": {"type": "boolean", "default": False},
-            "max_tokens": {"type": "integer", "minimum": 1},
-            "temperature": {"type": "number", "minimum": 0, "maximum": 2},
-            "top_p": {"type": "number", "minimum": 0, "maximum": 1},
-            "session_id": {"type": "string", "maxLength": 256},
-            "end_user_id": {"type": "string", "maxLength": 256},
-            "tags": {"type": "object", "additionalProperties": {"type": "string"}},
-        },
-        "additionalProperties": True,
-    }
-    schema.setdefault("paths", {})[ROUTE] = {
-        "post": {
-            "tags": ["chat"],
-            "summary": "Answer a conversation, whole or as a stream of server-sent events.",
-            "operationId": "create_chat_completion",
-            "requestBody": {
-                "required": True,
-                "content": {"application/json": {"schema": request}},
-            },
-            "responses": {
-                "200": {
-                    "description": "A chat.completion, or its chunks where `stream` is true.",
-                    "content": {
-                        "application/json": {"schema": {"type": "object"}},
-                        "text/event-stream": {"schema": {"type": "string"}},
-                    },
-                },
-                "default": {"description": "The error envelope."},
-            },
-        }
-    }
-    return schema

@@ -148,3 +148,13 @@ def test_reasoning_is_spelt_as_openai_spells_it(given_effort: dict[str, object],
 def test_the_flex_tier_is_refused_not_downgraded() -> None:
     with pytest.raises(CapabilityNotSupported):
         chat_request_from_body({"messages": HELLO, "model": "m", "service_tier": "flex"})
+
+
+def test_more_faults_than_are_told_do_not_hide_that_a_message_is_malformed() -> None:
+    messages = [{"role": "user", "content": 7}] * 30
+    calls = [{"id": "c", "type": "function"}]
+    messages.append({"role": "assistant", "content": None, "tool_calls": calls})
+    messages.append({"role": "user", "content": [{"type": "text"}]})
+    with pytest.raises(InvalidArgument) as refused:
+        chat_request_from_body({"messages": messages, "model": "m"})
+    assert len(refused.value.details) == 20
