@@ -21,15 +21,22 @@ from services.gateway.account_reads import Balances, RequestLog
 from services.gateway.adapters.account_reads_grpc import GrpcBalances, GrpcRequestLog
 from services.gateway.adapters.credentials_grpc import GrpcCredentials
 from services.gateway.adapters.grants_grpc import GrpcGrants
+from services.gateway.adapters.jobs_grpc import GrpcJobs
 from services.gateway.adapters.quotas_grpc import GrpcQuotas
 from services.gateway.adapters.templates_grpc import GrpcTemplates
 from services.gateway.auto_route import AutoRouter
 from services.gateway.auto_step import AutoStep
 from services.gateway.config import GatewaySettings
+from services.gateway.dialects.chat import CHAT, ChatDialect
+from services.gateway.dialects.port import Dialect
 from services.gateway.entrypoints.app import PublicReads, build_app
 from services.gateway.entrypoints.chat_lane import ChatLane
 from services.gateway.entrypoints.edge import Edge
 from services.gateway.entrypoints.server import PublicServer
+from services.gateway.jobs.batches import EMBEDDINGS, Batches
+from services.gateway.jobs.ports import Jobs, Work
+from services.gateway.jobs.responses import Responses
+from services.gateway.jobs.runner import JobRunner
 from services.gateway.latencies import LatencyBook
 from services.gateway.money import Money
 from services.gateway.pipeline import ChatPipeline, PipelineRules
@@ -77,6 +84,7 @@ class Ports:
     providers: dict[ProviderKind, ChatProvider]
     clock: Clock
     not_ready: Callable[[], list[str]]
+    jobs: Jobs
 
 
 @dataclass(slots=True)
@@ -127,7 +135,32 @@ def build_edge(settings: GatewaySettings, ports: Ports) -> Edge:
         clock=ports.clock,
         not_ready=ports.not_ready,
     )
-    return Edge(lane, build_app(reads, lane, auto), ports.keys)
+    app = build_app(
+        reads,
+        lane,
+        auto,
+        responses=Responses(ports.jobs, pipeline, ports.clock),
+        batches=Batches(ports.jobs, pipeline, ports.clock),
+    )
+    return Edge(lane, app, ports.keys)
+
+
+def build_runner(settings: GatewaySettings, ports: Ports, edge: Edge) -> JobRunner:
+    """What runs items of jobs through the edge's pipeline."""
+    responses = Responses(ports.jobs, edge.pipeline, ports.clock)
+
+    def dialect_for(work: Work) -> Dialect:
+        if work.kind == "response":
+            return responses.dialect(work.job_id)
+        return ChatDialect("embeddings") if work.route == EMBEDDINGS else CHAT
+
+    return JobRunner(
+        ports.jobs,
+        edge.pipeline,
+        clock=ports.clock,
+        limits=settings.runner,
+        dialect_for=dialect_for,
+    )
 
 
 def public_server(edge: Edge, settings: GatewaySettings) -> PublicServer:
@@ -147,9 +180,14 @@ async def compose(settings: GatewaySettings) -> Gateway:
     clock = SystemClock()
     worker_id = WorkerId(settings.worker_id)
     signer = TokenSigner(settings.service_secret.get_secret_value(), "gateway")
-    billing, usage, catalog = (
+    billing, usage, catalog, jobs = (
         GrpcChannel(address, signer, default_timeout_s=settings.read_timeout_s)
-        for address in (settings.billing_address, settings.usage_address, settings.catalog_address)
+        for address in (
+            settings.billing_address,
+            settings.usage_address,
+            settings.catalog_address,
+            settings.jobs_address,
+        )
     )
     state = GatewayState(
         kafka_readers(settings.kafka_bootstrap),
@@ -184,16 +222,20 @@ async def compose(settings: GatewaySettings) -> Gateway:
         providers=chat_providers(session, settings.pool),
         clock=clock,
         not_ready=worker.not_ready,
+        jobs=GrpcJobs(jobs, worker_id),
     )
-    worker.public = public_server(build_edge(settings, ports), settings)
+    edge = build_edge(settings, ports)
+    worker.public = public_server(edge, settings)
+    worker.runner = runner = build_runner(settings, ports, edge)
     components = [
         Component("ops", worker.ops.start, worker.ops.run, worker.ops.stop),
-        Component("channels", stop=lambda: _close_all(session, billing, usage, catalog)),
+        Component("channels", stop=lambda: _close_all(session, billing, usage, catalog, jobs)),
         Component("producer", producer.start, stop=producer.stop),
         Component("journal", stop=worker.close_journal),
         Component("money", run=money.run, stop=worker.drain_money),
         Component("quotas", run=quotas.run, stop=lambda: _drained(quotas)),
         Component("state", run=state.run),
+        Component("jobs", run=worker.run_jobs, stop=lambda: _given_up(runner)),
         Component("public", run=worker.serve, stop=worker.stop_serving),
     ]
     grace_s = settings.drain_notice_s + 2 * settings.grace_s + MONEY_DRAIN_S + QUOTA_DRAIN_S
@@ -212,7 +254,9 @@ class Worker:
         self._drained = False
         self._draining = False
         self._serving = False
+        self._up = asyncio.Event()
         self.public: PublicServer | None = None
+        self.runner: JobRunner | None = None
         checks = {
             **{name: self._part(name) for name in state.freshness.parts()},
             "recovered": lambda: self._recovered,
@@ -236,8 +280,15 @@ class Worker:
         if not self._draining:
             await self.public.start()
             self._serving = True
+            self._up.set()
             _log.info("serving", port=self.public.port, worker_id=self._settings.worker_id)
             await self.public.run()
+
+    async def run_jobs(self) -> None:
+        """Runs items of jobs, once requests are served."""
+        assert self.runner is not None
+        await self._up.wait()
+        await self.runner.run()
 
     async def stop_serving(self) -> None:
         """Says that it is not ready, then accepts no more and lets what is under way finish."""
@@ -264,6 +315,13 @@ async def _drained(quotas: LeasedQuotas) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(QUOTA_DRAIN_S):
             await quotas.drain()
+
+
+async def _given_up(runner: JobRunner) -> None:
+    """Items that are not put back in time are run again when their leases have run out."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(QUOTA_DRAIN_S):
+            await runner.drain()
 
 
 async def _close_all(session: aiohttp.ClientSession, *channels: GrpcChannel) -> None:

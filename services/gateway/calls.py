@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.common.ids import RequestId
+from services.common.ids import RequestId, UsageId
 from services.gateway.dialects.chat import CHAT
 from services.gateway.dialects.port import Dialect
 from services.gateway.envelope import Ending
-from services.gateway.ports import QuotaMeter
+from services.gateway.ports import KeyPrincipal, QuotaMeter
+from services.gateway.usage_entry import UsageEntry
 
 
 class Reply(Protocol):
@@ -48,3 +49,8 @@ class ChatCall:
     weight_profile: str = ""
     # True where the caller's header says that the response cache is not to be used.
     cache_bypass: bool = False
+    # Who calls, where it is known already; whoever knows also makes the id of the event.
+    principal: KeyPrincipal | None = None
+    usage_id: UsageId | None = None
+    # Sees the answer before the event is written, and may say that nothing is billed.
+    seal: Callable[[UsageEntry, Ending], Awaitable[None]] | None = None

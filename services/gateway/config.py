@@ -10,6 +10,7 @@ from pydantic_settings import SettingsConfigDict
 
 from services.common.config import CommonSettings, HostPort
 from services.gateway.budget.limits import BudgetLimits
+from services.gateway.jobs.limits import RunnerLimits
 from services.gateway.journal.limits import MIB, JournalLimits
 from services.gateway.metering import EstimateRules
 from services.gateway.providers.http import PoolLimits
@@ -82,6 +83,12 @@ class GatewaySettings(CommonSettings):
     quota_horizon_s: Seconds = 3.0
     quota_gone_s: Seconds = 1.0
 
+    # Items of batches and of responses in the background: how many this worker runs at once (0:
+    # none), for how long one is its own, and how often it asks for more while there is none.
+    jobs_parallel: int = Field(4, ge=0, le=256)
+    jobs_lease_s: float = Field(30.0, ge=1, le=600)
+    jobs_poll_s: float = Field(1.0, ge=0.01, le=60)
+
     @property
     def upstream(self) -> UpstreamLimits:
         return UpstreamLimits(
@@ -121,6 +128,12 @@ class GatewaySettings(CommonSettings):
         if self.wal_bytes_max < self.wal_reserve_bytes + 2 * self.wal_segment_bytes:
             raise ValueError("wal_bytes_max must hold the reserve and two segments")
         return self
+
+    @property
+    def runner(self) -> RunnerLimits:
+        return RunnerLimits(
+            parallel=self.jobs_parallel, lease_s=self.jobs_lease_s, poll_s=self.jobs_poll_s
+        )
 
     @property
     def pool(self) -> PoolLimits:

@@ -7,6 +7,8 @@ AppError
       ContextWindowExceeded  400 context_window_exceeded: the prompt does not fit the model
       InvalidRequest         400 invalid_request: the provider would not take it
       CapabilityNotSupported 400 model_capability_not_supported
+      MixedModels            400 mixed_models: a batch has one model
+  BatchLimitExceeded         429 batch_limit_exceeded: too many batches under way
     UnprocessableEntity      422 unprocessable_entity: a template's variable is missing
   NotImplementedHere         501 not_implemented
   PayloadTooLarge            413 payload_too_large
@@ -18,7 +20,13 @@ AppError
 
 from __future__ import annotations
 
-from services.common.errors import AppError, BadRequest, InvalidArgument, UpstreamError
+from services.common.errors import (
+    AppError,
+    BadRequest,
+    InvalidArgument,
+    RateLimitExceeded,
+    UpstreamError,
+)
 
 
 class InvalidApiVersion(BadRequest):
@@ -43,6 +51,14 @@ class UnprocessableEntity(InvalidArgument):
 
 class NotImplementedHere(AppError):
     code, http_status, grpc_status = "not_implemented", 501, "UNIMPLEMENTED"
+
+
+class MixedModels(BadRequest):
+    code = "mixed_models"
+
+
+class BatchLimitExceeded(RateLimitExceeded):
+    code = "batch_limit_exceeded"
 
 
 class PayloadTooLarge(AppError):

@@ -53,6 +53,7 @@ from services.gateway.providers.trial import Trial
 from services.gateway.relay import Relay
 from services.gateway.response_cache import ResponseCache
 from services.gateway.routing import Route, Router
+from services.gateway.sealing import seal
 from services.gateway.slices import HoldSlices
 from services.gateway.templated_chat import request_over_template
 from services.gateway.templates import TemplateDirectory
@@ -98,7 +99,9 @@ class ChatPipeline:
         the cancellation go on.
         """
         self.freshness.require()
-        principal = authenticate(call.authorization, self.keys, call.received_at_ms)
+        principal = call.principal or authenticate(
+            call.authorization, self.keys, call.received_at_ms
+        )
         entry = self._entry(call, principal, trace)
         relay = Relay(reply, call.dialect)
         cancelled = False
@@ -119,6 +122,7 @@ class ChatPipeline:
         if entry.ticket is not None:
             self.quotas.settle(entry.ticket, sum(entry.quantities.values()))
         self.auto.note(entry)
+        cancelled = await seal(call, entry, ending) or cancelled
         ending = await self._record(call, entry, relay, ending=ending)
         await reply.finish(ending)
         if cancelled:
@@ -336,7 +340,7 @@ class ChatPipeline:
 
     def _entry(self, call: ChatCall, principal: KeyPrincipal, trace: Span) -> UsageEntry:
         return UsageEntry(
-            usage_id=UsageId(new_id("use", call.received_at_ms)),
+            usage_id=call.usage_id or UsageId(new_id("use", call.received_at_ms)),
             request_id=call.request_id,
             worker_id=self.rules.worker_id,
             trace_id=trace.trace_id,

@@ -119,6 +119,9 @@ class KeyDirectory(Protocol):
         Suspended and expired keys are found too: the caller tells them apart.
         """
 
+    def find_key(self, key_id: str) -> KeyPrincipal | None:
+        """The key of that id, by the secret of it that lasts longest; None where there is none."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelCapabilities:

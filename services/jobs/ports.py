@@ -60,7 +60,9 @@ class JobStore(Protocol):
         """Prolongs the leases of those that are still this worker's; returns them."""
 
     async def finish(self, worker_id: str, run: Run, answer: Answer, *, now_ms: int) -> bool:
-        """Ends an item. False where the run is not this worker's any more: nothing changes."""
+        """Ends an item; the same run may do so twice. False where the run is not this worker's any
+        more: nothing changes.
+        """
 
     async def put_back(self, worker_id: str, run: Run, not_before_ms: int) -> bool:
         """Has an item wait. False where the run is not this worker's any more."""

@@ -37,9 +37,9 @@ class ResponsesDialect:
     operation: Operation = "chat"
 
     def __init__(self, response_id: str, recall: Recall) -> None:
-        self._id = response_id
+        self.response_id = response_id
         self._recall = recall
-        self._body: Json = {}
+        self.body: Json = {}
         self._fold = AnswerFold()
         self._events = _Events(response_id)
         self._begun = False
@@ -48,7 +48,7 @@ class ResponsesDialect:
         self.response: Json | None = None
 
     async def chat_body(self, body: Json, caller: KeyPrincipal, /) -> Json:
-        self._body = body
+        self.body = body
         previous = body.get("previous_response_id")
         before = await self._recall(previous, caller) if isinstance(previous, str) else []
         chat = chat_body_from_responses(body, before)
@@ -83,7 +83,7 @@ class ResponsesDialect:
         self.response = self._object(
             answer,
             status_of(choice["finish_reason"]),
-            output=output_items(self._id, choice["message"]),
+            output=output_items(self.response_id, choice["message"]),
             usage=usage_object(answer["usage"]),
         )
         self.response.update({name: answer[name] for name in answer if name.startswith("x_")})
@@ -121,8 +121,8 @@ class ResponsesDialect:
         usage: Json | None = None,
     ) -> Json:
         return response_object(
-            self._body,
-            response_id=self._id,
+            self.body,
+            response_id=self.response_id,
             model=answer["model"],
             created_s=answer["created"],
             status=status,

@@ -21,6 +21,8 @@ from services.gateway.entrypoints.chat_lane import ChatLane
 from services.gateway.entrypoints.head import RequestHead
 from services.gateway.envelope import LATEST_VERSION, Ending, error_ending
 from services.gateway.errors import MethodNotAllowed
+from services.gateway.jobs.batches import Batches
+from services.gateway.jobs.responses import Responses
 from services.gateway.ports import Catalogue, Freshness, KeyDirectory, KeyPrincipal, Quotas
 from services.gateway.template_store import Templates
 
@@ -41,12 +43,21 @@ class PublicReads:
     not_ready: Callable[[], list[str]]
 
 
-def build_app(reads: PublicReads, lane: ChatLane, auto: AutoRouter) -> FastAPI:
+def build_app(
+    reads: PublicReads,
+    lane: ChatLane,
+    auto: AutoRouter,
+    *,
+    responses: Responses,
+    batches: Batches,
+) -> FastAPI:
     """The application; it holds no state of its own."""
     app = routed_app()
     app.state.reads = reads
     app.state.lane = lane
     app.state.auto = auto
+    app.state.responses = responses
+    app.state.batches = batches
     return app
 
 
@@ -57,6 +68,7 @@ def routed_app() -> FastAPI:
         compare_lane,
         dialect_routes,
         error_catalogue,
+        job_routes,
         model_routes,
         router_routes,
         system_routes,
@@ -78,6 +90,7 @@ def routed_app() -> FastAPI:
     app.include_router(model_routes.router)
     app.include_router(account_routes.router)
     app.include_router(dialect_routes.router)
+    app.include_router(job_routes.router)
     app.include_router(compare_lane.router)
     app.include_router(router_routes.router)
     app.include_router(template_routes.router)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from services.common.clock import Clock
 from services.common.errors import AppError, BadRequest
@@ -21,8 +22,10 @@ from services.gateway.errors import ClientGone, PayloadTooLarge
 from services.gateway.interrupt import Interrupt, InterruptGroup
 from services.gateway.pipeline import ChatPipeline
 from services.gateway.ports import QuotaMeter
+from services.gateway.usage_entry import UsageEntry
 
 ROUTE = "/v1/chat/completions"
+Seal = Callable[[UsageEntry, Ending], Awaitable[None]]
 ReadBody = Callable[[], Awaitable[bytes | bytearray]]
 _STREAM_HEADERS: HeaderList = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -77,10 +80,23 @@ class BodyReader:
         self._bytes_max = bytes_max
         self._timeout_s = timeout_s
         self._watcher: asyncio.Task[None] | None = None
+        self._read: bytes | bytearray | AppError | None = None
         self.interrupt: Interrupt | InterruptGroup = Interrupt()
 
     async def read(self) -> bytes | bytearray:
-        """The whole body. Raises PayloadTooLarge, BadRequest where it is late, ClientGone."""
+        """The whole body, again and again. Raises PayloadTooLarge, BadRequest where it is late,
+        ClientGone.
+        """
+        if self._read is None:
+            try:
+                self._read = await self._read_once()
+            except AppError as fault:
+                self._read = fault
+        if isinstance(self._read, AppError):
+            raise self._read
+        return self._read
+
+    async def _read_once(self) -> bytes | bytearray:
         if self._head.content_length > self._bytes_max:
             raise self._too_large()
         try:
@@ -165,14 +181,18 @@ class ChatLane:
         dialect: Dialect = CHAT,
         route: str = ROUTE,
         stamped: bool = False,
+        reader: BodyReader | None = None,
+        seal: Seal | None = None,
     ) -> int:
         """Answers one request; returns the status that was sent. `stamped`: whoever sends adds what
         every answer carries.
         """
         reply = LaneReply(send, [] if stamped else head.answer_headers)
-        body = self.reader(head, receive)
-        body.interrupt = interrupt = Interrupt()
-        call = self.call(head, route, body.read, dialect=dialect)
+        body = reader or self.reader(head, receive)
+        interrupt = Interrupt()
+        interrupt.triggered = body.interrupt.triggered
+        body.interrupt = interrupt
+        call = replace(self.call(head, route, body.read, dialect=dialect), seal=seal)
         with span_from(head.traceparent, "POST " + route) as trace:
             trace.set("mesh.request_id", head.request_id)
             try:

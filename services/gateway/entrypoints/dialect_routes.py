@@ -9,20 +9,22 @@ from __future__ import annotations
 
 from copy import copy
 
+import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from services.common.errors import NotFound
-from services.common.ids import new_id
+from services.common.errors import AppError
+from services.gateway.chat_request import body_from_bytes
 from services.gateway.dialects.chat import ChatDialect
 from services.gateway.dialects.messages import MessagesDialect
 from services.gateway.dialects.port import Dialect, Json
-from services.gateway.dialects.responses import ResponsesDialect
 from services.gateway.entrypoints import dialect_docs as docs
-from services.gateway.entrypoints.app import head_of
-from services.gateway.entrypoints.chat_lane import ChatLane
-from services.gateway.ports import KeyPrincipal
+from services.gateway.entrypoints.app import caller_of, head_of
+from services.gateway.entrypoints.asgi import send_whole
+from services.gateway.entrypoints.chat_lane import BodyReader, ChatLane
+from services.gateway.envelope import Ending, error_ending
+from services.gateway.jobs.responses import ROUTE, Responses
 
 router = APIRouter(prefix="/v1")
 
@@ -69,9 +71,54 @@ async def create_message(request: Request) -> Response:
 
 @router.post("/responses", tags=["responses"], **docs.RESPONSES)
 async def create_response(request: Request) -> Response:
-    """An answer in the format of the Responses API, whole or as `response.*` events."""
-    return LaneResponse(request, ResponsesDialect(new_id("resp"), _nothing_stored))
+    """An answer in the format of the Responses API, whole or as `response.*` events, or at once a
+    response that is made in the background.
+    """
+    return ResponsesResponse(request)
 
 
-async def _nothing_stored(response_id: str, _: KeyPrincipal) -> list[Json]:
-    raise NotFound(f"previous_response_id: there is no stored response {response_id!r}")
+class ResponsesResponse(Response):
+    """A response that is answered now, or handed in."""
+
+    def __init__(self, request: Request) -> None:
+        super().__init__()
+        self._request = request
+        self._lane: ChatLane = request.app.state.lane
+        self._responses: Responses = request.app.state.responses
+
+    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+        head, lane = head_of(self._request), self._lane
+        reader = lane.reader(head, receive)
+        try:
+            body = await self._background_body(reader)
+            if body is not None:
+                caller = caller_of(self._request)
+                response = await self._responses.enqueue(caller, body)
+                reader.stop()
+                await send_whole(send, Ending(200, orjson.dumps(response)), [])
+                return
+        except AppError as error:
+            reader.stop()
+            await send_whole(send, error_ending(error, head.request_id), [])
+            return
+        dialect = self._responses.dialect()
+        await lane.serve(
+            head,
+            receive,
+            send,
+            dialect=dialect,
+            route=ROUTE,
+            stamped=True,
+            reader=reader,
+            seal=self._responses.keeping(dialect),
+        )
+
+    async def _background_body(self, reader: BodyReader) -> Json | None:
+        """The body, where it asks for the background; None leaves everything to the pipeline."""
+        try:
+            caller_of(self._request)
+            raw = await reader.read()
+            body = body_from_bytes(raw) if b'"background"' in raw else {}
+        except AppError:
+            return None
+        return body if body.get("background") is True else None

