@@ -32,6 +32,8 @@ class Ports:
     jobs_ops: int = 8215
     dashboard_ops: int = 8190
     usage_sql: int = 8223
+    usage_live: int = 8206
+    usage_live_ops: int = 8216
     kafka: int = 9092
     kafka_controller: int = 9093
     model: int = 8300

@@ -18,12 +18,14 @@ from deploy.local.supervisor import ChildSpec
 
 DATABASES = ("accounts", "billing", "catalog", "jobs")
 STORES = ("kafka", "postgres")
+SERVICES = (
+    "accounts", "catalog", "billing", "jobs", "usage", "usage.live", "gateway", "dashboard"
+)  # fmt: skip
 
 # A later number ends earlier: first what takes requests, last the stores.
 _STOP_ORDER = {
-    "dashboard": 6, "gateway": 5, "usage": 4, "billing": 3, "catalog": 2, "accounts": 2,
-    "jobs": 2,
-    "model": 1, "stripe-sim": 2, "postgres": 0, "kafka": 0,
+    "dashboard": 6, "gateway": 5, "usage": 4, "usage-live": 4, "billing": 3, "catalog": 2,
+    "accounts": 2, "jobs": 2, "model": 1, "stripe-sim": 2, "postgres": 0, "kafka": 0,
 }  # fmt: skip
 _SERVICE_GRACE_S = 15.0
 _GATEWAY_GRACE_S = 30.0
@@ -151,7 +153,7 @@ def service_spec(
         environment=environment,
         cwd=ROOT,
         after=after,
-        stop_order=_STOP_ORDER[service],
+        stop_order=_STOP_ORDER[service.replace(".", "-")],
         stop_grace_s=_GATEWAY_GRACE_S if service == "gateway" else _SERVICE_GRACE_S,
     )
 
@@ -175,7 +177,7 @@ def service_specs(
 
     specs: list[ChildSpec] = []
     missing: list[str] = []
-    for service in ("accounts", "catalog", "billing", "jobs", "usage", "gateway", "dashboard"):
+    for service in SERVICES:
         if not service_exists(service):
             missing.append(service)
         elif service == "gateway":
@@ -185,7 +187,9 @@ def service_specs(
                 name = f"gateway-{index}"
                 specs.append(service_spec(service, port, environment=own, after=early, name=name))
         else:
-            port = getattr(ports, f"{service}_ops")
+            name = service.replace(".", "-")
+            port = getattr(ports, f"{service.replace('.', '_')}_ops")
             after = early if service in ("dashboard", "jobs") else STORES
-            specs.append(service_spec(service, port, environment=environment, after=after))
+            spec = service_spec(service, port, environment=environment, after=after, name=name)
+            specs.append(spec)
     return specs, missing

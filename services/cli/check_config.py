@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic_settings import BaseSettings
 
 from services.common.config import SettingsError, load_settings
 
-Service = Literal["accounts", "billing", "catalog", "jobs", "usage", "gateway", "dashboard"]
-SERVICES: tuple[Service, ...] = (
-    "accounts",
-    "billing",
-    "catalog",
-    "jobs",
-    "usage",
-    "gateway",
-    "dashboard",
-)
+Service = Literal[
+    "accounts", "billing", "catalog", "jobs", "usage", "usage.live", "gateway", "dashboard"
+]  # fmt: skip
+SERVICES: tuple[Service, ...] = get_args(Service)
 
 
 def settings_class(service: str) -> type[BaseSettings]:

@@ -94,6 +94,9 @@ class CommonSettings(BaseSettings):
     usage_address: HostPort = Field(
         default=HostPort("127.0.0.1:8203"), validation_alias="MESH_USAGE_ADDRESS"
     )
+    usage_live_address: HostPort = Field(
+        default=HostPort("127.0.0.1:8206"), validation_alias="MESH_USAGE_LIVE_ADDRESS"
+    )
     catalog_address: HostPort = Field(
         default=HostPort("127.0.0.1:8204"), validation_alias="MESH_CATALOG_ADDRESS"
     )
