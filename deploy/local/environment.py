@@ -24,6 +24,7 @@ def ensure_secrets(layout: Layout) -> dict[str, str]:
     known = read_env_file(layout.secrets)
     made = {
         "MESH_SERVICE_SECRET": secrets.token_urlsafe(36),
+        "MESH_USAGE_LIVE_SECRET_KEY": base64.b64encode(secrets.token_bytes(32)).decode(),
         "MESH_CATALOG_CREDENTIAL_KEY": base64.b64encode(secrets.token_bytes(32)).decode(),
         "MESH_BILLING_STRIPE_WEBHOOK_SECRET": f"whsec_{secrets.token_hex(24)}",
         "MESH_DEMO_PASSWORD": secrets.token_urlsafe(12),
@@ -76,6 +77,7 @@ def stack_variables(
         "MESH_USAGE_GRPC_LISTEN": at(ports.usage),
         "MESH_USAGE_OPS_LISTEN": at(ports.usage_ops),
         "MESH_USAGE_SQL_LISTEN": at(ports.usage_sql),
+        "MESH_USAGE_LIVE_DSN": dsns["usage"],
         "MESH_USAGE_LIVE_GRPC_LISTEN": at(ports.usage_live),
         "MESH_USAGE_LIVE_OPS_LISTEN": at(ports.usage_live_ops),
         "MESH_GATEWAY_LISTEN": at(ports.gateway),

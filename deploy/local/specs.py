@@ -16,7 +16,7 @@ from deploy.local.postgres import STOP_SIGNAL, PostgresNode
 from deploy.local.probes import http_ok, in_thread
 from deploy.local.supervisor import ChildSpec
 
-DATABASES = ("accounts", "billing", "catalog", "jobs")
+DATABASES = ("accounts", "billing", "catalog", "jobs", "usage")
 STORES = ("kafka", "postgres")
 SERVICES = (
     "accounts", "catalog", "billing", "jobs", "usage", "usage.live", "gateway", "dashboard"

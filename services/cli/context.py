@@ -23,10 +23,10 @@ from services.common.pb.mesh.accounts.v1 import (
 from services.common.pb.mesh.billing.v1 import billing_pb2_grpc
 from services.common.pb.mesh.catalog.v1 import catalog_pb2_grpc, templates_pb2_grpc
 from services.common.pb.mesh.common.v1 import common_pb2
-from services.common.pb.mesh.usage.v1 import analysts_pb2_grpc, usage_pb2_grpc
+from services.common.pb.mesh.usage.v1 import alerts_pb2_grpc, analysts_pb2_grpc, usage_pb2_grpc
 from services.common.security.tokens import Principal, TokenSigner
 
-SERVICES = ("accounts", "billing", "usage", "catalog")
+SERVICES = ("accounts", "billing", "usage", "usage_live", "catalog")
 CALL_TIMEOUT_S = 15.0
 
 
@@ -66,6 +66,7 @@ class Services:
     limits: limits_pb2_grpc.LimitsServiceAsyncStub
     billing: billing_pb2_grpc.BillingServiceAsyncStub
     usage: usage_pb2_grpc.UsageServiceAsyncStub
+    alerts: alerts_pb2_grpc.AlertServiceAsyncStub
     analysts: analysts_pb2_grpc.AnalystServiceAsyncStub
     catalog: catalog_pb2_grpc.CatalogServiceAsyncStub
     templates: templates_pb2_grpc.TemplatesServiceAsyncStub
@@ -126,6 +127,7 @@ async def services() -> AsyncIterator[Services]:
             limits=limits_pb2_grpc.LimitsServiceStub(channels["accounts"].channel()),
             billing=billing_pb2_grpc.BillingServiceStub(channels["billing"].channel()),
             usage=usage_pb2_grpc.UsageServiceStub(channels["usage"].channel()),
+            alerts=alerts_pb2_grpc.AlertServiceStub(channels["usage_live"].channel()),
             analysts=analysts_pb2_grpc.AnalystServiceStub(channels["usage"].channel()),
             catalog=catalog_pb2_grpc.CatalogServiceStub(channels["catalog"].channel()),
             templates=templates_pb2_grpc.TemplatesServiceStub(channels["catalog"].channel()),

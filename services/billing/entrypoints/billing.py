@@ -32,7 +32,8 @@ from services.common.pb.mesh.events.v1 import ledger_pb2
 
 SERVICE = "mesh.billing.v1.BillingService"
 KEYS_MAX = 500
-_READERS = Access(frozenset({"dashboard", "gateway", "cli"}), "any")
+# The usage service tells accounts when a cap is nearly spent.
+_READERS = Access(frozenset({"dashboard", "gateway", "cli", "usage"}), "any")
 _OPERATOR = Access(frozenset({"cli"}), "operator")
 POLICIES = {
     f"/{SERVICE}/GetBalance": _READERS,

@@ -6,6 +6,7 @@ from cyclopts import App
 
 from services.cli.admin import (
     accounts,
+    alerts,
     analysts,
     billing,
     catalog,
@@ -20,8 +21,8 @@ app = App(
     name="admin",
     help="Accounts, credit, keys, limits, teams, models, providers, templates, logs.",
 )
-for group in (accounts.app, analysts.app, billing.balances, billing.grants, catalog.models,
-              catalog.providers, keys.app, limits.app, limits.teams, logs.app,
+for group in (accounts.app, alerts.app, analysts.app, billing.balances, billing.grants,
+              catalog.models, catalog.providers, keys.app, limits.app, limits.teams, logs.app,
               templates.app):  # fmt: skip
     app.command(group)
 app.command(billing.credit, name="credit")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from services.common.config import load_settings
 from services.common.runtime import run, serve
 from services.common.telemetry import configure_logging, configure_tracing
+from services.usage.alerts.bootstrap import open_store
 from services.usage.live.bootstrap import build
 from services.usage.live.config import LiveSettings
 
@@ -14,7 +15,8 @@ async def main() -> int:
     settings = load_settings(LiveSettings)
     configure_logging("usage-live", settings)
     configure_tracing("usage-live", settings)
-    process = build(settings)
+    pool = await open_store(settings.dsn.get_secret_value()) if settings.dsn else None
+    process = build(settings, pool=pool)
     return await serve("usage-live", *process.components)
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import asyncpg
+
 from services.common.clock import Clock, SystemClock
 from services.common.grpc import GrpcServer, TokenVerifier
 from services.common.ops import OpsServer
 from services.common.pb.mesh.usage.v1 import live_pb2_grpc
 from services.common.runtime import Component
 from services.common.topics import USAGE, Topic
+from services.usage.alerts import grpc_alerts
+from services.usage.alerts.bootstrap import AlertParts
 from services.usage.domain.live import LiveSet
 from services.usage.live.config import LiveSettings
 from services.usage.live.grpc_live import POLICIES, LiveServicer
@@ -28,9 +32,13 @@ class LiveProcess:
 
 
 def build(
-    settings: LiveSettings, *, clock: Clock | None = None, topic: Topic = USAGE
+    settings: LiveSettings,
+    *,
+    pool: asyncpg.Pool | None = None,
+    clock: Clock | None = None,
+    topic: Topic = USAGE,
 ) -> LiveProcess:
-    """The process; nothing is opened yet."""
+    """The process, with alerts where there is a pool; nothing else is opened yet."""
     clock = clock or SystemClock()
     windows = LiveSet(series_max=settings.series_max)
     worker = LiveWorker(
@@ -43,13 +51,24 @@ def build(
     server = GrpcServer(
         listen=settings.grpc_listen,
         verifier=TokenVerifier(settings.service_secret.get_secret_value()),
-        policies=POLICIES,
+        policies=POLICIES | grpc_alerts.POLICIES,
     )
     servicer = LiveServicer(
         windows, clock=clock, lag_ms=lambda: worker.lag_ms, watchers_max=settings.watchers_max
     )
     live_pb2_grpc.add_LiveServiceServicer_to_server(servicer, server.grpc)
     server.reflect("mesh.usage.v1.LiveService")
+    alerts = None
+    if pool is not None:
+        alerts = AlertParts(
+            settings,
+            pool,
+            windows,
+            clock=clock,
+            lag_ms=lambda: worker.lag_ms,
+            windows_ready=worker.ready.is_set,
+        )
+        alerts.serve_on(server)
     ops = OpsServer(settings.ops_listen, {"kafka": worker.ready.is_set})
 
     async def stop_server() -> None:
@@ -59,6 +78,7 @@ def build(
 
     components = (
         Component("ops", ops.start, ops.run, ops.stop),
+        *(alerts.components if alerts is not None else ()),
         Component("live", run=worker.run),
         Component("grpc", server.start, server.run, stop_server),
     )

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+import base64
+import binascii
+from typing import Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.common.config import CommonSettings, HostPort
+
+KEY_BYTES = 32
+DEVELOPMENT_SECRET_KEY = base64.b64encode(b"mesh-development-webhooks-key-32").decode()
 
 
 class LiveSettings(CommonSettings):
@@ -22,6 +29,18 @@ class LiveSettings(CommonSettings):
     ops_listen: HostPort = Field(
         default=HostPort("127.0.0.1:8216"), description="Health, readiness and metrics."
     )
+    dsn: SecretStr | None = Field(
+        default=None,
+        description="PostgreSQL, for alerts; without it there are the live windows alone.",
+    )
+    secret_key: SecretStr = Field(
+        default=SecretStr(DEVELOPMENT_SECRET_KEY),
+        description="Encrypts the secrets of webhooks: 32 bytes in base64.",
+    )
+    webhook_private_allowed: bool = Field(
+        default=False,
+        description="Whether webhooks may go to addresses of the deployment's own network.",
+    )
     group: str = Field(
         default="mesh-usage-live",
         pattern=r"^[A-Za-z0-9._-]+$",
@@ -34,3 +53,26 @@ class LiveSettings(CommonSettings):
     shutdown_grace_s: float = Field(
         default=5.0, gt=0, description="Seconds that calls under way get at the end."
     )
+
+    @field_validator("dsn", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return value or None
+
+    @field_validator("secret_key")
+    @classmethod
+    def _key_of_the_right_size(cls, value: SecretStr) -> SecretStr:
+        try:
+            key = base64.b64decode(value.get_secret_value(), validate=True)
+        except binascii.Error as error:
+            raise ValueError("is not base64") from error
+        if len(key) != KEY_BYTES:
+            raise ValueError(f"must be {KEY_BYTES} bytes in base64, not {len(key)}")
+        return value
+
+    @model_validator(mode="after")
+    def _own_key_in_production(self) -> Self:
+        own = self.secret_key.get_secret_value() != DEVELOPMENT_SECRET_KEY
+        if self.is_production and self.dsn is not None and not own:
+            raise ValueError("MESH_USAGE_LIVE_SECRET_KEY: must be set where MESH_ENV=production")
+        return self

@@ -11,6 +11,7 @@ from deploy.local.demo import Demo, read_demo, write_demo
 from deploy.local.environment import ensure_secrets, stack_variables
 from deploy.local.layout import Layout, Ports, read_env_file
 from deploy.local.logs import Console, LogFile
+from deploy.local.specs import DATABASES
 
 
 def mode_of(path: Path) -> int:
@@ -41,7 +42,7 @@ def test_a_secret_that_is_new_to_the_product_joins_those_that_are_there(tmp_path
 
 def test_the_stack_file_holds_no_secret(tmp_path: Path) -> None:
     layout = Layout.prepared(tmp_path)
-    dsns = {name: f"postgresql:///{name}" for name in ("accounts", "billing", "catalog", "jobs")}
+    dsns = {name: f"postgresql:///{name}" for name in DATABASES}
     variables = stack_variables(Ports(), layout, dsns=dsns, bootstrap="127.0.0.1:9092")
     assert not set(variables) & set(ensure_secrets(layout))
     assert variables["MESH_LOCAL_MODEL_URL"] == "http://127.0.0.1:8300/v1"

@@ -1,0 +1,3 @@
+"""Alerts: measured against rules, recorded once, told by signed webhooks; part of the live
+process.
+"""
