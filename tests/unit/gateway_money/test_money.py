@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from services.common.clock import SystemClock
+from services.common.clock import Clock, FakeClock, SystemClock
 from services.common.errors import Unavailable
 from services.common.events import EventRecord
 from services.common.ids import WorkerId
@@ -42,7 +42,7 @@ class World:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.clock = SystemClock()
+        self.clock: Clock = SystemClock()
         self.billing = MemoryGrants(clock=self.clock)
         self.billing.balances[ACCOUNT] = 1_000_000
         self.log = MemoryLog()
@@ -155,6 +155,30 @@ async def test_kafka_away_and_back_loses_and_repeats_nothing(world: World) -> No
         world.log.available = True
         assert await money.drain(timeout_s=5)
     assert [found.usage_id for found in world.events()] == [f"use_{n}" for n in range(60)]
+
+
+async def test_an_hour_without_kafka_loses_nothing_and_stays_within_the_files_bound(
+    world: World,
+) -> None:
+    clock = FakeClock()
+    world.clock, world.billing = clock, MemoryGrants(clock=clock)
+    world.billing.balances[ACCOUNT] = 1_000_000
+    async with world.running() as money:
+        world.log.available = False
+        for minute in range(60):
+            for number in range(3):
+                await _request(money, 3 * minute + number)
+            await clock.advance(60)
+            assert money.wal.bytes_total <= LIMITS.total_bytes
+            assert money.wal.admits()
+        assert money.delivery.delivered_events == 0
+        world.log.available = True
+        while len(world.events()) < 180:
+            await clock.advance(1)
+            await asyncio.sleep(0)
+        await clock.advance(1)
+    assert [found.usage_id for found in world.events()] == [f"use_{n}" for n in range(180)]
+    assert sum(found.cost_nanousd for found in world.events()) == 180 * 7
 
 
 async def test_a_crash_leaves_exactly_one_event_for_each_admitted_request(world: World) -> None:
