@@ -48,6 +48,7 @@ _SCOPE_DAYS = "SELECT account_id, scope, day, spent_nanousd FROM scope_day WHERE
 _TOTALS = """
 SELECT account_id, ledger_account, balance_nanousd FROM ledger_total WHERE account_id = $1
 """
+_CAUSES = "SELECT idempotency_key, stream_version FROM journal_key WHERE account_id = $1"
 _UNMARKED = """
 SELECT u FROM unnest($1::text[]) AS u
 WHERE NOT EXISTS (SELECT FROM usage_mark WHERE usage_id = u) LIMIT 1
@@ -89,6 +90,8 @@ class _Account:
         self.log_hash = ZERO_HASH
         self.usage_ids: list[str] = []
         self.usage_seen: set[str] = set()
+        # Where the transactions stand that are not of usage, by idempotency key.
+        self.causes: dict[str, int] = {}
         self.finding = ""
 
     def take(self, stored: StoredEvent) -> None:
@@ -108,6 +111,8 @@ class _Account:
             if event.usage_id:
                 self.usage_seen.add(event.usage_id)
                 self.usage_ids.append(event.usage_id)
+            else:
+                self.causes[event.idempotency_key] = stored.version
         try:
             self.book.record(event, occurred_at_ms=stored.occurred_at_ms)
         except InternalError as error:
@@ -200,6 +205,9 @@ async def _findings_in_tables(connection: sql.Connection, account: _Account) -> 
     }
     days = {(r[0], r[1], r[2]): r[3] for r in await connection.fetch(_DAYS, one)}
     totals = {(r[0], r[1]): r[2] for r in await connection.fetch(_TOTALS, one)}
+    causes = {r[0]: r[1] for r in await connection.fetch(_CAUSES, one)}
+    if causes != account.causes:
+        found.append("its idempotency keys are not those of its journal")
     if grants != book.grants:
         found.append("its grants are not the fold of its events")
     if keys != book.keys:

@@ -24,14 +24,16 @@ STREAM_PREFIX = "wallet:"
 # Few at a time, so that whoever shares the process gets his turn between two parts.
 _PREFETCH = 200
 _EVENTS = """
-SELECT stream_id, stream_version, event_id, type, account_id, occurred_at_ms, payload FROM events
+SELECT stream_id, stream_version, event_id, type, version, account_id, occurred_at_ms, payload
+FROM events
 WHERE stream_id LIKE 'wallet:%' AND ($1 = '' OR stream_id = 'wallet:' || $1)
 ORDER BY stream_id, stream_version
 """
 
 
 _SEALS = """
-SELECT stream_id, stream_version, event_id, type, account_id, occurred_at_ms, payload FROM events
+SELECT stream_id, stream_version, event_id, type, version, account_id, occurred_at_ms, payload
+FROM events
 WHERE stream_id = 'seals' ORDER BY stream_version
 """
 _OF_HOUR = """
@@ -194,6 +196,7 @@ def _wrong_column(row: asyncpg.Record, record: EventRecord) -> str:
         "stream_version": record.stream_version,
         "event_id": record.event_id,
         "type": record.type,
+        "version": record.version,
         "account_id": record.account_id,
         "occurred_at_ms": record.occurred_at_ms,
     }

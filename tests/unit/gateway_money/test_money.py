@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,7 @@ class World:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.clock: Clock = SystemClock()
+        self.limits = LIMITS
         self.billing = MemoryGrants(clock=self.clock)
         self.billing.balances[ACCOUNT] = 1_000_000
         self.log = MemoryLog()
@@ -58,7 +60,7 @@ class World:
             producer=self.producer,
             worker_id=WorkerId("w1"),
             clock=self.clock,
-            journal_limits=LIMITS,
+            journal_limits=self.limits,
         )
         await money.recover()
         return money
@@ -163,6 +165,8 @@ async def test_an_hour_without_kafka_loses_nothing_and_stays_within_the_files_bo
     clock = FakeClock()
     world.clock, world.billing = clock, MemoryGrants(clock=clock)
     world.billing.balances[ACCOUNT] = 1_000_000
+    # As in production: a try every few seconds.
+    world.limits = replace(LIMITS, backoff_first_s=0.05, backoff_max_s=5.0)
     async with world.running() as money:
         world.log.available = False
         for minute in range(60):
