@@ -84,9 +84,10 @@ async def bench(server: PostgresServer, bootstrap: str, arguments: argparse.Name
         key = key_record("key_1", account_id=ACCOUNT)
         await producer.send(KEYS.name, b"hash", key.to_bytes())
         await served.credit(START)
+        await served.open("gr_1", START // 2)
         sent_s: list[float] = []
         for number in range(arguments.events):
-            record = usage_record(f"use_{number}", account_id=ACCOUNT, tokens=COST)
+            record = usage_record(f"use_{number}", account_id=ACCOUNT, tokens=COST, grant_id="gr_1")
             sent_s.append(time.perf_counter())
             await producer.send(USAGE.name, ACCOUNT.encode(), record.to_bytes())
             await asyncio.sleep(1 / arguments.rate)
