@@ -107,6 +107,9 @@ async def put_model(context: Context, command: PutModel | ImportModel) -> Model:
         provider = (await work.provider(command.settings.provider_id, change=False)).state
         if provider is None:
             raise InvalidArgument.of("settings.provider_id", "there is no such provider")
+        for place in sorted({place.provider_id for place in command.settings.deployments}):
+            if (await work.provider(place, change=False)).state is None:
+                raise InvalidArgument.of("settings.deployments", f"there is no provider {place!r}")
         return await _change_model(work, command.model_id, command, provider=provider)
 
 

@@ -11,6 +11,7 @@ from asyncpg.pool import PoolConnectionProxy
 from services.catalog.domain.model import Model
 from services.catalog.domain.provider import Provider
 from services.catalog.domain.settings import (
+    Deployment,
     ModelCapabilities,
     ModelSettings,
     ProviderKind,
@@ -32,7 +33,7 @@ MODEL_COLUMNS = (
     "model_id", "version", "created_at_ms", "name", "description", "brand", "provider_id",
     "upstream_model", "context_length", "max_output_tokens", "input_modalities",
     "output_modalities", "streaming", "tools", "structured_output", "system_prompt", "reasoning",
-    "embeddings", "enabled", "model_type", "tokenizer",
+    "embeddings", "enabled", "model_type", "tokenizer", "deployments",
 )  # fmt: skip
 PRICE_COLUMNS = (
     "model_id", "valid_from_ms", "price_version_id", "rates", "request_fee_nanousd", "source",
@@ -124,6 +125,7 @@ def model_row(model: Model, version: int) -> tuple[object, ...]:
         settings.enabled,
         settings.model_type,
         settings.tokenizer,
+        orjson.dumps(settings.deployments).decode(),
     )
 
 
@@ -149,6 +151,15 @@ def model_from(row: asyncpg.Record, prices: Iterable[Price]) -> Model:
         enabled=row["enabled"],
         model_type=row["model_type"],
         tokenizer=row["tokenizer"],
+        deployments=tuple(
+            Deployment(
+                provider_id=ProviderId(place["provider_id"]),
+                upstream_model=place["upstream_model"],
+                priority=place["priority"],
+                weight=place["weight"],
+            )
+            for place in orjson.loads(row["deployments"])
+        ),
     )
     return Model(ModelId(row["model_id"]), settings, row["created_at_ms"], tuple(prices))
 

@@ -24,6 +24,7 @@ from services.gateway.adapters.grants_grpc import GrpcGrants
 from services.gateway.adapters.jobs_grpc import GrpcJobs
 from services.gateway.adapters.quotas_grpc import GrpcQuotas
 from services.gateway.adapters.templates_grpc import GrpcTemplates
+from services.gateway.attempts import Attempts
 from services.gateway.auto_route import AutoRouter
 from services.gateway.auto_step import AutoStep
 from services.gateway.config import GatewaySettings
@@ -106,7 +107,16 @@ def build_edge(settings: GatewaySettings, ports: Ports) -> Edge:
         keys=ports.keys,
         freshness=ports.freshness,
         templates=ports.template_directory,
-        router=Router(ports.catalogue, ports.providers.keys()),
+        attempts=Attempts(
+            router=Router(ports.catalogue, ports.providers.keys()),
+            providers=ports.providers,
+            quotas=ports.quotas,
+            budget=ports.budget,
+            clock=ports.clock,
+            upstream=settings.upstream,
+            estimates=settings.estimates,
+            policy=settings.routing,
+        ),
         auto=AutoStep(auto, latencies),
         cache=ResponseCache(
             ports.clock, bytes_max=settings.cache_bytes_max, ttl_s=settings.cache_ttl_s
@@ -114,9 +124,8 @@ def build_edge(settings: GatewaySettings, ports: Ports) -> Edge:
         quotas=ports.quotas,
         budget=ports.budget,
         journal=ports.journal,
-        providers=ports.providers,
         clock=ports.clock,
-        rules=PipelineRules(settings.worker_id, settings.upstream, settings.estimates),
+        rules=PipelineRules(settings.worker_id, settings.estimates),
     )
     lane = ChatLane(
         pipeline,

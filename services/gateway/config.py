@@ -16,6 +16,12 @@ from services.gateway.metering import EstimateRules
 from services.gateway.providers.http import PoolLimits
 from services.gateway.providers.port import UpstreamLimits
 from services.gateway.quota.limits import QuotaLimits
+from services.gateway.routing_policy import (
+    ATTEMPTS_MAX,
+    BASE_MS_MAX,
+    RETRIES_MAX,
+    RoutingPolicy,
+)
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
@@ -54,6 +60,12 @@ class GatewaySettings(CommonSettings):
     upstream_connections: int = Field(1_000, ge=1)
     upstream_connections_per_host: int = Field(500, ge=1)
     upstream_keep_alive_s: Seconds = 15.0
+
+    # For keys without a policy of their own: retries at one place and their first pause, and
+    # attempts in all.
+    retry_max: int = Field(2, ge=0, le=RETRIES_MAX)
+    retry_base_ms: int = Field(200, ge=1, le=BASE_MS_MAX)
+    attempts_max: int = Field(4, ge=1, le=ATTEMPTS_MAX)
 
     estimate_safety_factor: float = Field(1.3, ge=1, le=10)
     estimate_output_tokens: int = Field(4_096, ge=1)
@@ -96,6 +108,14 @@ class GatewaySettings(CommonSettings):
             first_byte_s=self.upstream_first_byte_s,
             idle_s=self.upstream_idle_s,
             total_s=self.upstream_total_s,
+        )
+
+    @property
+    def routing(self) -> RoutingPolicy:
+        return RoutingPolicy(
+            max_retries=self.retry_max,
+            base_ms=self.retry_base_ms,
+            max_attempts=self.attempts_max,
         )
 
     @property

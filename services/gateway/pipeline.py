@@ -9,7 +9,6 @@ not a stream yet is not.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from services.common.clock import Clock
@@ -23,6 +22,7 @@ from services.common.errors import (
 )
 from services.common.ids import UsageId, new_id
 from services.common.telemetry import Span, get_logger
+from services.gateway.attempts import Attempts, Job, output_limit, routing_headers
 from services.gateway.auth import authenticate, require_active
 from services.gateway.auto_step import AutoStep, answer_fields, answer_headers
 from services.gateway.cache_step import look_up
@@ -31,30 +31,21 @@ from services.gateway.chat_request import ChatRequest, body_from_bytes
 from services.gateway.envelope import Ending
 from services.gateway.errors import ClientGone
 from services.gateway.interrupt import Interrupt
-from services.gateway.metering import Estimate, EstimateRules, affordable_output, estimate
+from services.gateway.metering import Estimate, EstimateRules, estimate
 from services.gateway.ports import (
     Budget,
     Freshness,
-    Hold,
     HoldRequest,
     KeyDirectory,
     KeyPrincipal,
-    ProviderKind,
     Quotas,
     UsageJournal,
 )
-from services.gateway.providers.port import (
-    AttemptFailed,
-    ChatProvider,
-    UpstreamAttempt,
-    UpstreamLimits,
-)
-from services.gateway.providers.trial import Trial
+from services.gateway.providers.port import AttemptFailed
 from services.gateway.relay import Relay
 from services.gateway.response_cache import ResponseCache
-from services.gateway.routing import Route, Router
+from services.gateway.routing import Route
 from services.gateway.sealing import seal
-from services.gateway.slices import HoldSlices
 from services.gateway.templated_chat import request_over_template
 from services.gateway.templates import TemplateDirectory
 from services.gateway.usage_entry import UsageEntry
@@ -67,7 +58,6 @@ class PipelineRules:
     """Bounds of the pipeline."""
 
     worker_id: str
-    upstream: UpstreamLimits = field(default_factory=UpstreamLimits)
     estimates: EstimateRules = field(default_factory=EstimateRules)
 
 
@@ -78,13 +68,12 @@ class ChatPipeline:
     keys: KeyDirectory
     freshness: Freshness
     templates: TemplateDirectory
-    router: Router
+    attempts: Attempts
     auto: AutoStep
     cache: ResponseCache
     quotas: Quotas
     budget: Budget
     journal: UsageJournal
-    providers: Mapping[ProviderKind, ChatProvider]
     clock: Clock
     rules: PipelineRules
 
@@ -124,6 +113,8 @@ class ChatPipeline:
         self.auto.note(entry)
         cancelled = await seal(call, entry, ending) or cancelled
         ending = await self._record(call, entry, relay, ending=ending)
+        if not relay.begun:
+            reply.add_headers(routing_headers(entry))
         await reply.finish(ending)
         if cancelled:
             raise asyncio.CancelledError
@@ -144,8 +135,8 @@ class ChatPipeline:
         # 4. The model, its provider, and the price, which is pinned from here on.
         entry.stage = "guard_model_access"
         entry.admitted_at_ms = self.clock.now_ms()
-        request, chosen = await self._choose(call, entry, request)
-        entry.chosen = chosen
+        request, routes = await self._choose(call, entry, request)
+        chosen = entry.chosen = entry.intended = routes[0]
         guess = await estimate(
             request,
             chosen.model,
@@ -167,36 +158,35 @@ class ChatPipeline:
         # 7. The money, and the promise that the request will end in an event.
         entry.stage = "balance"
         output_tokens_max = await self._admit(entry, request, chosen, guess=guess)
-        # 8. The provider; what it sends goes to the caller as it comes.
+        # 8. The provider, or the next; what it sends goes to the caller as it comes.
         entry.stage = "upstream_submit"
-        attempt = UpstreamAttempt(
-            provider=chosen.provider,
-            model=chosen.model,
-            payload=request.upstream,
+        job = Job(
+            entry=entry,
+            request=request,
+            relay=relay,
+            routes=routes,
+            policy=self.attempts.policy_of(entry.principal.settings),
+            guess=guess,
             output_tokens_max=output_tokens_max,
-            limits=self._limits(chosen, request),
-            stream=request.streams_upstream,
-            operation=request.operation,
+            since=lambda: self._since(call),
+            on_open=lambda: self._tell_choice(entry, relay, reply),
+            keep=cached.wanted,
         )
-        provider = self.providers[chosen.provider.kind]
-        async with Trial(provider, attempt, entry=entry, clock=self.clock) as upstream:
-            entry.stage = "upstream_stream"
-            relay.start(request, chosen, self.clock.now_ms(), keep=cached.wanted)
-            self._tell_choice(entry, relay, reply)
-            entry.tally = relay.tally
-            slices = self._slices(entry.hold, chosen, guess)
-            await relay.pass_on(upstream, on_first=lambda: self._first(call, entry), slices=slices)
+        await self.attempts.run(job)
+        chosen = entry.chosen
         # 9. What it used, and the last bytes, which wait until that is on disk.
         entry.stage = "settlement"
         usage, entry.basis = await relay.tally.settle(request, chosen.model.tokenizer)
         entry.quantities = usage.quantities()
         entry.finish_reason = relay.finish_reason
         entry.outcome = "success"
-        clamped = output_tokens_max != request.output_tokens_max
+        clamped = job.output_tokens_max != request.output_tokens_max
         if relay.limited or (relay.finish_reason == "length" and clamped):
             entry.outcome = "limit_reached"
         entry.http_status = 200
-        cached.keep(entry, relay, usage.to_wire())
+        if chosen is entry.intended:
+            # What another place answered is no answer to the same question asked of this one.
+            cached.keep(entry, relay, usage.to_wire())
         return relay.ending(usage.to_wire())
 
     async def _read(self, call: ChatCall, entry: UsageEntry) -> ChatRequest:
@@ -213,15 +203,14 @@ class ChatPipeline:
 
     async def _choose(
         self, call: ChatCall, entry: UsageEntry, request: ChatRequest
-    ) -> tuple[ChatRequest, Route]:
-        """Where the request goes; the request names models afterwards, whatever it said."""
+    ) -> tuple[ChatRequest, list[Route]]:
+        """Where the request may go; it names models afterwards, whatever it said."""
         settings = entry.principal.settings
+        profile = call.weight_profile or self.attempts.policy_of(settings).weight_profile
         request, entry.selection = await self.auto.resolve(
-            request, settings, entry.admitted_at_ms, profile=call.weight_profile
+            request, settings, entry.admitted_at_ms, profile=profile
         )
-        return request, self.router.choose(
-            request.models, settings, entry.admitted_at_ms, operation=request.operation
-        )
+        return request, self.attempts.routes(request, settings, entry.admitted_at_ms)
 
     def _tell_choice(self, entry: UsageEntry, relay: Relay, reply: Reply) -> None:
         if entry.selection is not None and entry.chosen is not None:
@@ -251,9 +240,6 @@ class ChatPipeline:
         self, entry: UsageEntry, request: ChatRequest, chosen: Route, *, guess: Estimate
     ) -> int | None:
         """Places the hold and tells the journal; returns the output limit to send upstream."""
-        limit = request.output_tokens_max
-        if guess.send_limit:
-            limit = guess.output_tokens // request.choices
         if not chosen.price.is_free:
             entry.hold = await self.budget.place(
                 HoldRequest(
@@ -266,9 +252,6 @@ class ChatPipeline:
                     model_id=chosen.model.model_id,
                 )
             )
-            if entry.hold.amount_nanousd < guess.full_nanousd and not guess.slice_tokens:
-                affordable = affordable_output(guess, chosen.price, entry.hold.amount_nanousd)
-                limit = max(1, affordable // request.choices)
         try:
             self.journal.admitted(entry.admitted())
         except Unavailable:
@@ -276,20 +259,8 @@ class ChatPipeline:
                 self.budget.release(entry.hold)
                 entry.hold = None
             raise
-        return limit
-
-    def _slices(self, hold: Hold | None, chosen: Route, guess: Estimate) -> HoldSlices | None:
-        """The growth of the hold, where nobody bounds the answer; see `slices.py`."""
-        if hold is None or not guess.slice_tokens:
-            return None
-        return HoldSlices(
-            self.budget,
-            hold,
-            guess,
-            price=chosen.price,
-            tokenizer=chosen.model.tokenizer,
-            rules=self.rules.estimates,
-        )
+        amount = entry.hold.amount_nanousd if entry.hold is not None else 0
+        return output_limit(request, guess, chosen.price, held_nanousd=amount)
 
     async def _break_off(
         self,
@@ -348,13 +319,6 @@ class ChatPipeline:
             received_at_ms=call.received_at_ms,
             principal=principal,
         )
-
-    def _limits(self, chosen: Route, request: ChatRequest) -> UpstreamLimits:
-        provider_s = chosen.provider.timeout_ms / 1000 or None
-        return self.rules.upstream.lowered_to(provider_s).lowered_to(request.timeout_s)
-
-    def _first(self, call: ChatCall, entry: UsageEntry) -> None:
-        entry.first_token_ms = entry.first_token_ms or max(1, self._since(call))
 
     def _since(self, call: ChatCall) -> int:
         return round((self.clock.monotonic_s() - call.received_s) * 1000)

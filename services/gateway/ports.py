@@ -25,17 +25,20 @@ from services.common.ids import (
     AccountId,
     GrantId,
     KeyId,
-    ModelId,
-    ProviderId,
     RequestId,
     UsageId,
     UserId,
 )
 from services.common.money import Price
 from services.common.pb.mesh.events.v1.usage_pb2 import UsageRecorded
+from services.gateway.entries import Deployment as Deployment
+from services.gateway.entries import ModelCapabilities as ModelCapabilities
+from services.gateway.entries import ModelEntry as ModelEntry
+from services.gateway.entries import ProviderEntry as ProviderEntry
+from services.gateway.entries import ProviderKind as ProviderKind
+from services.gateway.routing_policy import RoutingPolicy
 from services.gateway.scoped import NO_SCOPES, Scoped, ScopeRates
 
-ProviderKind = Literal["openai_compatible", "anthropic", "gemini", "bedrock", "azure_openai"]
 SpendLimit = Literal[
     "balance", "key_cap", "model_cap", "member_cap", "team_cap", "account_model_cap", "account_cap"
 ]
@@ -59,6 +62,8 @@ class KeySettings:
     # A JSON object of request parameters; not to be changed by a reader.
     default_params: Mapping[str, Any] = field(default_factory=dict)  # Any: values are free JSON
     allowed_models: frozenset[str] = frozenset()
+    # None where the owner set none.
+    routing: RoutingPolicy | None = None
     # The version that serves requests without X-Mesh-Version; empty means the baseline.
     api_version: str = ""
     response_cache_disabled: bool = False
@@ -121,78 +126,6 @@ class KeyDirectory(Protocol):
 
     def find_key(self, key_id: str) -> KeyPrincipal | None:
         """The key of that id, by the secret of it that lasts longest; None where there is none."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelCapabilities:
-    """What may be asked of a model."""
-
-    streaming: bool = False
-    tools: bool = False
-    structured_output: bool = False
-    system_prompt: bool = False
-    reasoning: bool = False
-    embeddings: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ModelEntry:
-    """One model of the catalogue as the operator set it, with its prices in force and to come."""
-
-    model_id: ModelId
-    name: str
-    provider_id: ProviderId
-    upstream_model: str
-    # In tokens; 0 where not known.
-    context_length: int
-    max_output_tokens: int
-    # cl100k_base, o200k_base, or empty where none is exact.
-    tokenizer: str
-    # Ascending by `valid_from_ms`.
-    prices: tuple[Price, ...]
-    # Enabled, priced, and its provider enabled and with a credential where one is required.
-    available: bool
-    capabilities: ModelCapabilities = ModelCapabilities()
-    description: str = ""
-    brand: str = ""
-    model_type: str = "text"
-    input_modalities: tuple[str, ...] = ()
-    output_modalities: tuple[str, ...] = ()
-    created_at_ms: int = 0
-
-    def price_at(self, now_ms: int) -> Price | None:
-        """The price in force at that moment; None where none is yet."""
-        found: Price | None = None
-        for price in self.prices:
-            if price.valid_from_ms > now_ms:
-                break
-            found = price
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderEntry:
-    """Where a model's requests go. `usable` is False while a credential that is required has not
-    been fetched.
-    """
-
-    provider_id: ProviderId
-    name: str
-    kind: ProviderKind
-    base_url: str
-    enabled: bool
-    timeout_ms: int
-    credential_required: bool = False
-    # Of a cloud's endpoint, and the dated API there; empty where the kind needs none.
-    region: str = ""
-    api_version: str = ""
-    # Never printed and never logged.
-    credential: str | None = field(default=None, repr=False)
-
-    @property
-    def usable(self) -> bool:
-        """True where requests can be sent to it."""
-        return self.enabled and (self.credential is not None or not self.credential_required)
 
 
 class Catalogue(Protocol):

@@ -17,6 +17,8 @@ from services.gateway.routing import Route
 from services.gateway.slices import HoldSlices
 from services.gateway.whole_answer import WholeAnswer
 
+PRELUDE_CHUNKS_MAX = 64
+
 
 class StreamWriter(Protocol):
     """Where a stream goes."""
@@ -34,6 +36,7 @@ class Relay:
         self._dialect = dialect
         self._chunks: ChunkNormaliser | WholeAnswer | None = None
         self._fold: AnswerFold | WholeAnswer | None = None
+        self._prelude: list[Chunk] = []
         # True once the head of a stream has gone out: from then on failures are frames.
         self.begun = False
         # What is folded beside a stream, for the response cache.
@@ -59,6 +62,14 @@ class Relay:
         )
         self._fold = None if request.stream else AnswerFold()
         self._copy = AnswerFold() if request.stream and keep else None
+
+    def forget(self) -> None:
+        """Drops what an attempt brought that came to nothing before the caller had any of it."""
+        assert not self.begun
+        self._chunks = self._fold = None
+        self._prelude = []
+        self.extra = {}
+        self.limited = False
 
     @property
     def tally(self) -> UsageTally:
@@ -102,6 +113,7 @@ class Relay:
         if not ended:
             early = UpstreamError("the upstream provider ended its answer early")
             raise AttemptFailed(early, stage="upstream_stream", http_status=200)
+        await self._send([], all_of_it=True)
 
     async def _take(self, batch: Sequence[Any], slices: HoldSlices | None) -> list[Chunk]:
         """The uniform chunks of one read; none behind the end of the money."""
@@ -128,20 +140,26 @@ class Relay:
                 uniform.append(chunk)
         return uniform
 
-    async def _send(self, uniform: Sequence[Chunk]) -> None:
-        if not uniform:
-            return
+    async def _send(self, uniform: Sequence[Chunk], *, all_of_it: bool = False) -> None:
+        """Passes the chunks on; what comes before the first token waits for it, as it says nothing
+        and would bind the answer to this attempt.
+        """
         if self._fold is not None:
             for chunk in uniform:
                 self._fold.add(chunk)
             return
         if not self.begun:
+            self._prelude += uniform
+            waits = not (self.tally.produced or all_of_it)
+            if not self._prelude or (waits and len(self._prelude) < PRELUDE_CHUNKS_MAX):
+                return
+            uniform, self._prelude = self._prelude, []
             self.begun = True
             await self._writer.begin_stream()
         if self._copy is not None:
             for chunk in uniform:
                 self._copy.add(chunk)
-        if data := self._dialect.frames(uniform):
+        if uniform and (data := self._dialect.frames(uniform)):
             await self._writer.write(data)
 
     def ending(self, usage: dict[str, Any]) -> Ending:  # Any: JSON

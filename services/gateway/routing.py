@@ -1,12 +1,13 @@
-"""From the models that were asked for to the one that serves: pure, over the catalogue."""
+"""From the models that were asked for to the places that serve them: pure, over the catalogue."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from services.common.errors import AppError, ModelNotFound, ProviderNotAvailable
+from services.common.ids import ProviderId
 from services.common.money import Price
 from services.gateway.chat_request import Operation
 from services.gateway.errors import CapabilityNotSupported, NotImplementedHere
@@ -20,42 +21,53 @@ class Route:
     model: ModelEntry
     provider: ProviderEntry
     price: Price
+    # How much of the traffic it should have, beside others of its priority.
+    weight: int = 1
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """What its health is known by."""
+        return self.provider.provider_id, self.model.upstream_model
 
 
 @dataclass(frozen=True, slots=True)
 class Router:
-    """Chooses among the models of the catalogue; `kinds` are the providers that there is an adapter
-    for.
+    """Finds them among the models of the catalogue; `kinds` are the providers that there is an
+    adapter for.
     """
 
     catalogue: Catalogue
     kinds: Collection[ProviderKind]
 
-    def choose(
+    def tiers(
         self,
         names: Sequence[str],
         settings: KeySettings,
         now_ms: int,
         *,
         operation: Operation = "chat",
-    ) -> Route:
-        """The first of the names that can be served.
+    ) -> list[list[Route]]:
+        """Every place that can serve one of the names: by the order of the names, then by priority.
+        Those of one list are as good as one another.
 
         Raises what is wrong with the first name where none can: ModelNotFound for one that is
         unknown, switched off, without a price or not for this key; CapabilityNotSupported for one
         that does something else; ProviderNotAvailable where its provider cannot be used now.
         """
+        tiers: list[list[Route]] = []
         faults: list[AppError] = []
         for name in names:
             try:
-                return self._route(name, settings, now_ms, operation=operation)
+                tiers += self._tiers(name, settings, now_ms, operation=operation)
             except (ModelNotFound, CapabilityNotSupported, ProviderNotAvailable) as fault:
                 faults.append(fault)
-        raise faults[0] if faults else ModelNotFound("no model was asked for")
+        if not tiers:
+            raise faults[0] if faults else ModelNotFound("no model was asked for")
+        return tiers
 
-    def _route(
+    def _tiers(
         self, name: str, settings: KeySettings, now_ms: int, *, operation: Operation
-    ) -> Route:
+    ) -> list[list[Route]]:
         model = self._model(name, operation)
         price = model.price_at(now_ms) if model is not None else None
         if (
@@ -67,10 +79,30 @@ class Router:
             raise ModelNotFound(f"there is no model {name!r} for this key")
         if not can_do(model, operation):
             raise CapabilityNotSupported(f"{name} does not answer {operation} requests")
-        provider = self.catalogue.provider(model.provider_id)
-        if provider is None or not provider.usable or provider.kind not in self.kinds:
+        found: dict[int, list[Route]] = {}
+        for priority, route in self._places(model, price):
+            found.setdefault(priority, []).append(route)
+        if not found:
             raise ProviderNotAvailable(f"{name} cannot be reached at the moment")
-        return Route(model, provider, price)
+        return [found[priority] for priority in sorted(found)]
+
+    def _places(self, model: ModelEntry, price: Price) -> Iterator[tuple[int, Route]]:
+        """Where the model can be had now, with each place's priority."""
+        provider = self._usable(model.provider_id)
+        if provider is not None:
+            yield 0, Route(model, provider, price)
+        for place in model.deployments:
+            provider = self._usable(place.provider_id)
+            if provider is not None:
+                there = replace(
+                    model, provider_id=place.provider_id, upstream_model=place.upstream_model
+                )
+                yield place.priority, Route(there, provider, price, place.weight)
+
+    def _usable(self, provider_id: ProviderId) -> ProviderEntry | None:
+        provider = self.catalogue.provider(provider_id)
+        known = provider is not None and provider.usable and provider.kind in self.kinds
+        return provider if known else None
 
     def _model(self, name: str, operation: Operation) -> ModelEntry | None:
         """The model of that id; a moderation model also by its provider's own name for it, which

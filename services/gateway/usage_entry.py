@@ -78,6 +78,8 @@ class UsageEntry:
     request: ChatRequest | None = None
     # Where the choice of the model was left to us.
     selection: Selection | None = None
+    # Where it was to go at first, and where it went.
+    intended: Route | None = None
     chosen: Route | None = None
     ticket: QuotaTicket | None = None
     hold: Hold | None = None

@@ -98,6 +98,7 @@ def settings_to_message(settings: KeySettings) -> pb.KeySettings:
             for one in settings.model_limits
         ],
         team_id=settings.team_id,
+        routing_policy_json=settings.routing_policy_json,
         api_version=settings.api_version,
         response_cache_disabled=settings.response_cache_disabled,
     )
@@ -150,6 +151,7 @@ def settings_from_message(message: pb.KeySettings) -> KeySettings:
             for one in message.model_limits
         ),
         team_id=message.team_id,
+        routing_policy_json=message.routing_policy_json,
         api_version=message.api_version,
         response_cache_disabled=message.response_cache_disabled,
     )

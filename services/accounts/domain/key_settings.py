@@ -20,6 +20,7 @@ from services.accounts.domain.limits import (
     checked_limit,
     checked_model_limits,
 )
+from services.accounts.domain.routing_policy import checked_policy
 from services.common.errors import InvalidArgument
 from services.common.money import INT64_MAX
 
@@ -51,6 +52,8 @@ class KeySettings:
     model_limits: tuple[ModelLimits, ...] = ()
     # Whether there is such a team is for the account to say. Empty: none.
     team_id: str = ""
+    # A JSON object that `routing_policy` describes, as text; empty means the gateway's own way.
+    routing_policy_json: str = ""
     # `YYYY-MM`; empty means the oldest version that is served.
     api_version: str = ""
     response_cache_disabled: bool = False
@@ -97,6 +100,7 @@ def checked(settings: KeySettings, *, before: KeySettings | None, now_ms: int) -
         default_params_json=_params(settings.default_params_json),
         allowed_models=_models(settings.allowed_models),
         model_limits=checked_model_limits(settings.model_limits),
+        routing_policy_json=checked_policy(settings.routing_policy_json),
     )
 
 

@@ -11,6 +11,7 @@ from services.catalog.domain import provider as providers
 from services.catalog.domain.model import Model, ModelEvent
 from services.catalog.domain.provider import Provider, ProviderEvent
 from services.catalog.domain.settings import (
+    Deployment,
     ModelCapabilities,
     ModelSettings,
     ProviderKind,
@@ -89,6 +90,15 @@ def model_settings_to_pb(settings: ModelSettings) -> pb.ModelSettings:
         enabled=settings.enabled,
         model_type=settings.model_type,
         tokenizer=settings.tokenizer,
+        deployments=[
+            pb.Deployment(
+                provider_id=place.provider_id,
+                upstream_model=place.upstream_model,
+                priority=place.priority,
+                weight=place.weight,
+            )
+            for place in settings.deployments
+        ],
     )
 
 
@@ -115,6 +125,16 @@ def model_settings_from_pb(message: pb.ModelSettings) -> ModelSettings:
         enabled=message.enabled,
         model_type=message.model_type,
         tokenizer=message.tokenizer,
+        deployments=tuple(
+            Deployment(
+                provider_id=ProviderId(place.provider_id),
+                upstream_model=place.upstream_model,
+                priority=place.priority,
+                # A message that says nothing of weights means equal ones.
+                weight=place.weight or 1,
+            )
+            for place in message.deployments
+        ),
     )
 
 

@@ -50,8 +50,10 @@ class Model:
         return coming if in_force is None else (in_force, *coming)
 
     def available(self, provider: Provider | None, now_ms: int) -> bool:
-        """Enabled, priced, and its provider usable."""
-        served = provider is not None and provider.usable
+        """Enabled, priced, and its provider usable; of a model with several places gateways see
+        which can be used.
+        """
+        served = bool(self.settings.deployments) or (provider is not None and provider.usable)
         return self.settings.enabled and served and self.price_at(now_ms) is not None
 
 

@@ -17,6 +17,9 @@ from services.common.ids import ModelId, ProviderId
 FREE_SUFFIX = ":free"
 TIMEOUT_MS_MAX = 3_600_000
 CONTEXT_LENGTH_MAX = 1_000_000_000
+DEPLOYMENTS_MAX = 32
+PRIORITY_MAX = 100
+WEIGHT_MAX = 1_000
 MODALITIES = frozenset({"text", "image", "audio", "video", "file"})
 MODEL_TYPES = frozenset({"text", "embedding", "image", "audio", "video", "moderation"})
 TOKENIZERS = frozenset({"", "cl100k_base", "o200k_base"})
@@ -65,6 +68,18 @@ class ModelCapabilities:
 
 
 @dataclass(frozen=True, slots=True)
+class Deployment:
+    """Another place where a model is served, at the model's price. Lower priorities are tried
+    first, the model's own place has 0; those of one priority share the traffic by weight.
+    """
+
+    provider_id: ProviderId
+    upstream_model: str
+    priority: int = 0
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSettings:
     """A model as the operator or the seed set it. Lengths in tokens, 0 where not known."""
 
@@ -81,6 +96,8 @@ class ModelSettings:
     enabled: bool = True
     model_type: str = "text"
     tokenizer: str = ""
+    # Beside the place that `provider_id` and `upstream_model` name.
+    deployments: tuple[Deployment, ...] = ()
 
 
 def is_model_id(text: str) -> bool:
@@ -146,6 +163,7 @@ def checked_model(settings: ModelSettings) -> ModelSettings:
     for name in ("context_length", "max_output_tokens"):
         if not 0 <= getattr(settings, name) <= CONTEXT_LENGTH_MAX:
             raise InvalidArgument.of(f"settings.{name}", f"must be 0 to {CONTEXT_LENGTH_MAX}")
+    _check_deployments(settings)
     _known("settings.input_modalities", settings.input_modalities)
     _known("settings.output_modalities", settings.output_modalities)
     if settings.model_type not in MODEL_TYPES:
@@ -153,6 +171,22 @@ def checked_model(settings: ModelSettings) -> ModelSettings:
     if settings.tokenizer not in TOKENIZERS:
         raise InvalidArgument.of("settings.tokenizer", f"must be one of {sorted(TOKENIZERS)}")
     return settings
+
+
+def _check_deployments(settings: ModelSettings) -> None:
+    where = "settings.deployments"
+    if len(settings.deployments) > DEPLOYMENTS_MAX:
+        raise InvalidArgument.of(where, f"has more than {DEPLOYMENTS_MAX} entries")
+    places = {(settings.provider_id, settings.upstream_model)}
+    for place in settings.deployments:
+        checked_provider_id(place.provider_id)
+        _length(f"{where}.upstream_model", place.upstream_model, most=200)
+        if not 0 <= place.priority <= PRIORITY_MAX or not 1 <= place.weight <= WEIGHT_MAX:
+            wanted = f"a priority of 0 to {PRIORITY_MAX} and a weight of 1 to {WEIGHT_MAX}"
+            raise InvalidArgument.of(where, f"must have {wanted}")
+        if (place.provider_id, place.upstream_model) in places:
+            raise InvalidArgument.of(where, "names a place twice")
+        places.add((place.provider_id, place.upstream_model))
 
 
 def _length(where: str, text: str, *, most: int, least: int = 1) -> None:

@@ -177,6 +177,78 @@ def put_model(
 
 
 @models.command
+def add_place(
+    model_id: str,
+    *,
+    provider: str,
+    upstream_model: str,
+    priority: Annotated[CountOrNone, Parameter(help="Lower ones are tried first.")] = 0,
+    weight: Annotated[Count, Parameter(help="Its share, among those of one priority.")] = 1,
+    options: Options = Options(),
+) -> None:
+    """Serves the model at another provider too, at its one price; its own place has priority 0."""
+    settings = command("GetModel", catalog_pb2.GetModelRequest(model_id=model_id)).settings
+    without_place(settings, provider, upstream_model)
+    settings.deployments.add(
+        provider_id=provider, upstream_model=upstream_model, priority=priority, weight=weight
+    )
+    put_places(model_id, settings, options)
+
+
+@models.command
+def remove_place(
+    model_id: str, *, provider: str, upstream_model: str, options: Options = Options()
+) -> None:
+    """Serves the model there no longer."""
+    settings = command("GetModel", catalog_pb2.GetModelRequest(model_id=model_id)).settings
+    if not without_place(settings, provider, upstream_model):
+        raise InvalidArgument.of("upstream_model", "the model has no such place")
+    put_places(model_id, settings, options)
+
+
+@models.command
+def places(model_id: str, *, options: Options = Options()) -> None:
+    """Where the model is served."""
+    model = command("GetModel", catalog_pb2.GetModelRequest(model_id=model_id))
+    show_rows(place_rows(model.settings), as_json=options.json)
+
+
+def without_place(settings: events_pb2.ModelSettings, provider: str, upstream_model: str) -> bool:
+    """Takes the place out; False where there was none."""
+    left = [
+        place
+        for place in settings.deployments
+        if (place.provider_id, place.upstream_model) != (provider, upstream_model)
+    ]
+    found = len(left) < len(settings.deployments)
+    del settings.deployments[:]
+    settings.deployments.extend(left)
+    return found
+
+
+def put_places(model_id: str, settings: events_pb2.ModelSettings, options: Options) -> None:
+    request = catalog_pb2.PutModelRequest(model_id=model_id, settings=settings)
+    show_rows(place_rows(command("PutModel", request).settings), as_json=options.json)
+
+
+def place_rows(settings: events_pb2.ModelSettings) -> list[Row]:
+    """The model's own place and the others, in the order in which they are tried."""
+    own = events_pb2.Deployment(
+        provider_id=settings.provider_id, upstream_model=settings.upstream_model, weight=1
+    )
+    ordered = sorted([own, *settings.deployments], key=lambda place: place.priority)
+    return [
+        {
+            "provider_id": place.provider_id,
+            "upstream_model": place.upstream_model,
+            "priority": place.priority,
+            "weight": place.weight,
+        }
+        for place in ordered
+    ]
+
+
+@models.command
 def enable(model_id: str, *, options: Options = Options()) -> None:
     """Serves the model, if its provider is usable and it has a price."""
     show_one(switch_model(model_id, enabled=True), as_json=options.json)

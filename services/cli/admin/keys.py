@@ -34,6 +34,9 @@ class KeyOptions:
     tpm: Annotated[str | None, Parameter(help="Tokens a minute, or `none`.")] = None
     default_model: str | None = None
     default_params: Annotated[str | None, Parameter(help="A JSON object.")] = None
+    routing_policy: Annotated[
+        str | None, Parameter(help="A JSON object: retry, fallback, budget; empty: the usual way.")
+    ] = None
     allowed_models: Annotated[str | None, Parameter(help="Comma-separated; empty: all.")] = None
     api_version: Annotated[str | None, Parameter(help="`YYYY-MM`, or `none`.")] = None
     response_cache: bool | None = None
@@ -102,6 +105,8 @@ def settings_of(options: KeyOptions) -> tuple[accounts_pb2.KeySettings, list[str
         settings.default_model, mask = options.default_model, [*mask, "default_model"]
     if options.default_params is not None:
         settings.default_params_json, mask = options.default_params, [*mask, "default_params_json"]
+    if options.routing_policy is not None:
+        settings.routing_policy_json, mask = options.routing_policy, [*mask, "routing_policy_json"]
     if options.allowed_models is not None:
         names = [name.strip() for name in options.allowed_models.split(",") if name.strip()]
         settings.allowed_models.extend(names)

@@ -50,7 +50,9 @@ class LaneReply:
         self.add_headers(rate_limit_headers(meters))
 
     def add_headers(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
-        self._headers = [*self._headers, *headers]
+        # What is said again, of another attempt say, takes the place of what was said before.
+        said = {name for name, _ in headers}
+        self._headers = [*(h for h in self._headers if h[0] not in said), *headers]
 
     async def begin_stream(self) -> None:
         self._begun = True

@@ -58,7 +58,8 @@ class Batches:
         now_ms = self._clock.now_ms()
         if not is_auto(model):
             operation: Operation = "embeddings" if url == EMBEDDINGS else "chat"
-            self._pipeline.router.choose((model,), caller.settings, now_ms, operation=operation)
+            router = self._pipeline.attempts.router
+            router.tiers((model,), caller.settings, now_ms, operation=operation)
         job = NewJob(
             job_id=new_id("batch", now_ms),
             kind="batch",

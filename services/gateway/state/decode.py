@@ -17,6 +17,7 @@ from services.common.ids import AccountId, KeyId, ModelId, ProviderId, UserId
 from services.common.pb.mesh.events.v1 import accounts_pb2, catalog_pb2
 from services.common.pricing_pb import price_from_pb
 from services.gateway.ports import (
+    Deployment,
     KeyPrincipal,
     KeySettings,
     ModelCapabilities,
@@ -24,6 +25,7 @@ from services.gateway.ports import (
     ProviderEntry,
     ProviderKind,
 )
+from services.gateway.routing_policy import RoutingPolicy, policy_from_json
 from services.gateway.scoped import Scoped, ScopeRates
 
 _KINDS: dict[catalog_pb2.ProviderKind.ValueType, ProviderKind] = {
@@ -84,6 +86,15 @@ def model_from_state(state: catalog_pb2.ModelState) -> ModelEntry:
         input_modalities=tuple(settings.input_modalities),
         output_modalities=tuple(settings.output_modalities),
         created_at_ms=state.created_at_ms,
+        deployments=tuple(
+            Deployment(
+                provider_id=ProviderId(place.provider_id),
+                upstream_model=place.upstream_model,
+                priority=place.priority,
+                weight=max(1, place.weight),
+            )
+            for place in settings.deployments
+        ),
     )
 
 
@@ -117,6 +128,7 @@ def _settings_from_pb(settings: accounts_pb2.KeySettings) -> KeySettings:
         default_model=settings.default_model,
         default_params=_params(settings.default_params_json),
         allowed_models=frozenset(settings.allowed_models),
+        routing=_routing(settings.routing_policy_json),
         api_version=settings.api_version,
         response_cache_disabled=settings.response_cache_disabled,
     )
@@ -156,6 +168,13 @@ def _rates(scope: scopes.Scope, limits: accounts_pb2.Limits) -> ScopeRates:
         _set(limits, "tpm_limit"),
         limits.HasField("spend_cap_nanousd"),
     )
+
+
+def _routing(text: str) -> RoutingPolicy | None:
+    try:
+        return policy_from_json(text)
+    except ValueError as error:
+        raise UndecodableEvent("routing_policy_json is no JSON object") from error
 
 
 def _params(text: str) -> dict[str, Any]:  # Any: values are free JSON

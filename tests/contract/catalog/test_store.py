@@ -18,6 +18,7 @@ from services.catalog.domain.provider import (
     ProviderEvent,
     ProviderRegistered,
 )
+from services.catalog.domain.settings import Deployment
 from services.catalog.ports import CatalogStore, Loaded
 from services.common.errors import ConcurrencyConflict
 from services.common.ids import ModelId, ProviderId
@@ -90,6 +91,7 @@ async def test_aggregates_come_back_by_id_and_as_a_whole(store: CatalogStore) ->
     rich = model_settings(
         description="d", brand="b", max_output_tokens=9, input_modalities=("text", "image"),
         enabled=False, tokenizer="o200k_base",
+        deployments=(Deployment(OPENAI, "gpt-4o-mini", priority=2, weight=5),),
     )  # fmt: skip
     async with store.transaction() as work:
         at = await work.provider(OPENAI, change=True)

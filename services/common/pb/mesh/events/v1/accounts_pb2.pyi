@@ -407,6 +407,7 @@ class KeySettings(_message.Message):
     EXPIRES_AT_MS_FIELD_NUMBER: _builtins.int
     MODEL_LIMITS_FIELD_NUMBER: _builtins.int
     TEAM_ID_FIELD_NUMBER: _builtins.int
+    ROUTING_POLICY_JSON_FIELD_NUMBER: _builtins.int
     API_VERSION_FIELD_NUMBER: _builtins.int
     RESPONSE_CACHE_DISABLED_FIELD_NUMBER: _builtins.int
     label: _builtins.str
@@ -422,6 +423,10 @@ class KeySettings(_message.Message):
     """0 means never."""
     team_id: _builtins.str
     """Empty: in no team. Requests count in the team that the key is in when they are admitted."""
+    routing_policy_json: _builtins.str
+    """A JSON object: retry{max_retries, retry_on_status, base_ms}, fallback{enabled, cross_provider_same_model, models},
+    budget{max_attempts}. Empty: the gateway's own way.
+    """
     api_version: _builtins.str
     """The version of the public API for requests that name none, for instance `2026-09`. Empty: the oldest served."""
     response_cache_disabled: _builtins.bool
@@ -449,12 +454,13 @@ class KeySettings(_message.Message):
         expires_at_ms: _builtins.int = ...,
         model_limits: _abc.Iterable[Global___ModelLimits] | None = ...,
         team_id: _builtins.str = ...,
+        routing_policy_json: _builtins.str = ...,
         api_version: _builtins.str = ...,
         response_cache_disabled: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_rpd_limit", b"_rpd_limit", "_rpm_limit", b"_rpm_limit", "_spend_cap_nanousd", b"_spend_cap_nanousd", "_tpm_limit", b"_tpm_limit", "rpd_limit", b"rpd_limit", "rpm_limit", b"rpm_limit", "spend_cap_nanousd", b"spend_cap_nanousd", "tpm_limit", b"tpm_limit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rpd_limit", b"_rpd_limit", "_rpm_limit", b"_rpm_limit", "_spend_cap_nanousd", b"_spend_cap_nanousd", "_tpm_limit", b"_tpm_limit", "allowed_models", b"allowed_models", "api_version", b"api_version", "default_model", b"default_model", "default_params_json", b"default_params_json", "expires_at_ms", b"expires_at_ms", "label", b"label", "model_limits", b"model_limits", "response_cache_disabled", b"response_cache_disabled", "rpd_limit", b"rpd_limit", "rpm_limit", b"rpm_limit", "spend_cap_nanousd", b"spend_cap_nanousd", "spend_cap_window", b"spend_cap_window", "team_id", b"team_id", "tpm_limit", b"tpm_limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rpd_limit", b"_rpd_limit", "_rpm_limit", b"_rpm_limit", "_spend_cap_nanousd", b"_spend_cap_nanousd", "_tpm_limit", b"_tpm_limit", "allowed_models", b"allowed_models", "api_version", b"api_version", "default_model", b"default_model", "default_params_json", b"default_params_json", "expires_at_ms", b"expires_at_ms", "label", b"label", "model_limits", b"model_limits", "response_cache_disabled", b"response_cache_disabled", "routing_policy_json", b"routing_policy_json", "rpd_limit", b"rpd_limit", "rpm_limit", b"rpm_limit", "spend_cap_nanousd", b"spend_cap_nanousd", "spend_cap_window", b"spend_cap_window", "team_id", b"team_id", "tpm_limit", b"tpm_limit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__rpd_limit: _TypeAlias = _typing.Literal["rpd_limit"]  # noqa: Y015
     _WhichOneofArgType__rpd_limit: _TypeAlias = _typing.Literal["_rpd_limit", b"_rpd_limit"]  # noqa: Y015

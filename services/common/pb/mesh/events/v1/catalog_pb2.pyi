@@ -224,6 +224,37 @@ class ModelCapabilities(_message.Message):
 Global___ModelCapabilities: _TypeAlias = ModelCapabilities  # noqa: Y015
 
 @_typing.final
+class Deployment(_message.Message):
+    """Another place where a model is served, at the model's price."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_ID_FIELD_NUMBER: _builtins.int
+    UPSTREAM_MODEL_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    provider_id: _builtins.str
+    upstream_model: _builtins.str
+    priority: _builtins.int
+    """Lower ones are tried first; the model's own place has 0. Those of one priority share the traffic by weight."""
+    weight: _builtins.int
+    def __init__(
+        self,
+        *,
+        provider_id: _builtins.str = ...,
+        upstream_model: _builtins.str = ...,
+        priority: _builtins.int = ...,
+        weight: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["priority", b"priority", "provider_id", b"provider_id", "upstream_model", b"upstream_model", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Deployment: _TypeAlias = Deployment  # noqa: Y015
+
+@_typing.final
 class ModelSettings(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -240,6 +271,7 @@ class ModelSettings(_message.Message):
     ENABLED_FIELD_NUMBER: _builtins.int
     MODEL_TYPE_FIELD_NUMBER: _builtins.int
     TOKENIZER_FIELD_NUMBER: _builtins.int
+    DEPLOYMENTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     description: _builtins.str
     brand: _builtins.str
@@ -261,6 +293,12 @@ class ModelSettings(_message.Message):
     def output_modalities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def capabilities(self) -> Global___ModelCapabilities: ...
+    @_builtins.property
+    def deployments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Deployment]:
+        """Beside the place that `provider_id` and `upstream_model` name. A model that has any is available while it is enabled
+        and priced: which place can be used is for the gateways to see.
+        """
+
     def __init__(
         self,
         *,
@@ -277,10 +315,11 @@ class ModelSettings(_message.Message):
         enabled: _builtins.bool = ...,
         model_type: _builtins.str = ...,
         tokenizer: _builtins.str = ...,
+        deployments: _abc.Iterable[Global___Deployment] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["brand", b"brand", "capabilities", b"capabilities", "context_length", b"context_length", "description", b"description", "enabled", b"enabled", "input_modalities", b"input_modalities", "max_output_tokens", b"max_output_tokens", "model_type", b"model_type", "name", b"name", "output_modalities", b"output_modalities", "provider_id", b"provider_id", "tokenizer", b"tokenizer", "upstream_model", b"upstream_model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["brand", b"brand", "capabilities", b"capabilities", "context_length", b"context_length", "deployments", b"deployments", "description", b"description", "enabled", b"enabled", "input_modalities", b"input_modalities", "max_output_tokens", b"max_output_tokens", "model_type", b"model_type", "name", b"name", "output_modalities", b"output_modalities", "provider_id", b"provider_id", "tokenizer", b"tokenizer", "upstream_model", b"upstream_model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
