@@ -79,7 +79,7 @@ def model_object(model: ModelEntry, price: Price) -> ModelObject:
         "is_composite": False,
         "pricing": pricing_object(price),
         "supports_completions_api": model.model_type == "text",
-        "supports_responses_api": False,
+        "supports_responses_api": model.model_type == "text",
         "supports_realtime": False,
         "supports_streaming": can.streaming,
         "supports_embeddings": can.embeddings,
@@ -87,7 +87,8 @@ def model_object(model: ModelEntry, price: Price) -> ModelObject:
         "supports_structured_output": can.structured_output,
         "supports_system_prompt": can.system_prompt,
         "supports_thinking": can.reasoning,
-        "supports_batching": False,
+        "supports_batching": model.model_type in ("text", "embedding"),
+        "supports_background_response": model.model_type == "text",
     }
 
 

@@ -28,6 +28,7 @@ def stack() -> Iterator[Stack]:
             "MESH_TRACE_EXPORTER": "file",
             "MESH_TRACE_FILE": str(trace_file),
             "MESH_GATEWAY_STALE_MAX_S": "8",
+            "MESH_GATEWAY_JOBS_LEASE_S": "5",
         },
     )
     found.start()

@@ -50,7 +50,8 @@ WITH due AS (
     AND j.expires_at_ms > $2
     ORDER BY i.run, i.number, i.job_id LIMIT $4 FOR UPDATE OF i SKIP LOCKED
 )
-UPDATE items i SET state = 'running', run = run + 1, worker_id = $1, due_at_ms = $2 + $3
+UPDATE items i SET state = 'running', run = run + 1, worker_id = $1,
+    due_at_ms = $2::bigint + $3::bigint
 FROM due, jobs j
 WHERE i.job_id = due.job_id AND i.number = due.number AND j.job_id = i.job_id
 RETURNING i.job_id, i.number, i.run, i.route, i.body, j.kind, j.account_id, j.key_id
@@ -74,7 +75,7 @@ WHERE job_id = $1 AND number = $2 AND run = $3 AND worker_id = $4 AND state = 'r
 """
 _COUNT_END = """
 UPDATE jobs SET completed = completed + $2, failed = failed + $3, open = open - 1,
-    completed_at_ms = CASE WHEN open = 1 THEN $4 ELSE 0 END
+    completed_at_ms = CASE WHEN open = 1 THEN $4::bigint ELSE 0 END
 WHERE job_id = $1
 """
 _END_QUEUED = """
@@ -82,7 +83,7 @@ WITH ended AS (
     UPDATE items SET state = 'cancelled', body = '' WHERE job_id = $1 AND state = 'queued'
     RETURNING 1
 ), counted AS (SELECT count(*)::int AS n FROM ended)
-UPDATE jobs SET open = open - n, completed_at_ms = CASE WHEN open = n THEN $2 ELSE 0 END
+UPDATE jobs SET open = open - n, completed_at_ms = CASE WHEN open = n THEN $2::bigint ELSE 0 END
 FROM counted WHERE job_id = $1 RETURNING jobs.*
 """
 

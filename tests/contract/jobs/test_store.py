@@ -19,7 +19,7 @@ from tests.fixtures.engines import PostgresServer
 
 OWNER = Owner(AccountId("acc_1"), KeyId("key_1"))
 OTHERS = Owner(AccountId("acc_1"), KeyId("key_2"))
-NOW = 1_000_000
+NOW = 1_795_000_000_000
 LEASE = 1_000
 DAY = 86_400_000
 FINE = Answer(200, b'{"ok":true}', "req_1")
