@@ -110,6 +110,7 @@ class Auditor:
         for key_id, owner in books.owner_keys.items():
             if owner.account_id == account_id and key_id in books.keys:
                 self._compare_key(tables, owner)
+        books.scoped.compare(tables, account_id)
 
     def _compare_loan(self, tables: LedgerTables, loan: Any) -> None:  # Any: a Loan, read by name
         grant = tables.grants.get(GrantId(loan.grant_id))
@@ -178,6 +179,7 @@ class Auditor:
         right = cost is not None and event.cost_nanousd == cost and not (crashed and ask.sure)
         right = right and not (ask.void and event.cost_nanousd)
         self.world.require("event_says_truth", right, lambda: f"{ask}: {event}")
+        self.books.models[usage_id] = ask.model_id
         self.books.charges[usage_id] = (
             ask.key.account_id,
             ask.key.key_id,

@@ -13,6 +13,7 @@ from typing import Any
 from services.billing.domain.grants import GrantRules
 from services.common.pb.mesh.billing.v1 import grants_pb2 as pb
 from tests.sim.facts import DAY, Credit, Key, day_of
+from tests.sim.scopes import ScopeBooks
 from tests.sim.world import World
 
 
@@ -33,6 +34,8 @@ class Loan:
     renewals: int = 0
     # The most that it ever was.
     peak: int = 0
+
+    scopes: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def ended(self) -> bool:
@@ -82,6 +85,9 @@ class Books:
         self._write_off_ms = rules.write_off_after_ms
         self.accounts: dict[str, Purse] = {}
         self.keys: dict[str, Purse] = {}
+        self.scoped = ScopeBooks(world, Purse)
+        # The model that each usage id in the log is for.
+        self.models: dict[str, str] = {}
         self.loans: dict[str, Loan] = {}
         # Those that are not resolved, by account.
         self.by_account: dict[str, list[Loan]] = {}
@@ -157,6 +163,8 @@ class Books:
         if loan is None:
             self.world.fail("grant_unknown", f"{usage} was paid from {grant}")
             return
+        model_id = self.models[usage]
+        self.scoped.charged(loan, event, model_id=model_id, day=day, cost=cost)
         self._change(loan, "settled", loan.settled + cost)
 
     def _GrantOpened(self, event: Any, at_ms: int) -> None:
@@ -192,7 +200,11 @@ class Books:
             event.worker_id,
             0,
             event.expires_at_ms,
+            scopes=self.scoped.lending(event.key_id, asked.model_id),
         )
+        named = set(event.scopes) == set(loan.scopes)
+        self._require("grant_scopes", named, lambda: f"{event}: {loan}")
+        self.scoped.lent(loan, event, amount, event.opened_at_ms)
         self.loans[loan.grant_id] = loan
         self.by_account.setdefault(loan.account_id, []).append(loan)
         self._change(loan, "amount", amount)
@@ -230,6 +242,7 @@ class Books:
             left = key.cap - key.spent(day_of(at_ms)) - key.held
             within = event.added_nanousd <= left
             self._require("growth_within_cap", within, lambda: f"{event} of {left}")
+        self.scoped.lent(loan, event, event.added_nanousd, at_ms)
 
     def _GrantClosed(self, event: Any, at_ms: int) -> None:
         loan = self._loan(event.grant_id)
@@ -280,11 +293,15 @@ class Books:
         key = self.key(event.key_id)
         owner = self.owner_keys[event.key_id]
         said = (event.spend_cap_nanousd, int(event.window), event.active)
+        self.scoped.key_set(owner, event)
         right = owner.published.get(event.key_version) == said and event.key_version > key.version
         self._require("key_cap_set", right, lambda: f"{event}: {owner.published}")
         key.cap, key.window, key.active = said
         key.version = event.key_version
         key.cap_peak = max(key.cap_peak, key.cap or 0)
+
+    def _ScopeCapSet(self, event: Any, at_ms: int) -> None:
+        self.scoped.cap_set(event, self.owner_keys)
 
     def account(self, account_id: str) -> Purse:
         """The account's purse."""
@@ -308,6 +325,7 @@ class Books:
         for purse in (self.account(loan.account_id), self.key(loan.key_id)):
             purse.held += loan.held - held
             purse.closing += loan.closing - closing
+        self.scoped.changed(loan, loan.held - held, loan.closing - closing)
 
 
 def _answers(added: int, asked: pb.RenewGrantRequest) -> bool:

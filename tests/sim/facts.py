@@ -46,6 +46,25 @@ class Key:
     window: int = LIFETIME
     active: bool = True
     published: dict[int, tuple[int | None, int, bool]] = field(default_factory=dict)
+    member: str = ""
+    team: str = ""
+    # Caps of models under the key.
+    models: dict[str, int] = field(default_factory=dict)
+    # By version: its member, its team and its capped models; and their caps.
+    published_scopes: dict[int, tuple[str, str, tuple[str, ...]]] = field(default_factory=dict)
+    published_models: dict[int, dict[str, int]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class ScopeOwner:
+    """A scope as its owner set it last; `published` are all its caps, by version."""
+
+    account_id: str
+    name: str
+    cap: int
+    window: int
+    version: int = 1
+    published: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -75,6 +94,11 @@ class Ask:
     forgotten: bool = False
     # What it cost above its hold.
     overrun: int = 0
+
+    @property
+    def model_id(self) -> str:
+        """The model that it is for: one for each tariff."""
+        return f"m_{self.tariff.name}"
 
 
 @dataclass(slots=True)

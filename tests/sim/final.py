@@ -91,8 +91,10 @@ def _check_rebuild(auditor: Auditor, tables: LedgerTables) -> None:
         versions[record.account_id] = record.stream_version
         book.record(event_from_record(record), occurred_at_ms=record.occurred_at_ms)
     live = {name: wallet for name, wallet in tables.wallets.items() if wallet.version}
-    rebuilt = _hash(book.wallets, book.grants, book.keys, book.day_spend, book.totals)
-    stored = _hash(live, tables.grants, tables.keys, tables.days, tables.totals)
+    folded = (book.day_spend, book.totals, book.scopes, book.scope_spend)
+    rebuilt = _hash(book.wallets, book.grants, book.keys, *folded)
+    kept = (tables.days, tables.totals, tables.scopes, tables.scope_days)
+    stored = _hash(live, tables.grants, tables.keys, *kept)
     auditor.world.require("rebuild_is_state", rebuilt == stored, lambda: f"{rebuilt}, {stored}")
 
 

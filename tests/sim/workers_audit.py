@@ -92,12 +92,18 @@ class WorkerAudit:
         """402 only where the money was not there: held by others, or gone for good."""
         books = self.auditor.books
         by_key = limit == "key_cap"
-        purse = books.key(ask.key.key_id) if by_key else books.account(ask.key.account_id)
+        if by_key:
+            purses = [books.key(ask.key.key_id)]
+        elif limit == "balance":
+            purses = [books.account(ask.key.account_id)]
+        else:
+            purses = books.scoped.candidates(ask.key, limit, ask.model_id)
         slack_s = QUESTION_S if state == "held" else 0.0
         since_s -= slack_s
-        if by_key and purse.window == DAY and self._midnight(since_s):
+        windowed = limit != "balance" and any(purse.window == DAY for purse in purses)
+        if windowed and self._midnight(since_s):
             return
-        least = self.auditor.least(purse, since_s)[state]
+        least = min(self.auditor.least(purse, since_s)[state] for purse in purses)
         if least >= bound:
             self.world.fail(
                 "refusal_justified", f"{limit} {state}, but {least} was there of {bound} for {ask}"
@@ -118,6 +124,12 @@ class WorkerAudit:
                 self.auditor.books.account(ask.key.account_id),
             ):
                 purse.overrun += ask.overrun
+            loan = self.auditor.books.loans.get(ask.grant_id)
+            key_id, model_id = ask.key.key_id, ask.model_id
+            found = {f"key_model:{key_id}/{model_id}", f"account_model:{model_id}"}
+            self.auditor.books.scoped.overrun(
+                ask.key.account_id, found | set(loan.scopes if loan else ()), ask.overrun
+            )
         if ask.grant_id:
             # The hold ends inside of `record`, before it first waits.
             self.holds.get(ask.grant_id, {}).pop(ask.usage_id, None)

@@ -19,14 +19,17 @@ from services.common.pb.mesh.common.v1 import common_pb2
 from services.common.pb.mesh.events.v1 import accounts_pb2
 from services.common.pb.mesh.events.v1 import usage_pb2 as pb
 from services.common.pricing_pb import price_to_pb
+from services.common.scopes import Scope, key_model
 from services.common.topics import KEYS
 from services.gateway.money import Money
 from services.gateway.ports import AdmittedRecord, Hold, HoldRequest, KeyPrincipal
-from tests.sim.facts import DAY, LIFETIME, Ask, Credit, Key, Tariff
+from services.gateway.scoped import Scoped, ScopeRates
+from tests.sim.facts import DAY, LIFETIME, Ask, Credit, Key, ScopeOwner, Tariff
 from tests.sim.hosts import Gateway, Town
 from tests.sim.loop import NETWORK, Process, spawn
 from tests.sim.workers_audit import WorkerAudit
 
+MODELS = ("m_pv_0", "m_pv_1")
 PROMPT, CACHED, COMPLETION, REASONING = 1, 2, 4, 5
 
 
@@ -39,6 +42,7 @@ class Workload:
         rng = self.world.rng
         self.accounts = [f"acc_{n}" for n in range(rng.randint(1, 3))]
         self.keys: list[Key] = []
+        self.scopes: list[ScopeOwner] = []
         self.tariffs = [_tariff(self.world.rng.randrange(1 << 30), n) for n in range(2)]
         self.free = Tariff("pv_free", {PROMPT: 0, CACHED: 0, COMPLETION: 0, REASONING: 0})
         self.requests = 0
@@ -55,24 +59,73 @@ class Workload:
         """Keys are published and money is credited, both while everything is already running."""
         rng = self.world.rng
         for account in self.accounts:
+            self._open_scopes(account)
             for _ in range(rng.randint(1, 3)):
                 cap = rng.choice([None, rng.randint(500, 30_000), rng.randint(5_000, 60_000)])
                 window = rng.choice([LIFETIME, LIFETIME, DAY])
                 key = Key(f"key_{len(self.keys)}", account, cap=cap, window=window)
+                key.member, key.team = rng.choice(["usr_1", "usr_2"]), rng.choice(["", "a", "b"])
+                if rng.random() < 0.3:
+                    key.models = {f"m_{self.tariffs[0].name}": rng.randint(1_000, 20_000)}
                 self.keys.append(key)
                 self.audit.auditor.books.owner_keys[key.key_id] = key
                 self.publish(key)
             self.credit(account, rng.randint(2_000, 80_000))
 
+    def _open_scopes(self, account: str) -> None:
+        """Some of an account's scopes are capped."""
+        rng = self.world.rng
+        for name in ("account", "team:a", "team:b", "member:usr_1", f"account_model:{MODELS[1]}"):
+            if rng.random() < 0.35:
+                window = rng.choice([LIFETIME, LIFETIME, DAY])
+                owner = ScopeOwner(account, name, rng.randint(1_000, 60_000), window)
+                owner.published[1] = owner.cap
+                self.scopes.append(owner)
+                self.audit.auditor.books.scoped.owners[account, name] = owner
+
+    def binding(self, key: Key) -> list[ScopeOwner]:
+        """The capped scopes that a key is in, and those of its account's models."""
+        mine = {"account", f"team:{key.team}", f"member:{key.member}"}
+        return [
+            one
+            for one in self.scopes
+            if one.account_id == key.account_id
+            and (one.name in mine or one.name.startswith("account_model:"))
+        ]
+
+    def scoped(self, key: Key) -> Scoped:
+        """What a worker knows of the key's scopes by its newest settings."""
+        models: dict[str, list[ScopeRates]] = {}
+        for model in key.models:
+            rates = ScopeRates(key_model(key.key_id, model), capped=True)
+            models.setdefault(model, []).append(rates)
+        for one in self.binding(key):
+            if one.name.startswith("account_model:"):
+                rates = ScopeRates(Scope(one.name), capped=True)
+                models.setdefault(one.name.partition(":")[2], []).append(rates)
+        return Scoped(key.team, models={name: tuple(found) for name, found in models.items()})
+
     def publish(self, key: Key) -> None:
-        """The accounts service says what the key's settings are."""
+        """The accounts service says what the key's settings are, with the limits of its scopes."""
         key.published[key.version] = (key.cap, key.window, key.active)
+        key.published_scopes[key.version] = (key.member, key.team, tuple(sorted(key.models)))
+        key.published_models[key.version] = dict(key.models)
         settings = accounts_pb2.KeySettings(
             spend_cap_window=common_pb2.CapWindow.ValueType(key.window)
         )
         if key.cap is not None:
             settings.spend_cap_nanousd = key.cap
+        settings.team_id = key.team
+        for model, cap in key.models.items():
+            settings.model_limits.add(model_id=model, limits=_capped(cap, LIFETIME))
         state = accounts_pb2.KeyState(
+            user_id=key.member,
+            scopes=[
+                accounts_pb2.ScopeLimits(
+                    scope=one.name, limits=_capped(one.cap, one.window), version=one.version
+                )
+                for one in self.binding(key)
+            ],
             key_id=key.key_id,
             account_id=key.account_id,
             version=key.version,
@@ -92,16 +145,32 @@ class Workload:
                 return
 
     def change_key(self) -> None:
-        """An owner changes a cap, suspends or resumes."""
+        """An owner changes a cap of a key or a scope, moves a key, suspends or resumes."""
         rng = self.world.rng
+        if self.scopes and rng.random() < 0.3:
+            self._change_scope(rng.choice(self.scopes))
+            return
         key = rng.choice(self.keys)
         key.version += 1
         if rng.random() < 0.3:
             key.active = not key.active
+        elif rng.random() < 0.4:
+            key.team = rng.choice(["", "a", "b"])
         elif key.cap is not None:
             key.cap = max(0, key.cap + rng.randint(-5_000, 10_000))
         self.world.note(f"changes {key.key_id} {key.version} {key.cap} {key.active}")
         self.publish(key)
+
+    def _change_scope(self, owner: ScopeOwner) -> None:
+        """Every key in it is published with its new cap."""
+        owner.version += 1
+        owner.cap = max(0, owner.cap + self.world.rng.randint(-5_000, 10_000))
+        owner.published[owner.version] = owner.cap
+        self.world.note(f"changes {owner}")
+        for key in self.keys:
+            if owner in self.binding(key):
+                key.version += 1
+                self.publish(key)
 
     def credit(self, account: str, amount: int) -> None:
         """An operator credits an account, and asks again until it is told that it is done."""
@@ -167,6 +236,7 @@ class _Caller:
     ) -> None:
         self.audit, self.world = workload.audit, workload.world
         self.gateway, self.money, self.ask = gateway, money, ask
+        self.scoped = workload.scoped(ask.key)
         self.prompt, self.most = prompt, most
         # How often its hold grows by as much output again while its answer comes.
         self.slices = 0 if ask.tariff.is_free else slices
@@ -205,9 +275,12 @@ class _Caller:
             KeyId(ask.key.key_id),
             UserId("usr_1"),
             key_version=ask.key_version,
+            scoped=self.scoped,
         )
         least = ask.bound if ask.bound < ask.full else 0
-        request = HoldRequest(principal, self.price, UsageId(ask.usage_id), ask.full, least)
+        request = HoldRequest(
+            principal, self.price, UsageId(ask.usage_id), ask.full, least, ask.model_id
+        )
         hangs_up = self.world.chance(0.05)
         patience_s = self.world.rng.random() * 0.5 if hangs_up else None
         async with asyncio.timeout(patience_s):
@@ -290,6 +363,7 @@ class _Caller:
             user_id=UserId("usr_1"),
             route="/v1/chat/completions",
             requested_model="m",
+            model_id=ask.model_id,
             received_at_ms=self.received_ms,
             admitted_at_ms=ask.admitted_at_ms,
             grant_id=hold.grant_id,
@@ -306,6 +380,7 @@ class _Caller:
             account_id=ask.key.account_id,
             key_id=ask.key.key_id,
             user_id="usr_1",
+            model_id=ask.model_id,
             outcome=pb.RequestOutcome.ValueType(outcome),
             http_status=status,
             received_at_ms=self.received_ms,
@@ -317,6 +392,11 @@ class _Caller:
         for kind, count in tokens.items():
             event.quantities.add(kind=common_pb2.TokenKind.ValueType(kind), tokens=count)
         return event
+
+
+def _capped(cap: int, window: int) -> accounts_pb2.Limits:
+    kind = common_pb2.CapWindow.ValueType(window)
+    return accounts_pb2.Limits(spend_cap_nanousd=cap, spend_cap_window=kind)
 
 
 def _tariff(draw: int, number: int) -> Tariff:
