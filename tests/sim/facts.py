@@ -11,6 +11,8 @@ from fractions import Fraction
 
 DAY_MS = 86_400_000
 LIFETIME, DAY = 1, 2
+# Kinds of tokens.
+PROMPT, CACHED, COMPLETION, REASONING = 1, 2, 4, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,3 +117,15 @@ class Credit:
 def day_of(moment_ms: int) -> int:
     """The UTC day."""
     return moment_ms // DAY_MS
+
+
+def tariff(draw: int, number: int) -> Tariff:
+    """Rates of some nano-dollars a token, with fractions, so that rounding shows."""
+    base = 500_000 + draw % 4_000_003
+    rates = {
+        PROMPT: base,
+        CACHED: base // 10 + 3,
+        COMPLETION: 2 * base + 7,
+        REASONING: 2 * base + 7,
+    }
+    return Tariff(f"pv_{number}", rates, draw % 3 * 5)

@@ -11,7 +11,7 @@ from typing import Any
 
 from services.billing import grant_desk, handlers
 from services.billing.adapters import ledger_memory
-from services.billing.domain import grants, rooms, scopes, usage
+from services.billing.domain import grants, rooms
 from services.billing.domain.book import Book
 from services.billing.domain.events import GrantClosed
 from services.billing.domain.grants import Closed, CloseGrant, GrantRules
@@ -29,12 +29,18 @@ from services.gateway.budget.ports import GrantTotal
 from services.gateway.journal import delivery, flusher, segments, state
 from services.gateway.journal.journal import FileJournal, JournalGrantLog
 from services.gateway.ports import Hold
-from services.gateway.scoped import Scoped
 from services.usage import ports as usage_ports
 from services.usage.sink.target import RowSink
 from tests.sim import workload
 from tests.sim.loop import PROCESS
 from tests.sim.mutations_renewal import RENEWAL_MUTANTS
+from tests.sim.scope_mutations import (
+    cost_follows_the_moved_key,
+    model_purse_for_any_model,
+    scope_caps_without_grants,
+    scope_spend_not_asked,
+    team_left_out_of_a_moved_key,
+)
 from tests.sim.simulation import Target
 
 
@@ -327,53 +333,6 @@ def key_version_not_awaited() -> list[Target]:
         return inactive(known, replace(request, key_version=1), rules)
 
     return [(grants, "_refusal_of_key", mutated)]
-
-
-def scope_caps_without_grants() -> list[Target]:
-    """The caps of scopes are checked against what was spent, without what is lent."""
-    of_all = rooms.rooms_of
-
-    def mutated(
-        wallet: Wallet, key: KeyAccount, window_spent_nanousd: int, *, scopes: Any = ()
-    ) -> list[rooms.Room]:  # Any: inside
-        free = tuple(replace(one, scope=replace(one.scope, granted_nanousd=0)) for one in scopes)
-        return of_all(wallet, key, window_spent_nanousd, scopes=free)
-
-    return [(grants, "rooms_of", mutated)]
-
-
-def scope_spend_not_asked() -> list[Target]:
-    """Scopes lend as if nothing had been spent in them yet."""
-
-    async def spent(unit: Any, found: Any, now_ms: int) -> dict[Any, int]:  # Any: inside
-        return {}
-
-    return [(handlers, "scope_spend", spent)]
-
-
-def team_left_out_of_a_moved_key() -> list[Target]:
-    """A key that was changed once is lent to without its team."""
-    of_key = scopes.scopes_of_key
-
-    def mutated(key: KeyAccount, model_id: str = "") -> Any:  # Any: inside
-        return of_key(replace(key, team_id="") if key.version > 1 else key, model_id)
-
-    return [(handlers, "scopes_of_key", mutated)]
-
-
-def cost_follows_the_moved_key() -> list[Target]:
-    """A cost counts in the scopes that its key is in now, not in those of admission."""
-    of_cost = scopes.scopes_of_cost
-
-    def mutated(key: KeyAccount, grant: Any, *, key_id: Any, model_id: str) -> Any:  # Any: inside
-        return of_cost(key, None, key_id=key_id, model_id=model_id)
-
-    return [(usage, "scopes_of_cost", mutated)]
-
-
-def model_purse_for_any_model() -> list[Target]:
-    """A worker spends a capped model's requests from the money of any model."""
-    return [(Scoped, "capped_model", lambda scoped, model_id: "")]
 
 
 MUTANTS: dict[str, Callable[[], list[Target]]] = {

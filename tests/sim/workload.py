@@ -19,18 +19,27 @@ from services.common.pb.mesh.common.v1 import common_pb2
 from services.common.pb.mesh.events.v1 import accounts_pb2
 from services.common.pb.mesh.events.v1 import usage_pb2 as pb
 from services.common.pricing_pb import price_to_pb
-from services.common.scopes import Scope, key_model
 from services.common.topics import KEYS
 from services.gateway.money import Money
 from services.gateway.ports import AdmittedRecord, Hold, HoldRequest, KeyPrincipal
-from services.gateway.scoped import Scoped, ScopeRates
-from tests.sim.facts import DAY, LIFETIME, Ask, Credit, Key, ScopeOwner, Tariff
+from tests.sim.facts import (
+    CACHED,
+    COMPLETION,
+    DAY,
+    LIFETIME,
+    PROMPT,
+    REASONING,
+    Ask,
+    Credit,
+    Key,
+    ScopeOwner,
+    Tariff,
+    tariff,
+)
 from tests.sim.hosts import Gateway, Town
 from tests.sim.loop import NETWORK, Process, spawn
+from tests.sim.owners import capped, scoped_of, scopes_of_account
 from tests.sim.workers_audit import WorkerAudit
-
-MODELS = ("m_pv_0", "m_pv_1")
-PROMPT, CACHED, COMPLETION, REASONING = 1, 2, 4, 5
 
 
 class Workload:
@@ -43,7 +52,7 @@ class Workload:
         self.accounts = [f"acc_{n}" for n in range(rng.randint(1, 3))]
         self.keys: list[Key] = []
         self.scopes: list[ScopeOwner] = []
-        self.tariffs = [_tariff(self.world.rng.randrange(1 << 30), n) for n in range(2)]
+        self.tariffs = [tariff(self.world.rng.randrange(1 << 30), n) for n in range(2)]
         self.free = Tariff("pv_free", {PROMPT: 0, CACHED: 0, COMPLETION: 0, REASONING: 0})
         self.requests = 0
         self._under_way: list[tuple[Process, asyncio.Task[None]]] = []
@@ -74,14 +83,9 @@ class Workload:
 
     def _open_scopes(self, account: str) -> None:
         """Some of an account's scopes are capped."""
-        rng = self.world.rng
-        for name in ("account", "team:a", "team:b", "member:usr_1", f"account_model:{MODELS[1]}"):
-            if rng.random() < 0.35:
-                window = rng.choice([LIFETIME, LIFETIME, DAY])
-                owner = ScopeOwner(account, name, rng.randint(1_000, 60_000), window)
-                owner.published[1] = owner.cap
-                self.scopes.append(owner)
-                self.audit.auditor.books.scoped.owners[account, name] = owner
+        for owner in scopes_of_account(self.world.rng, account):
+            self.scopes.append(owner)
+            self.audit.auditor.books.scoped.owners[account, owner.name] = owner
 
     def binding(self, key: Key) -> list[ScopeOwner]:
         """The capped scopes that a key is in, and those of its account's models."""
@@ -92,18 +96,6 @@ class Workload:
             if one.account_id == key.account_id
             and (one.name in mine or one.name.startswith("account_model:"))
         ]
-
-    def scoped(self, key: Key) -> Scoped:
-        """What a worker knows of the key's scopes by its newest settings."""
-        models: dict[str, list[ScopeRates]] = {}
-        for model in key.models:
-            rates = ScopeRates(key_model(key.key_id, model), capped=True)
-            models.setdefault(model, []).append(rates)
-        for one in self.binding(key):
-            if one.name.startswith("account_model:"):
-                rates = ScopeRates(Scope(one.name), capped=True)
-                models.setdefault(one.name.partition(":")[2], []).append(rates)
-        return Scoped(key.team, models={name: tuple(found) for name, found in models.items()})
 
     def publish(self, key: Key) -> None:
         """The accounts service says what the key's settings are, with the limits of its scopes."""
@@ -117,12 +109,12 @@ class Workload:
             settings.spend_cap_nanousd = key.cap
         settings.team_id = key.team
         for model, cap in key.models.items():
-            settings.model_limits.add(model_id=model, limits=_capped(cap, LIFETIME))
+            settings.model_limits.add(model_id=model, limits=capped(cap, LIFETIME))
         state = accounts_pb2.KeyState(
             user_id=key.member,
             scopes=[
                 accounts_pb2.ScopeLimits(
-                    scope=one.name, limits=_capped(one.cap, one.window), version=one.version
+                    scope=one.name, limits=capped(one.cap, one.window), version=one.version
                 )
                 for one in self.binding(key)
             ],
@@ -236,7 +228,7 @@ class _Caller:
     ) -> None:
         self.audit, self.world = workload.audit, workload.world
         self.gateway, self.money, self.ask = gateway, money, ask
-        self.scoped = workload.scoped(ask.key)
+        self.scoped = scoped_of(ask.key, workload.binding(ask.key))
         self.prompt, self.most = prompt, most
         # How often its hold grows by as much output again while its answer comes.
         self.slices = 0 if ask.tariff.is_free else slices
@@ -392,20 +384,3 @@ class _Caller:
         for kind, count in tokens.items():
             event.quantities.add(kind=common_pb2.TokenKind.ValueType(kind), tokens=count)
         return event
-
-
-def _capped(cap: int, window: int) -> accounts_pb2.Limits:
-    kind = common_pb2.CapWindow.ValueType(window)
-    return accounts_pb2.Limits(spend_cap_nanousd=cap, spend_cap_window=kind)
-
-
-def _tariff(draw: int, number: int) -> Tariff:
-    """Rates of some nano-dollars a token, with fractions, so that rounding shows."""
-    base = 500_000 + draw % 4_000_003
-    rates = {
-        PROMPT: base,
-        CACHED: base // 10 + 3,
-        COMPLETION: 2 * base + 7,
-        REASONING: 2 * base + 7,
-    }
-    return Tariff(f"pv_{number}", rates, draw % 3 * 5)
