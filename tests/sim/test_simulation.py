@@ -24,7 +24,8 @@ def test_a_seed_keeps_every_invariant(seed: int) -> None:
 @pytest.mark.parametrize(
     ("mutant", "invariant"),
     [
-        ("cap_without_grants", "growth_within_cap"),
+        ("cap_without_grants", "grant_within_cap"),
+        ("team_left_out_of_a_moved_key", "grant_scopes"),
         ("usage_not_deduplicated", "once_per_cause"),
         ("delivered_before_acknowledged", "event_for_each"),
     ],
