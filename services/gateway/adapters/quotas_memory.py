@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.common import scopes
 from services.common.clock import Clock
 from services.common.errors import Conflict, NotFound, Unavailable
 from services.common.ids import AccountId, KeyId
@@ -29,6 +30,7 @@ class LentByMemory:
     usable_until_ms: int
     used: tuple[int, int] | None = None
     revision: int = 0
+    scopes: tuple[str, ...] = ()
 
     def counted(self, limit: QuotaLimit) -> int:
         """What it takes from a limit."""
@@ -46,6 +48,9 @@ class MemoryQuotas:
         self._ttl_ms = int(ttl_s * 1000)
         self._share = share
         self.limits: dict[KeyId, dict[QuotaLimit, int]] = {}
+        # The scopes that a key is in beside its own limits, and what each is limited to.
+        self.scopes_of: dict[KeyId, tuple[str, ...]] = {}
+        self.scope_limits: dict[str, dict[QuotaLimit, int]] = {}
         self.inactive: set[KeyId] = set()
         self.lent: dict[LeaseId, LentByMemory] = {}
         self.draws = 0
@@ -77,16 +82,19 @@ class MemoryQuotas:
     async def meters(self, account_id: AccountId, key_id: KeyId) -> tuple[Meter, ...]:  # noqa: ARG002 - keys are enough here
         """How far the key is into its limits."""
         self._reach()
-        return self._meters(key_id)
+        return self._meters(key_id, model_id="")
 
     def taken(self, key_id: KeyId, limit: QuotaLimit) -> int:
-        """What is used or leased of a limit in its window of now."""
+        """What is used or leased of a limit of the key in its window of now."""
+        return self._taken(scopes.key(key_id), limit)
+
+    def _taken(self, scope: str, limit: QuotaLimit) -> int:
         length = _WINDOWS[limit]
         start = self._clock.now_ms() // length
         return sum(
             lent.counted(limit)
             for lent in self.lent.values()
-            if lent.draw.key_id == key_id and lent.drawn_at_ms // length == start
+            if scope in lent.scopes and lent.drawn_at_ms // length == start
         )
 
     def _reach(self) -> None:
@@ -106,7 +114,7 @@ class MemoryQuotas:
         limits = self.limits.get(request.key_id)
         if limits is None or request.key_id in self.inactive:
             return Refusal("key_inactive", 0, 0.05, held=limits is None, meters=())
-        meters = self._meters(request.key_id)
+        meters = self._meters(request.key_id, request.model_id)
         short = [meter for meter in meters if meter.left < _needed(request, meter.limit)]
         if short:
             return self._refusal(request, short, meters)
@@ -117,6 +125,7 @@ class MemoryQuotas:
             self._size(request.needed_tokens, request.wanted_tokens, meters, tokens=True),
             now_ms,
             min(now_ms + self._ttl_ms, now_ms - now_ms % _MINUTE_MS + _MINUTE_MS),
+            scopes=tuple(self._limits(request.key_id, request.model_id)),
         )
         self.lent[request.lease_id] = lent
         return self._lease(lent)
@@ -126,19 +135,20 @@ class MemoryQuotas:
         out = [
             lent
             for lent in self.lent.values()
-            if lent.draw.key_id == request.key_id
-            and lent.used is None
-            and now_ms < lent.usable_until_ms
+            if lent.used is None and now_ms < lent.usable_until_ms
         ]
         gone = [
             meter
             for meter in short
-            if meter.left + sum(lent.counted(meter.limit) for lent in out)
+            if meter.left
+            + sum(lent.counted(meter.limit) for lent in out if meter.scope in lent.scopes)
             < _needed(request, meter.limit)
         ]
         named = max(gone or short, key=lambda meter: meter.resets_in_s)
         wait_s = named.resets_in_s if gone else 0.05
-        return Refusal(named.limit, named.limit_value, wait_s, held=not gone, meters=meters)
+        return Refusal(
+            named.limit, named.limit_value, wait_s, held=not gone, meters=meters, scope=named.scope
+        )
 
     def _size(
         self, needed: int, wanted: int, meters: tuple[Meter, ...], *, tokens: bool
@@ -155,19 +165,29 @@ class MemoryQuotas:
             max(0, lent.usable_until_ms - now_ms) / 1000,
             (_MINUTE_MS - now_ms % _MINUTE_MS) / 1000,
             (_DAY_MS - now_ms % _DAY_MS) / 1000,
-            self._meters(lent.draw.key_id),
+            self._meters(lent.draw.key_id, lent.draw.model_id),
         )
 
-    def _meters(self, key_id: KeyId) -> tuple[Meter, ...]:
+    def _limits(self, key_id: KeyId, model_id: str) -> dict[str, dict[QuotaLimit, int]]:
+        """What limits the key, by scope, itself first; a model where it is named."""
+        found: dict[str, dict[QuotaLimit, int]] = {scopes.key(key_id): self.limits.get(key_id, {})}
+        models = (scopes.key_model(key_id, model_id), scopes.account_model(model_id))
+        for scope in (*(models if model_id else ()), *self.scopes_of.get(key_id, ())):
+            found[scope] = self.scope_limits.get(scope, {})
+        return {scope: limits for scope, limits in found.items() if limits}
+
+    def _meters(self, key_id: KeyId, model_id: str) -> tuple[Meter, ...]:
         now_ms = self._clock.now_ms()
         return tuple(
             Meter(
                 limit,
                 value,
-                self.taken(key_id, limit),
+                self._taken(scope, limit),
                 (_WINDOWS[limit] - now_ms % _WINDOWS[limit]) / 1000,
+                scope,
             )
-            for limit, value in self.limits.get(key_id, {}).items()
+            for scope, limits in self._limits(key_id, model_id).items()
+            for limit, value in limits.items()
         )
 
 

@@ -10,9 +10,10 @@ import pytest
 
 from services.billing.adapters.ledger_memory import MemoryLedger
 from services.billing.domain.grants import GrantRules
-from services.billing.domain.state import KeyAccount, Wallet
+from services.billing.domain.state import KeyAccount, ScopeAccount, Wallet
 from services.billing.entrypoints.grants import POLICIES, GrantsServicer
 from services.billing.grant_desk import GrantDesk
+from services.common import scopes
 from services.common.clock import SystemClock
 from services.common.errors import Conflict, NotFound, Unavailable
 from services.common.grpc import GrpcChannel, GrpcServer, TokenSigner, TokenVerifier
@@ -32,6 +33,7 @@ from services.gateway.budget.ports import (
 SECRET = "a-secret-of-the-tests-that-is-long-enough"
 ACCOUNT = AccountId("acc_1")
 KEY = KeyId("key_1")
+TEAM, MODEL = scopes.team("a"), scopes.key_model(KEY, "m")
 WORKER = WorkerId("w1")
 
 
@@ -41,6 +43,8 @@ class Lender:
 
     grants: Grants
     fund: Callable[[int, int | None, bool], None]
+    # The key, which has money, is in a team with a cap, and a model of it has one.
+    cap_scopes: Callable[[int, int], None]
 
 
 def _memory() -> Lender:
@@ -53,7 +57,11 @@ def _memory() -> Lender:
         if not active:
             twin.inactive.add(KEY)
 
-    return Lender(twin, fund)
+    def cap_scopes(team: int, model: int) -> None:
+        twin.scopes_of[KEY] = (TEAM, scopes.ACCOUNT)
+        twin.scope_caps |= {TEAM: team, MODEL: model}
+
+    return Lender(twin, fund, cap_scopes)
 
 
 async def _remote() -> AsyncIterator[Lender]:
@@ -80,7 +88,13 @@ async def _remote() -> AsyncIterator[Lender]:
             ACCOUNT, KEY, spend_cap_nanousd=cap, version=1, active=active
         )
 
-    yield Lender(GrpcGrants(channel, WORKER), fund)
+    def cap_scopes(team: int, model: int) -> None:
+        key = ledger.tables.keys[ACCOUNT, KEY]
+        ledger.tables.keys[ACCOUNT, KEY] = replace(key, team_id="a", model_ids=("m",))
+        for scope, cap in ((TEAM, team), (MODEL, model)):
+            ledger.tables.scopes[ACCOUNT, scope] = ScopeAccount(ACCOUNT, scope, cap)
+
+    yield Lender(GrpcGrants(channel, WORKER), fund, cap_scopes)
     desk_task.cancel()
     await asyncio.wait({desk_task})
     await channel.close()
@@ -253,3 +267,24 @@ async def test_billing_away_is_unavailable() -> None:
     with pytest.raises(Unavailable):
         await GrpcGrants(channel, WORKER).open(_request("gr_1", 1), timeout_s=0.5)
     await channel.close()
+
+
+async def test_a_scopes_cap_binds_and_is_named(lender: Lender) -> None:
+    lender.fund(10_000, None, True)
+    lender.cap_scopes(100, 50)
+    assert isinstance(await _open(lender, _request("gr_1", 60)), Grant)
+    refusal = await _open(lender, _request("gr_2", 60))
+    assert isinstance(refusal, Refusal)
+    assert (refusal.limit, refusal.held, refusal.available_nanousd) == ("team_cap", True, 40)
+    of_model = replace(_request("gr_3", 41), model_id="m", least_nanousd=40)
+    assert isinstance(await _open(lender, of_model), Grant)
+    refusal = await _open(lender, replace(of_model, grant_id=GrantId("gr_4")))
+    assert isinstance(refusal, Refusal)
+    assert (refusal.limit, refusal.held) == ("model_cap", True)
+    beyond = _request("gr_5", 101)
+    refusal = await _open(lender, beyond)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.limit, refusal.held) == ("team_cap", False)
+    await lender.grants.close(_total("gr_1", 0), timeout_s=5)
+    again = await _open(lender, _request("gr_6", 60))
+    assert isinstance(again, Grant)

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import pytest
 
 from services.billing.adapters import quotas_memory as billing_memory
-from services.billing.domain.quotas import KeyLimits, QuotaRules
+from services.billing.domain.quotas import KeyLimits, QuotaRules, ScopeLimits
 from services.billing.entrypoints.quotas import POLICIES, QuotasServicer
 from services.billing.quota_desk import QuotaDesk
+from services.common import scopes
 from services.common.errors import Conflict, Forbidden, InvalidArgument, NotFound, Unavailable
 from services.common.grpc import GrpcChannel, GrpcServer, TokenSigner, TokenVerifier
 from services.common.ids import AccountId, KeyId, WorkerId
@@ -23,7 +24,8 @@ from tests.fixtures.clocks import EarlyClock
 from tests.fixtures.waiting import running
 
 SECRET = "a-secret-of-the-tests-that-is-long-enough"
-ACCOUNT, KEY = AccountId("acc_1"), KeyId("key_1")
+ACCOUNT, KEY, OTHER = AccountId("acc_1"), KeyId("key_1"), KeyId("key_2")
+TEAM, MODEL = scopes.team("a"), scopes.key_model(KEY, "m")
 
 
 @dataclass
@@ -33,6 +35,8 @@ class Lender:
     source: QuotaSource
     clock: EarlyClock
     limit: Callable[[dict[QuotaLimit, int]], Awaitable[None]]
+    # The key and another are in a team with these limits, and a model of the key has some.
+    limit_team: Callable[[dict[QuotaLimit, int], dict[QuotaLimit, int]], Awaitable[None]]
     address: str = ""
 
 
@@ -43,7 +47,12 @@ async def _memory() -> AsyncIterator[Lender]:
     async def limit(limits: dict[QuotaLimit, int]) -> None:
         twin.limits[KEY] = limits
 
-    yield Lender(twin, clock, limit)
+    async def limit_team(limits: dict[QuotaLimit, int], model: dict[QuotaLimit, int]) -> None:
+        twin.limits |= {KEY: {}, OTHER: {}}
+        twin.scopes_of |= {KEY: (TEAM,), OTHER: (TEAM,)}
+        twin.scope_limits |= {TEAM: limits, MODEL: model}
+
+    yield Lender(twin, clock, limit, limit_team)
 
 
 async def _remote() -> AsyncIterator[Lender]:
@@ -58,9 +67,20 @@ async def _remote() -> AsyncIterator[Lender]:
         key = KeyLimits(ACCOUNT, KEY, 1, True)
         await store.put_limits([replace(key, **limits)])  # type: ignore[arg-type]  # only limits
 
+    async def limit_team(limits: dict[QuotaLimit, int], model: dict[QuotaLimit, int]) -> None:
+        keys = [KeyLimits(ACCOUNT, one, 1, True, team_id="a") for one in (KEY, OTHER)]
+        scoped = {TEAM: limits, MODEL: model}
+        await store.put_limits(
+            [replace(keys[0], model_ids=("m",)), keys[1]],
+            [
+                replace(ScopeLimits(ACCOUNT, scope, 1), **found)  # type: ignore[arg-type]  # only limits
+                for scope, found in scoped.items()
+            ],
+        )
+
     async with running(desk.run):
         source = GrpcQuotas(channel, WorkerId("w1"))
-        yield Lender(source, clock, limit, f"127.0.0.1:{server.port}")
+        yield Lender(source, clock, limit, limit_team, f"127.0.0.1:{server.port}")
         await channel.close()
         await server.stop(0.1)
 
@@ -95,6 +115,29 @@ async def refused(lender: Lender, request: Draw) -> Refusal:
 
 async def taken(lender: Lender) -> dict[str, int]:
     return {one.limit: one.taken for one in await lender.source.meters(ACCOUNT, KEY)}
+
+
+async def test_keys_of_a_team_share_its_limits_and_a_refusal_names_it(lender: Lender) -> None:
+    await lender.limit_team({"rpm": 4}, {})
+    lease = await lent(lender, draw(1, requests=3))
+    assert [(one.scope, one.taken) for one in lease.meters] == [(TEAM, 3)]
+    theirs = replace(draw(2, requests=2), key_id=OTHER)
+    refusal = await refused(lender, theirs)
+    assert (refusal.limit, refusal.scope, refusal.held) == ("rpm", TEAM, True)
+    await lender.source.give_back(give_back(1, 1), timeout_s=5)
+    assert (await lent(lender, replace(theirs, lease_id=LeaseId("ql_3")))).requests == 2
+
+
+async def test_a_models_limits_bind_its_requests_alone(lender: Lender) -> None:
+    await lender.limit_team({"rpm": 100}, {"rpm": 1})
+    of_model = replace(draw(1), model_id="m")
+    await lent(lender, of_model)
+    refusal = await refused(lender, replace(of_model, lease_id=LeaseId("ql_2")))
+    assert (refusal.scope, refusal.limit_value) == (MODEL, 1)
+    assert (await lent(lender, draw(3))).requests == 1
+    assert [(one.scope, one.taken) for one in await lender.source.meters(ACCOUNT, KEY)] == [
+        (TEAM, 2)
+    ]
 
 
 async def test_a_lease_is_a_share_of_what_is_left(lender: Lender) -> None:

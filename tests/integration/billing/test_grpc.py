@@ -279,6 +279,43 @@ async def test_key_spend_is_told_by_the_window_of_the_cap(world: World) -> None:
     assert await spend("key_2") == [("key_2", 50, 0, False)]
 
 
+async def test_the_spend_of_scopes_is_read_for_ones_own_account(world: World) -> None:
+    await world.cli.credit(5_000)
+    await world.keys.send(
+        key_record(
+            "key_1", account_id="acc_1", team_id="a", scopes={"team:a": (900, 1)}, models={"m": 7}
+        )
+    )
+    await world.gateway.open("gr_1", 200)
+    usage = {"account_id": "acc_1", "grant_id": "gr_1", "tokens": 30}
+    await world.usage.send(usage_record("use_1", **usage))  # type: ignore[arg-type]  # its fields
+
+    async def spend(*scopes: str, of: str = "acc_1") -> list[tuple[str, int, int, bool]]:
+        call = world.gateway.billing.ListScopeSpend
+        request = billing_pb2.ListScopeSpendRequest(scopes=scopes)
+        caller = Principal("user", of, user_id="usr_1", role="viewer")
+        answer = await world.gateway.channel.call(call, request, principal=caller)
+        return [
+            (one.scope, one.spent_nanousd, one.granted_nanousd, one.HasField("spend_cap_nanousd"))
+            for one in answer.scopes
+        ]
+
+    assert await spend() == [
+        ("account", 30, 170, False),
+        ("key_model:key_1/m", 0, 0, True),
+        ("member:usr_1", 30, 170, False),
+        ("team:a", 30, 170, True),
+    ]
+    assert await spend("team:b", "account_model:test/model") == [
+        ("team:b", 0, 0, False),
+        ("account_model:test/model", 30, 0, False),
+    ]
+    assert await spend(of="acc_2") == []
+    assert await spend("team:a", of="acc_2") == [("team:a", 0, 0, False)]
+    with pytest.raises(InvalidArgument, match="scopes"):
+        await spend(*(f"team:{number}" for number in range(501)))
+
+
 async def test_an_operator_lists_the_grants_of_one_account_or_all(world: World) -> None:
     await world.cli.credit(5_000)
     await world.keys.send(key_record("key_1", account_id="acc_1"))
