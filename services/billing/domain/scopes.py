@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from services.billing.domain.state import Grant, KeyAccount
 from services.common import scopes
 from services.common.ids import KeyId
@@ -9,6 +11,7 @@ from services.common.scopes import Scope
 
 Scopes = tuple[Scope, ...]
 _MODEL_ID_LENGTH_MAX = 200
+_CACHED = 8_192
 _OF_MODELS = ("key_model", "account_model")
 
 
@@ -34,6 +37,12 @@ def scopes_of_cost(key: KeyAccount, grant: Grant | None, *, key_id: KeyId, model
     the model that served. Without a grant that has any, those of the key now.
     """
     lent = grant.scopes if grant is not None and grant.scopes else scopes_of_key(key)
+    return _counting(lent, key_id, model_id)
+
+
+@lru_cache(maxsize=_CACHED)
+def _counting(lent: Scopes, key_id: KeyId, model_id: str) -> Scopes:
+    """Kept, because one grant pays for many requests to one model."""
     found = [scope for scope in lent if scopes.kind_of(scope) not in _OF_MODELS]
     if key_id and is_model_id(model_id):
         found += [scopes.key_model(key_id, model_id), scopes.account_model(model_id)]
