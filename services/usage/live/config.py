@@ -44,7 +44,7 @@ class LiveSettings(CommonSettings):
     group: str = Field(
         default="mesh-usage-live",
         pattern=r"^[A-Za-z0-9._-]+$",
-        description="Consumer group; each process needs one of its own, and reads everything.",
+        description="What the names of its consumer groups begin with; each start has a new one.",
     )
     series_max: int = Field(
         default=50_000, ge=1, description="Keys and models kept apart, of all accounts together."

@@ -1,5 +1,5 @@
 """The Faust worker that feeds the windows: it reads the usage topic, from the horizon on, in a
-group of its own.
+group of its own that is new at each start.
 
 The position is set before Faust starts, by committing the offsets of the horizon for the group
 while nobody is in it. Faust creates no topic, elects no leader, serves no web page and keeps no
@@ -21,6 +21,7 @@ from prometheus_client import Counter, Gauge
 from services.common.clock import Clock
 from services.common.errors import Unavailable
 from services.common.events import UndecodableEvent
+from services.common.ids import ulid
 from services.common.kafka import LogMessage
 from services.common.retry import Backoff
 from services.common.telemetry import get_logger
@@ -49,7 +50,9 @@ class LiveWorker:
         self._windows = windows
         self._bootstrap = bootstrap
         self._topic = topic
-        self._group = group
+        # A killed process stays a member for a while, and until then nobody can set the position of
+        # its group. Kafka forgets groups that are no longer used.
+        self._group = f"{group}-{ulid()}"
         self._clock = clock
         self.ready = asyncio.Event()
         self._failed: asyncio.Future[None] | None = None
