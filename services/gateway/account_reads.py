@@ -31,6 +31,15 @@ class UsageQuery:
     http_statuses: Sequence[int] = ()
     session_ids: Sequence[str] = ()
     end_user_ids: Sequence[str] = ()
+    key_ids: Sequence[str] = ()
+    user_ids: Sequence[str] = ()
+    error_codes: Sequence[str] = ()
+    failure_stages: Sequence[str] = ()
+    trace_id: str = ""
+    min_latency_ms: int = 0
+    max_latency_ms: int = 0
+    min_cost_nanousd: int = 0
+    max_cost_nanousd: int = 0
     tags: Mapping[str, str] = field(default_factory=dict)
     limit: int = 50
     offset: int = 0

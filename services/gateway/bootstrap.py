@@ -17,7 +17,7 @@ from services.common.ops import OpsServer
 from services.common.runtime import Component
 from services.common.telemetry import get_logger
 from services.gateway import tokens
-from services.gateway.account_reads import Balances, RequestLog
+from services.gateway.account_reads import Balances
 from services.gateway.adapters.account_reads_grpc import GrpcBalances, GrpcRequestLog
 from services.gateway.adapters.credentials_grpc import GrpcCredentials
 from services.gateway.adapters.grants_grpc import GrpcGrants
@@ -59,6 +59,7 @@ from services.gateway.routing import Router
 from services.gateway.state.state import GatewayState, kafka_readers
 from services.gateway.template_store import Templates
 from services.gateway.templates import TemplateDirectory
+from services.gateway.usage_reports import UsageReports
 
 _log = get_logger(__name__)
 
@@ -80,7 +81,7 @@ class Ports:
     budget: Budget
     journal: UsageJournal
     balances: Balances
-    request_log: RequestLog
+    request_log: UsageReports
     templates: Templates
     providers: dict[ProviderKind, ChatProvider]
     clock: Clock

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import AsyncIterator
+
 from services.common.grpc.channel import GrpcChannel
 from services.common.pb.mesh.billing.v1 import billing_pb2, billing_pb2_grpc
 from services.common.pb.mesh.events.v1 import usage_pb2 as events_pb2
@@ -9,6 +12,14 @@ from services.common.pb.mesh.usage.v1 import usage_pb2, usage_pb2_grpc
 from services.common.security.tokens import Principal
 from services.gateway.account_reads import BalanceView, LoggedRequest, Result, UsageQuery
 from services.gateway.ports import KeyPrincipal
+from services.gateway.usage_reports import (
+    ExportFormat,
+    Granularity,
+    LoggedAttempt,
+    SpendBucket,
+    UsageReport,
+    UsageTotals,
+)
 
 _OUTCOMES: dict[Result, tuple[events_pb2.RequestOutcome.ValueType, ...]] = {
     "success": (events_pb2.REQUEST_OUTCOME_SUCCESS, events_pb2.REQUEST_OUTCOME_LIMIT_REACHED),
@@ -19,6 +30,14 @@ _OUTCOMES: dict[Result, tuple[events_pb2.RequestOutcome.ValueType, ...]] = {
         events_pb2.REQUEST_OUTCOME_CRASHED,
     ),
 }
+_FORMATS: dict[ExportFormat, usage_pb2.ExportFormat.ValueType] = {
+    "csv": usage_pb2.EXPORT_FORMAT_CSV,
+    "parquet": usage_pb2.EXPORT_FORMAT_PARQUET,
+}
+# A file takes as long as its reader does, within reason.
+_EXPORT_TIMEOUT_S = 3_600.0
+# As many groups as the usage service gives.
+_MODELS_MAX = 1_000
 
 
 def call_principal_from_key(principal: KeyPrincipal) -> Principal:
@@ -48,7 +67,7 @@ class GrpcBalances:
 
 
 class GrpcRequestLog:
-    """`RequestLog` at the usage service."""
+    """`UsageReports` at the usage service."""
 
     def __init__(self, channel: GrpcChannel) -> None:
         self._channel = channel
@@ -74,6 +93,84 @@ class GrpcRequestLog:
         )
         return _request_from_pb(answer)
 
+    async def report(self, principal: KeyPrincipal, query: UsageQuery) -> UsageReport:
+        answer = await self._channel.call(
+            self._stub.SummarizeUsage,
+            usage_pb2.SummarizeUsageRequest(
+                filter=_filter_to_pb(query), group_by="model", limit=_MODELS_MAX
+            ),
+            principal=call_principal_from_key(principal),
+        )
+        by_model = [(bucket.value, _totals_from_pb(bucket)) for bucket in answer.buckets]
+        return UsageReport(_totals_from_pb(answer.total), by_model)
+
+    async def attempts(self, principal: KeyPrincipal, request_id: str) -> list[LoggedAttempt]:
+        answer = await self._channel.call(
+            self._stub.ListAttempts,
+            usage_pb2.ListAttemptsRequest(request_id=request_id),
+            principal=call_principal_from_key(principal),
+        )
+        return [
+            LoggedAttempt(
+                usage_id=one.usage_id,
+                request_id=one.request_id,
+                number=one.number,
+                http_status=one.attempt.http_status,
+                error_code=one.attempt.error_code,
+                started_at_ms=one.attempt.started_at_ms,
+                latency_ms=one.attempt.latency_ms,
+                served=one.attempt.served,
+            )
+            for one in answer.attempts
+        ]
+
+    async def spend_trend(
+        self, principal: KeyPrincipal, query: UsageQuery, granularity: Granularity
+    ) -> list[SpendBucket]:
+        answer = await self._channel.call(
+            self._stub.SpendTrend,
+            usage_pb2.SpendTrendRequest(filter=_filter_to_pb(query), granularity=granularity),
+            principal=call_principal_from_key(principal),
+        )
+        return [
+            SpendBucket(
+                bucket.start_ms,
+                bucket.requests,
+                bucket.cost_nanousd,
+                bucket.trailing_average_nanousd,
+            )
+            for bucket in answer.buckets
+        ]
+
+    async def export(
+        self, principal: KeyPrincipal, query: UsageQuery, file_format: ExportFormat
+    ) -> AsyncIterator[bytes]:
+        chunks = self._channel.stream(
+            self._stub.ExportRequests,
+            usage_pb2.ExportRequestsRequest(
+                filter=_filter_to_pb(query), format=_FORMATS[file_format]
+            ),
+            principal=call_principal_from_key(principal),
+            timeout_s=_EXPORT_TIMEOUT_S,
+        )
+        async with contextlib.aclosing(chunks):
+            async for chunk in chunks:
+                yield chunk.data
+
+
+def _totals_from_pb(bucket: usage_pb2.UsageBucket) -> UsageTotals:
+    return UsageTotals(
+        requests=bucket.requests,
+        successful_requests=bucket.successful_requests,
+        prompt_tokens=bucket.prompt_tokens,
+        completion_tokens=bucket.completion_tokens,
+        cost_nanousd=bucket.cost_nanousd,
+        latency_p50_ms=bucket.latency_p50_ms,
+        latency_p95_ms=bucket.latency_p95_ms,
+        first_token_p50_ms=bucket.first_token_p50_ms,
+        first_token_p95_ms=bucket.first_token_p95_ms,
+    )
+
 
 def _filter_to_pb(query: UsageQuery) -> usage_pb2.RequestFilter:
     return usage_pb2.RequestFilter(
@@ -84,6 +181,15 @@ def _filter_to_pb(query: UsageQuery) -> usage_pb2.RequestFilter:
         http_statuses=query.http_statuses,
         session_ids=query.session_ids,
         end_user_ids=query.end_user_ids,
+        key_ids=query.key_ids,
+        user_ids=query.user_ids,
+        error_codes=query.error_codes,
+        failure_stages=query.failure_stages,
+        trace_id=query.trace_id,
+        min_latency_ms=query.min_latency_ms,
+        max_latency_ms=query.max_latency_ms,
+        min_cost_nanousd=query.min_cost_nanousd,
+        max_cost_nanousd=query.max_cost_nanousd,
         tags=query.tags,
     )
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 from starlette.responses import Response
 
 from services.common.errors import InvalidArgument, NotFound
-from services.common.money import usd_from_nanousd
+from services.common.money import nanousd_from_usd, usd_from_nanousd
 from services.common.scopes import kind_of
 from services.gateway.account_reads import LoggedRequest, Result, UsageQuery
 from services.gateway.entrypoints import account_docs as docs
@@ -31,6 +31,7 @@ Caller = Annotated[KeyPrincipal, Depends(caller_of)]
 # longer.
 LOOKUP_TRIES = 15
 LOOKUP_PAUSE_S = 0.1
+_COSTS = ("min_cost_usd", "max_cost_usd")
 _LIMIT_NAMES: tuple[QuotaLimit, ...] = ("rpm", "rpd", "tpm")
 
 
@@ -54,6 +55,15 @@ class UsageFilter(BaseModel):
     session_id: Filter = []
     end_user_id: Filter = []
     tags: dict[str, str] = {}
+    key_id: Filter = []
+    member_user_id: Filter = []
+    error_code: Filter = []
+    failure_stage: Filter = []
+    trace_id: str = ""
+    min_latency_ms: int = Field(0, ge=0)
+    max_latency_ms: int = Field(0, ge=0)
+    min_cost_usd: str = "0"
+    max_cost_usd: str = "0"
     limit: int = Field(50, ge=1, le=200)
     offset: int = Field(0, ge=0, le=10_000)
 
@@ -71,7 +81,7 @@ async def balance(reads: Reads, caller: Caller) -> Response:
             "reserved_usd": held,
             "available_usd": usd_from_nanousd(available),
             "reserved_breakdown": {"requests": held} if reserved else {},
-            "updated_at": _iso(wallet.updated_at_ms) if wallet.updated_at_ms else None,
+            "updated_at": iso_from_unix_ms(wallet.updated_at_ms) if wallet.updated_at_ms else None,
             "message": None,
         }
     )
@@ -87,7 +97,7 @@ async def rate_limits(reads: Reads, caller: Caller) -> Response:
     meters = {meter.limit: meter for meter in found if kind_of(meter.scope or "key") == "key"}
     response = json_response(
         {
-            "as_of": _iso(reads.clock.now_ms()),
+            "as_of": iso_from_unix_ms(reads.clock.now_ms()),
             "key": {name: _metric(meters.get(name)) for name in _LIMIT_NAMES},
         }
     )
@@ -98,20 +108,7 @@ async def rate_limits(reads: Reads, caller: Caller) -> Response:
 @router.post("/usage/events")
 async def usage_events(wanted: UsageFilter, reads: Reads, caller: Caller) -> Response:
     """This key's requests, newest first."""
-    results, statuses = _statuses(wanted.status)
-    query = UsageQuery(
-        since_ms=_unix_ms(wanted.since),
-        until_ms=_unix_ms(wanted.until),
-        model_ids=wanted.model,
-        results=results,
-        http_statuses=statuses,
-        session_ids=wanted.session_id,
-        end_user_ids=wanted.end_user_id,
-        tags=wanted.tags,
-        limit=wanted.limit,
-        offset=wanted.offset,
-    )
-    rows, total = await reads.request_log.requests(caller, query)
+    rows, total = await reads.request_log.requests(caller, query_from_filter(wanted))
     return json_response(
         {
             "events": [_event(row) for row in rows],
@@ -137,6 +134,50 @@ async def usage_request(request_id: str, reads: Reads, caller: Caller) -> Respon
             {"request_id": row.request_id, "outcome": row.outcome, "event": _event(row)}
         )
     raise AssertionError("unreachable: the last turn returns or raises")
+
+
+def query_from_filter(wanted: UsageFilter) -> UsageQuery:
+    """What a body asks for. Raises InvalidArgument naming the field that cannot be."""
+    results, statuses = _statuses(wanted.status)
+    since_ms, until_ms = _unix_ms(wanted.since), _unix_ms(wanted.until)
+    if until_ms and until_ms <= since_ms:
+        raise InvalidArgument.of("until", "is not after since")
+    costs = {name: _nanousd(name, getattr(wanted, name)) for name in _COSTS}
+    if 0 < wanted.max_latency_ms < wanted.min_latency_ms:
+        raise InvalidArgument.of("max_latency_ms", "is below min_latency_ms")
+    if 0 < costs["max_cost_usd"] < costs["min_cost_usd"]:
+        raise InvalidArgument.of("max_cost_usd", "is below min_cost_usd")
+    return UsageQuery(
+        since_ms=since_ms,
+        until_ms=until_ms,
+        model_ids=wanted.model,
+        results=results,
+        http_statuses=statuses,
+        session_ids=wanted.session_id,
+        end_user_ids=wanted.end_user_id,
+        key_ids=wanted.key_id,
+        user_ids=wanted.member_user_id,
+        error_codes=wanted.error_code,
+        failure_stages=wanted.failure_stage,
+        trace_id=wanted.trace_id,
+        min_latency_ms=wanted.min_latency_ms,
+        max_latency_ms=wanted.max_latency_ms,
+        min_cost_nanousd=costs["min_cost_usd"],
+        max_cost_nanousd=costs["max_cost_usd"],
+        tags=wanted.tags,
+        limit=wanted.limit,
+        offset=wanted.offset,
+    )
+
+
+def _nanousd(name: str, usd: str) -> int:
+    try:
+        nanousd = nanousd_from_usd(usd)
+    except ValueError as error:
+        raise InvalidArgument.of(name, "is not an amount in USD") from error
+    if nanousd < 0:
+        raise InvalidArgument.of(name, "is negative")
+    return nanousd
 
 
 def _metric(meter: QuotaMeter | None) -> dict[str, Any] | None:  # Any: JSON
@@ -172,7 +213,7 @@ def _event(row: LoggedRequest) -> dict[str, Any]:  # Any: JSON
         "error_code": row.error_code or None,
         "failure_stage": row.failure_stage or None,
         "finish_reason": row.finish_reason or None,
-        "created_at": _iso(row.received_at_ms),
+        "created_at": iso_from_unix_ms(row.received_at_ms),
         "first_token_ms": row.first_token_ms or None,
         "latency_ms": row.latency_ms,
         "prompt_tokens": row.prompt_tokens,
@@ -207,5 +248,6 @@ def _unix_ms(moment: datetime | None) -> int:
     return round(zoned.timestamp() * 1000)
 
 
-def _iso(unix_ms: int) -> str:
+def iso_from_unix_ms(unix_ms: int) -> str:
+    """The moment in UTC, with milliseconds."""
     return datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat(timespec="milliseconds")

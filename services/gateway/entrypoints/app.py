@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from services.common.clock import Clock
 from services.common.errors import AppError, BadRequest, FieldError, InvalidArgument, NotFound
-from services.gateway.account_reads import Balances, RequestLog
+from services.gateway.account_reads import Balances
 from services.gateway.auth import authenticate, require_active
 from services.gateway.auto_route import AutoRouter
 from services.gateway.entrypoints.chat_lane import ChatLane
@@ -25,6 +25,7 @@ from services.gateway.jobs.batches import Batches
 from services.gateway.jobs.responses import Responses
 from services.gateway.ports import Catalogue, Freshness, KeyDirectory, KeyPrincipal, Quotas
 from services.gateway.template_store import Templates
+from services.gateway.usage_reports import UsageReports
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class PublicReads:
     freshness: Freshness
     quotas: Quotas
     balances: Balances
-    request_log: RequestLog
+    request_log: UsageReports
     templates: Templates
     clock: Clock
     # Names of what is not ready; empty where the worker may get work.
@@ -74,6 +75,7 @@ def routed_app() -> FastAPI:
         system_routes,
         template_routes,
         unserved_routes,
+        usage_routes,
     )
     from services.gateway.entrypoints.openapi import describe
 
@@ -96,6 +98,7 @@ def routed_app() -> FastAPI:
     app.include_router(template_routes.router)
     app.include_router(error_catalogue.router)
     app.include_router(unserved_routes.router)
+    app.include_router(usage_routes.router)
     app.add_exception_handler(AppError, _app_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)

@@ -83,3 +83,70 @@ async def test_models_are_found_by_words_and_pages(gateway: GatewayHarness) -> N
     assert [model["id"] for model in page["items"]] == ["vendor/no-usage"]
     typed = await call(gateway, "GET", "/v1/models?type=embedding")
     assert orjson.loads(typed.body) == []
+
+
+async def test_usage_is_summed_in_all_and_by_model(gateway: GatewayHarness) -> None:
+    rows = [_row(gateway, number) for number in range(3)]
+    refused = replace(
+        _row(gateway, 9), outcome="refused", http_status=402, model_id="vendor/x", cost_nanousd=0
+    )
+    gateway.request_log.rows += [*rows, refused, replace(rows[0], key_id="key_other")]
+    answer = (await call(gateway, "POST", "/v1/usage", body={"org_id": "", "limit": 1})).json
+    assert (answer["total_requests"], answer["successful_requests"]) == (4, 3)
+    assert (answer["error_requests"], answer["total_tokens"]) == (1, 28)
+    assert (answer["total_cost_usd"], answer["cached_at"]) == ("0.0000063", None)
+    assert answer["by_model_total"] == 2
+    assert [one["model"] for one in answer["by_model"]] == ["vendor/ok"]
+    assert answer["by_model"][0]["cost_usd"] == "0.0000063"
+    narrowed = {"key_id": "key_other", "member_user_id": []}
+    assert (await call(gateway, "POST", "/v1/usage", body=narrowed)).json["total_requests"] == 0
+
+
+async def test_each_impossible_filter_of_usage_is_named(gateway: GatewayHarness) -> None:
+    now, before = "2026-03-10T00:00:00Z", "2026-03-09T00:00:00Z"
+    for body, name in (
+        ({"since": now, "until": before}, "until"),
+        ({"min_latency_ms": 5, "max_latency_ms": 4}, "max_latency_ms"),
+        ({"min_cost_usd": "2", "max_cost_usd": "1"}, "max_cost_usd"),
+        ({"min_cost_usd": "dear"}, "min_cost_usd"),
+        ({"max_cost_usd": "-1"}, "max_cost_usd"),
+        ({"since": "yesterday"}, "since"),
+    ):
+        answer = await call(gateway, "POST", "/v1/usage", body=body)
+        assert (answer.status, answer.code) == (422, "validation_error"), body
+        assert name in answer.json["error"]["message"], body
+    bad = await call(gateway, "GET", "/v1/usage/spend-trend?granularity=year")
+    assert (bad.status, bad.code) == (422, "validation_error")
+
+
+async def test_spend_over_time_has_its_average_and_total(gateway: GatewayHarness) -> None:
+    day_ms = 86_400_000
+    first = _row(gateway, 0)
+    later = replace(first, usage_id="use_9", received_at_ms=first.received_at_ms + 2 * day_ms)
+    gateway.request_log.rows += [first, later]
+    answer = (await call(gateway, "GET", "/v1/usage/spend-trend?granularity=day")).json
+    assert [one["cost_usd"] for one in answer["buckets"]] == ["0.0000021", "0.00", "0.0000021"]
+    assert answer["buckets"][2]["trailing_average_usd"] == "0.0000014"
+    assert (answer["total_cost_usd"], answer["total_requests"]) == ("0.0000042", 2)
+
+
+async def test_attempts_are_those_of_the_request_id(gateway: GatewayHarness) -> None:
+    first, second = _row(gateway, 1), _row(gateway, 2)
+    gateway.request_log.rows += [first, replace(second, request_id=first.request_id)]
+    answer = (await call(gateway, "GET", "/v1/usage/events/use_2/attempts")).json
+    assert [one["event_id"] for one in answer["attempts"]] == ["use_1", "use_2"]
+    assert "provider_id" not in answer["attempts"][0]
+    missing = await call(gateway, "GET", "/v1/usage/events/use_none/attempts")
+    assert (missing.status, missing.code) == (404, "not_found")
+
+
+async def test_requests_are_taken_away_as_a_file(gateway: GatewayHarness) -> None:
+    rows = [_row(gateway, number) for number in range(3)]
+    gateway.request_log.rows += [*rows, replace(rows[0], usage_id="use_x", key_id="key_other")]
+    answer = await call(gateway, "GET", "/v1/usage/events/export?status=success")
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert 'filename="requests.csv"' in answer.headers["content-disposition"]
+    assert answer.body.decode().splitlines()[1:] == ["use_2,2100", "use_1,2100", "use_0,2100"]
+    # The twin makes CSV alone: what goes wrong before the first byte is an answer like any other.
+    refused = await call(gateway, "GET", "/v1/usage/events/export?format=parquet")
+    assert (refused.status, refused.code) == (422, "validation_error")

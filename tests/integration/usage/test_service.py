@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -46,7 +47,10 @@ class Running:
     channel: GrpcChannel
     stub: usage_pb2_grpc.UsageServiceStub
 
-    def record(self, number: int, account_id: str = "acc_1", key_id: str = "key_1") -> str:
+    # Any: whatever fields of the event a test cares about.
+    def record(
+        self, number: int, account_id: str = "acc_1", key_id: str = "key_1", **changes: Any
+    ) -> str:
         """Writes the usage event of one request; returns its usage id."""
         event = usage(
             usage_id=f"use_{number}",
@@ -54,6 +58,7 @@ class Running:
             account_id=account_id,
             key_id=key_id,
             received_at_ms=START_MS + number,
+            **changes,
         )
         self.log.append(USAGE.name, account_id.encode(), envelope(event))
         return event.usage_id
