@@ -191,6 +191,7 @@ def transaction_to_pb(event: TransactionPosted) -> ledger_pb2.TransactionPosted:
         ],
         corrects_transaction_id=event.corrects_transaction_id,
         scopes=event.scopes,
+        provider_id=event.provider_id,
     )
 
 
@@ -245,6 +246,7 @@ def transaction_from_pb(message: ledger_pb2.TransactionPosted) -> TransactionPos
         _quantities(message.quantities),
         TransactionId(message.corrects_transaction_id),
         tuple(Scope(scope) for scope in message.scopes),
+        message.provider_id,
     )
 
 

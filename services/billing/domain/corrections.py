@@ -111,6 +111,7 @@ def decide_reversal(
         price_version_id=target.price_version_id,
         corrects_transaction_id=target.transaction_id,
         scopes=target.scopes,
+        provider_id=target.provider_id,
     )
 
 
@@ -167,6 +168,7 @@ def decide_rerate(
         quantities=usage.quantities,
         corrects_transaction_id=usage.transaction_id,
         scopes=usage.scopes,
+        provider_id=usage.provider_id,
     )
     return Rerating(usage, before.cost_nanousd, correct, draft=draft)
 

@@ -44,7 +44,7 @@ class TransactionPosted:
     `occurred_at_ms` is when the cause happened; for usage that is the moment of admission, by whose
     window caps count. `sequence` counts from 1 without gaps. `hash` covers the previous
     transaction's hash and every other field here. `quantities` are what was priced; `scopes` are
-    those that it counts in beside the key. A correction
+    those that it counts in beside the key; `provider_id` is who served it. A correction
     names the transaction that it corrects and bears that one's `occurred_at_ms`.
     """
 
@@ -68,6 +68,7 @@ class TransactionPosted:
     quantities: Quantities = ()
     corrects_transaction_id: TransactionId = NO_TRANSACTION
     scopes: tuple[Scope, ...] = ()
+    provider_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ class Draft:
     quantities: Quantities = ()
     corrects_transaction_id: TransactionId = NO_TRANSACTION
     scopes: tuple[Scope, ...] = ()
+    provider_id: str = ""
 
 
 def wallet_account(account_id: AccountId) -> str:
@@ -99,6 +100,7 @@ def post(wallet: Wallet, draft: Draft) -> TransactionPosted:
         draft.quantities,
         draft.corrects_transaction_id,
         draft.scopes,
+        draft.provider_id,
     )
 
 
@@ -119,14 +121,18 @@ def chained_hash(previous: bytes, content: Draft | TransactionPosted, sequence: 
 
     The form is plain on purpose: anyone can compute it again with nothing but a JSON library. Two
     fields came later; they follow, both, where one of them is set, so that older hashes stay right.
-    A third, the scopes, came later still and follows them where there are any.
+    A third, the scopes, came later still and follows them where there are any; a fourth, the
+    provider, follows all three where it is known.
     """
     later: list[object] = []
-    if content.quantities or content.corrects_transaction_id or content.scopes:
+    fourth = bool(content.provider_id)
+    if content.quantities or content.corrects_transaction_id or content.scopes or fourth:
         quantities = [[int(kind), tokens] for kind, tokens in content.quantities]
         later = [quantities, content.corrects_transaction_id]
-    if content.scopes:
+    if content.scopes or fourth:
         later.append(content.scopes)
+    if fourth:
+        later.append(content.provider_id)
     canonical = _CANONICAL.encode(
         [
             content.transaction_id,

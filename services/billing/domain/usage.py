@@ -36,6 +36,7 @@ class UsageCharge:
     content_hash: bytes
     traceparent: str = ""
     quantities: Quantities = ()
+    provider_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,7 @@ def book_usage(
             key_id=charge.key_id,
             model_id=charge.model_id,
         ),
+        provider_id=charge.provider_id,
     )
     posted = ledger.post(wallet, draft)
     book.record(posted, occurred_at_ms=booked_at_ms, traceparent=charge.traceparent)

@@ -161,7 +161,7 @@ async def spend_history(
 
 def provider_of(posted: TransactionPosted) -> str:
     """Who served it; for entries from before they said so, who made the model."""
-    return posted.model_id.partition("/")[0]
+    return posted.provider_id or posted.model_id.partition("/")[0]
 
 
 def iso(moment_ms: int) -> str:

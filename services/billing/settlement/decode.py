@@ -49,7 +49,10 @@ def charge_from_message(message: LogMessage) -> UsageCharge:
     assert isinstance(usage, usage_pb2.UsageRecorded)
     for name, value in (("usage_id", usage.usage_id), ("account_id", usage.account_id)):
         _check_id(name, value, required=True)
-    for name, value in (("key_id", usage.key_id), ("grant_id", usage.grant_id)):
+    optional = {
+        "key_id": usage.key_id, "grant_id": usage.grant_id, "provider_id": usage.provider_id,
+    }  # fmt: skip
+    for name, value in optional.items():
         _check_id(name, value, required=False)
     if record.account_id != usage.account_id:
         raise Unacceptable("the envelope names another account than the event")
@@ -68,6 +71,7 @@ def charge_from_message(message: LogMessage) -> UsageCharge:
         hashlib.sha256(record.payload).digest(),
         record.traceparent,
         quantities,
+        usage.provider_id,
     )
 
 

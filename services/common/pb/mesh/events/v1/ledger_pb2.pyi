@@ -69,6 +69,7 @@ class TransactionPosted(_message.Message):
     QUANTITIES_FIELD_NUMBER: _builtins.int
     CORRECTS_TRANSACTION_ID_FIELD_NUMBER: _builtins.int
     SCOPES_FIELD_NUMBER: _builtins.int
+    PROVIDER_ID_FIELD_NUMBER: _builtins.int
     transaction_id: _builtins.str
     account_id: _builtins.str
     idempotency_key: _builtins.str
@@ -94,6 +95,8 @@ class TransactionPosted(_message.Message):
     overrun: _builtins.bool
     corrects_transaction_id: _builtins.str
     """Of a correction: the transaction that it corrects. `occurred_at_ms` is that one's, so that caps count it there."""
+    provider_id: _builtins.str
+    """Of usage, and of corrections of it: who served the request, so that spending by provider can be told from the journal."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___LedgerEntry]: ...
     @_builtins.property
@@ -131,10 +134,11 @@ class TransactionPosted(_message.Message):
         quantities: _abc.Iterable[_common_pb2.TokenQuantity] | None = ...,
         corrects_transaction_id: _builtins.str = ...,
         scopes: _abc.Iterable[_builtins.str] | None = ...,
+        provider_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "booked_at_ms", b"booked_at_ms", "corrects_transaction_id", b"corrects_transaction_id", "entries", b"entries", "grant_id", b"grant_id", "hash", b"hash", "idempotency_key", b"idempotency_key", "key_id", b"key_id", "kind", b"kind", "model_id", b"model_id", "occurred_at_ms", b"occurred_at_ms", "overrun", b"overrun", "price_version_id", b"price_version_id", "quantities", b"quantities", "reason", b"reason", "request_id", b"request_id", "scopes", b"scopes", "sequence", b"sequence", "transaction_id", b"transaction_id", "usage_id", b"usage_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "booked_at_ms", b"booked_at_ms", "corrects_transaction_id", b"corrects_transaction_id", "entries", b"entries", "grant_id", b"grant_id", "hash", b"hash", "idempotency_key", b"idempotency_key", "key_id", b"key_id", "kind", b"kind", "model_id", b"model_id", "occurred_at_ms", b"occurred_at_ms", "overrun", b"overrun", "price_version_id", b"price_version_id", "provider_id", b"provider_id", "quantities", b"quantities", "reason", b"reason", "request_id", b"request_id", "scopes", b"scopes", "sequence", b"sequence", "transaction_id", b"transaction_id", "usage_id", b"usage_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
