@@ -16,7 +16,7 @@ from starlette.staticfiles import StaticFiles
 from services.common.clock import Clock
 from services.common.errors import AppError
 from services.common.ids import new_id
-from services.dashboard.api import accounts, live, people, play, reads, templates
+from services.dashboard.api import accounts, live, payments, people, play, reads, templates
 from services.dashboard.config import DashboardSettings
 from services.dashboard.live_balances import LiveBalances
 from services.dashboard.playground import Playground
@@ -48,6 +48,7 @@ ROUTERS = (
     people.router,
     live.router,
     reads.router,
+    payments.router,
     templates.router,
     play.router,
 )

@@ -276,6 +276,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/payments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Payments
+         * @description What was paid, what of it went back, and how one may pay now.
+         */
+        get: operations["list_payments_api_payments_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/playground/chat": {
         parameters: {
             query?: never;
@@ -311,6 +331,30 @@ export interface paths {
          */
         get: operations["list_prices_api_prices_get"];
         put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/refill": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Refill
+         * @description How the balance is refilled, and where that stands.
+         */
+        get: operations["get_refill_api_refill_get"];
+        /**
+         * Configure Refill
+         * @description Changes how the balance is refilled.
+         */
+        put: operations["configure_refill_api_refill_put"];
         post?: never;
         delete?: never;
         options?: never;
@@ -486,6 +530,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/spend": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Spend
+         * @description What was spent by day, provider, model and key, from the journal.
+         */
+        get: operations["get_spend_api_spend_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/statements/{month}/{form}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Statement
+         * @description A month of the journal as a file.
+         */
+        get: operations["get_statement_api_statements__month___form__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/summary": {
         parameters: {
             query?: never;
@@ -592,6 +676,26 @@ export interface paths {
          * @description A new version with the content of an older one.
          */
         post: operations["restore_template_version_api_templates__template_id__versions__version__restore_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/top-ups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Start Top Up
+         * @description Opens the page on which the amount is paid; the browser goes there.
+         */
+        post: operations["start_top_up_api_top_ups_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -929,6 +1033,39 @@ export interface components {
             /** New Password */
             new_password: string;
         };
+        /** PaymentOut */
+        PaymentOut: {
+            /** Amount Usd */
+            amount_usd: string;
+            /** Kind */
+            kind: string;
+            /** Payment Id */
+            payment_id: string;
+            /** Received At */
+            received_at: string;
+            /** Taken Back Usd */
+            taken_back_usd: string;
+        };
+        /**
+         * PaymentsOut
+         * @description What was paid, and how one may pay: not at all where `enabled` is false.
+         */
+        PaymentsOut: {
+            /** Enabled */
+            enabled: boolean;
+            /** Least Usd */
+            least_usd: string;
+            /** Most Usd */
+            most_usd: string;
+            /** Payments */
+            payments: components["schemas"]["PaymentOut"][];
+            /** Reversals */
+            reversals: components["schemas"]["ReversalOut"][];
+            /** Test Mode */
+            test_mode: boolean;
+            /** Top Ups */
+            top_ups: components["schemas"]["TopUpOut"][];
+        };
         /**
          * PriceOut
          * @description One dated price; a kind that is not named costs nothing.
@@ -956,6 +1093,58 @@ export interface components {
             kind: string;
             /** Tokens */
             tokens: number;
+        };
+        /** RefillChargeOut */
+        RefillChargeOut: {
+            /** Amount Usd */
+            amount_usd: string;
+            /** Failure Code */
+            failure_code: string;
+            /** Refill Id */
+            refill_id: string;
+            /** Started At */
+            started_at: string;
+            /** Status */
+            status: string;
+        };
+        /** RefillIn */
+        RefillIn: {
+            /** Amount Usd */
+            amount_usd: string;
+            /** Day Max Usd */
+            day_max_usd: string;
+            /** Enabled */
+            enabled: boolean;
+            /** Month Max Usd */
+            month_max_usd: string;
+            /** Threshold Usd */
+            threshold_usd: string;
+        };
+        /**
+         * RefillOut
+         * @description Settings and state; `until` is when the state ends by itself.
+         */
+        RefillOut: {
+            /** Amount Usd */
+            amount_usd: string;
+            /** Card */
+            card: string;
+            /** Charges */
+            charges: components["schemas"]["RefillChargeOut"][];
+            /** Day Max Usd */
+            day_max_usd: string;
+            /** Enabled */
+            enabled: boolean;
+            /** Month Max Usd */
+            month_max_usd: string;
+            /** State */
+            state: string;
+            /** Switched Off Because */
+            switched_off_because: string;
+            /** Threshold Usd */
+            threshold_usd: string;
+            /** Until */
+            until: string | null;
         };
         /** RequestOut */
         RequestOut: {
@@ -1023,6 +1212,27 @@ export interface components {
             /** Requests */
             requests: components["schemas"]["RequestOut"][];
         };
+        /**
+         * ReversalOut
+         * @description A refund or a dispute.
+         */
+        ReversalOut: {
+            /** Amount Usd */
+            amount_usd: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "refund" | "dispute";
+            /** Payment Id */
+            payment_id: string;
+            /** Reversal Id */
+            reversal_id: string;
+            /** Since */
+            since: string;
+            /** Status */
+            status: string;
+        };
         /** SessionOut */
         SessionOut: {
             /** Account Id */
@@ -1067,6 +1277,28 @@ export interface components {
             started_at: string;
             /** User Agent */
             user_agent: string;
+        };
+        /** SpendOut */
+        SpendOut: {
+            /** Rows */
+            rows: components["schemas"]["SpendRowOut"][];
+            /** Spent Usd */
+            spent_usd: string;
+        };
+        /** SpendRowOut */
+        SpendRowOut: {
+            /** Day */
+            day: string;
+            /** Key Id */
+            key_id: string;
+            /** Model Id */
+            model_id: string;
+            /** Provider Id */
+            provider_id: string;
+            /** Requests */
+            requests: number;
+            /** Spent Usd */
+            spent_usd: string;
         };
         /** SummaryOut */
         SummaryOut: {
@@ -1165,6 +1397,38 @@ export interface components {
             restored_from: number;
             /** Version */
             version: number;
+        };
+        /** TopUpIn */
+        TopUpIn: {
+            /** Amount Usd */
+            amount_usd: string;
+            /**
+             * Save Card
+             * @default false
+             */
+            save_card: boolean;
+        };
+        /** TopUpOut */
+        TopUpOut: {
+            /** Amount Usd */
+            amount_usd: string;
+            /** Payment Id */
+            payment_id: string;
+            /** Started At */
+            started_at: string;
+            /** Status */
+            status: string;
+            /** Top Up Id */
+            top_up_id: string;
+        };
+        /**
+         * TopUpStarted
+         * @description A top-up, and the page on which it is paid.
+         */
+        TopUpStarted: {
+            /** Checkout Url */
+            checkout_url: string;
+            top_up: components["schemas"]["TopUpOut"];
         };
         /** TransactionOut */
         TransactionOut: {
@@ -1669,6 +1933,26 @@ export interface operations {
             };
         };
     };
+    list_payments_api_payments_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PaymentsOut"];
+                };
+            };
+        };
+    };
     playground_chat_api_playground_chat_post: {
         parameters: {
             query?: never;
@@ -1705,6 +1989,59 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PriceOut"][];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_refill_api_refill_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RefillOut"];
+                };
+            };
+        };
+    };
+    configure_refill_api_refill_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RefillIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RefillOut"];
                 };
             };
             /** @description Validation Error */
@@ -2027,6 +2364,70 @@ export interface operations {
             };
         };
     };
+    get_spend_api_spend_get: {
+        parameters: {
+            query?: {
+                from_ms?: number;
+                to_ms?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SpendOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_statement_api_statements__month___form__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                month: string;
+                form: "html" | "pdf" | "csv";
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     get_summary_api_summary_get: {
         parameters: {
             query?: {
@@ -2272,6 +2673,39 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TemplateOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    start_top_up_api_top_ups_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TopUpIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TopUpStarted"];
                 };
             };
             /** @description Validation Error */

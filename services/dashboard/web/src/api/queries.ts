@@ -23,6 +23,19 @@ export const balanceQuery = queryOptions({
   staleTime: 30_000,
 });
 
+/** Asked often: a payment is credited a moment after the person comes back. */
+export const paymentsQuery = queryOptions({
+  queryKey: ["payments"],
+  queryFn: async () => bodyOf(await api.GET("/api/payments")),
+  refetchInterval: 1_500,
+});
+
+export const refillQuery = queryOptions({
+  queryKey: ["refill"],
+  queryFn: async () => bodyOf(await api.GET("/api/refill")),
+  refetchInterval: 3_000,
+});
+
 export const keysQuery = queryOptions({
   queryKey: ["keys"],
   queryFn: async () => bodyOf(await api.GET("/api/keys")),

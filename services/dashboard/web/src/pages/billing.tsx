@@ -6,6 +6,7 @@ import type { Schemas } from "../api/client";
 import { balanceQuery, transactionsQuery } from "../api/queries";
 import { Button } from "../components/controls";
 import { ErrorNote, Nothing, Waiting } from "../components/feedback";
+import { PaymentsCard, RefillCard, TopUpButton } from "../components/payments";
 import { Card, type Column, DataTable, Figure, Page } from "../components/layout";
 import { dollars, dollarsExact, time } from "../format";
 
@@ -47,7 +48,11 @@ export function BillingPage() {
   const journal = useInfiniteQuery(transactionsQuery);
   const entries = journal.data?.pages.flatMap((page) => page.transactions) ?? [];
   return (
-    <Page title="Billing" about="One prepaid balance in US dollars, for every model.">
+    <Page
+      title="Billing"
+      about="One prepaid balance in US dollars, for every model."
+      actions={<TopUpButton />}
+    >
       <ErrorNote error={balance.error ?? journal.error} />
       <div className="grid gap-3 sm:grid-cols-3">
         <Figure
@@ -66,6 +71,8 @@ export function BillingPage() {
           note="The sum of the entries below."
         />
       </div>
+      <RefillCard />
+      <PaymentsCard />
       <Card title="Entries">
         {journal.isPending ? (
           <Waiting rows={6} />

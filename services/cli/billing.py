@@ -1,0 +1,224 @@
+"""`mesh billing`: what operators do about payments: the inbox, refunds, comparison, credit."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from services.cli.admin.common import AccountOption, Options, run
+from services.cli.context import Services, operator
+from services.cli.output import Row, moment, show_one, show_rows, usd
+from services.common.errors import InvalidArgument
+from services.common.ids import new_id
+from services.common.money import nanousd_from_usd
+from services.common.pb.mesh.billing.v1 import payments_pb2, payments_pb2_grpc
+
+LONG_TIMEOUT_S = 600.0
+
+app = App(name="billing", help="Payments: inbox, refunds, comparison with the gateway.")
+inbox = App(name="inbox", help="Notices of the payment gateway and what became of them.")
+app.command(inbox)
+IdempotencyKey = Annotated[
+    str | None, Parameter(help="The same key acts once, however often it is sent.")
+]
+
+
+async def call(
+    found: Services,
+    method: str,
+    request: Any,  # Any: the message that the method takes
+    *,
+    account: str = "",
+) -> Any:  # Any: the message that the method returns
+    channel = found.channels["billing"]
+    stub = payments_pb2_grpc.PaymentsServiceStub(channel.channel())
+    return await channel.call(
+        getattr(stub, method), request, principal=operator(account), timeout_s=LONG_TIMEOUT_S
+    )
+
+
+def inbox_row(row: payments_pb2.InboxRow) -> Row:
+    return {
+        "event_id": row.event_id,
+        "type": row.type,
+        "status": row.status,
+        "payment_id": row.payment_id,
+        "received_at": moment(row.received_at_ms),
+        "source": row.source,
+        "deliveries": row.deliveries,
+        "attempts": row.attempts,
+        "error": row.error,
+    }
+
+
+@inbox.command(name="list")
+def list_(
+    *,
+    status: Annotated[str, Parameter(help="new, done, ignored or failed; default: all.")] = "",
+    limit: int = 50,
+    options: Options = Options(),
+) -> None:
+    """The newest notices."""
+
+    async def work(found: Services) -> Any:  # Any: a protobuf message
+        request = payments_pb2.ListInboxRequest(status=status, limit=limit)
+        return await call(found, "ListInbox", request)
+
+    rows = [inbox_row(row) for row in run(work).rows]
+    show_rows(rows, as_json=options.json, nothing="no notices")
+
+
+@inbox.command
+def show(event_id: str, *, options: Options = Options()) -> None:
+    """One notice."""
+
+    async def work(found: Services) -> Any:  # Any: a protobuf message
+        return await call(found, "ListInbox", payments_pb2.ListInboxRequest(event_id=event_id))
+
+    show_one(inbox_row(run(work).rows[0]), as_json=options.json)
+
+
+@inbox.command
+def replay(event_id: str, *, options: Options = Options()) -> None:
+    """Works on one notice again; what it brings twice is booked once."""
+
+    async def work(found: Services) -> Any:  # Any: a protobuf message
+        return await call(found, "ReplayInbox", payments_pb2.ReplayInboxRequest(event_id=event_id))
+
+    show_one(inbox_row(run(work).row), as_json=options.json)
+
+
+@app.command
+def compare(*, days: int = 7, options: Options = Options()) -> None:
+    """Holds the gateway's movements of money against the journal; findings are for a person."""
+
+    async def work(found: Services) -> Any:  # Any: a protobuf message
+        return await call(found, "ComparePayments", payments_pb2.ComparePaymentsRequest(days=days))
+
+    answer = run(work)
+    row: Row = {
+        "movements": answer.movements,
+        "foreign": answer.foreign,
+        "moved_usd": usd(answer.moved_nanousd),
+        "fees_usd": usd(answer.fees_nanousd),
+        "repaired": answer.repaired,
+        "findings": "; ".join(answer.findings),
+    }
+    show_one(row, as_json=options.json)
+    if answer.findings:
+        raise SystemExit(1)
+
+
+@app.command
+def payments(account: str | None = None, *, options: Options = Options()) -> None:
+    """An account's payments, newest first."""
+
+    async def work(found: Services) -> Any:  # Any: a protobuf message
+        account_id = await found.account_id(account)
+        request = payments_pb2.ListPaymentsRequest(limit=200)
+        return await call(found, "ListPayments", request, account=account_id)
+
+    rows: list[Row] = [
+        {
+            "payment_id": one.payment_id,
+            "kind": one.kind,
+            "received_at": moment(one.received_at_ms),
+            "received_usd": usd(one.received_nanousd),
+            "credited_usd": usd(one.credited_nanousd),
+            "taken_back_usd": usd(one.taken_back_nanousd),
+        }
+        for one in run(work).payments
+    ]
+    show_rows(rows, as_json=options.json, nothing="nothing was paid")
+
+
+@app.command
+def refund(
+    payment_id: str,
+    *,
+    account: AccountOption = None,
+    amount: Annotated[str | None, Parameter(help="In USD; default: what is left of it.")] = None,
+    reason: str = "",
+    idempotency_key: IdempotencyKey = None,
+    options: Options = Options(),
+) -> None:
+    """Gives a payment back, whole or in part; the money leaves the wallet at once."""
+
+    async def work(found: Services) -> Any:  # Any: a protobuf message
+        request = payments_pb2.RequestRefundRequest(
+            payment_id=payment_id,
+            amount_nanousd=0 if amount is None else _amount(amount),
+            reason=reason,
+            idempotency_key=idempotency_key or new_id("cli"),
+        )
+        account_id = await found.account_id(account)
+        return await call(found, "RequestRefund", request, account=account_id)
+
+    one = run(work).refund
+    row: Row = {
+        "refund_id": one.refund_id,
+        "payment_id": one.payment_id,
+        "amount_usd": usd(one.amount_nanousd),
+        "status": one.status,
+    }
+    show_one(row, as_json=options.json)
+
+
+@app.command
+def promo(
+    amount: Annotated[str, Parameter(help="In USD.")],
+    *,
+    account: AccountOption = None,
+    days: Annotated[int, Parameter(help="Until it expires; 0: never.")] = 0,
+    reason: str = "",
+    idempotency_key: IdempotencyKey = None,
+    options: Options = Options(),
+) -> None:
+    """Grants promotional credit, which is used before paid credit."""
+    expires = datetime.now(UTC) + timedelta(days=days)
+
+    async def work(found: Services) -> Any:  # Any: a protobuf message
+        request = payments_pb2.GrantPromoRequest(
+            amount_nanousd=_amount(amount),
+            expires_at_ms=round(expires.timestamp() * 1000) if days else 0,
+            reason=reason,
+            idempotency_key=idempotency_key or new_id("cli"),
+        )
+        account_id = await found.account_id(account)
+        return await call(found, "GrantPromo", request, account=account_id)
+
+    posted = run(work).posted_nanousd
+    row: Row = {"balance_usd": usd(posted), "balance_nanousd": posted}
+    show_one(row, as_json=options.json)
+
+
+@app.command
+def refill(account: str | None = None, *, options: Options = Options()) -> None:
+    """How an account is refilled, and where that stands."""
+
+    async def work(found: Services) -> Any:  # Any: a protobuf message
+        account_id = await found.account_id(account)
+        return await call(found, "GetRefill", payments_pb2.GetRefillRequest(), account=account_id)
+
+    answer = run(work)
+    settings = answer.settings
+    row: Row = {
+        "state": answer.state,
+        "until": moment(answer.until_ms) if answer.until_ms else "",
+        "threshold_usd": usd(settings.threshold_nanousd),
+        "amount_usd": usd(settings.amount_nanousd),
+        "day_max_usd": usd(settings.day_max_nanousd),
+        "month_max_usd": usd(settings.month_max_nanousd),
+        "card": answer.card_label,
+        "switched_off_because": answer.switched_off_because,
+    }
+    show_one(row, as_json=options.json)
+
+
+def _amount(text: str) -> int:
+    try:
+        return nanousd_from_usd(text)
+    except ValueError as error:
+        raise InvalidArgument.of("amount", str(error)) from error

@@ -1,0 +1,41 @@
+"""A person tops up in headless Chromium, on the embedded stack with its simulated gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+from decimal import Decimal
+
+from tests.e2e.stack import REPOSITORY, Stack
+
+
+async def test_a_person_tops_up_and_sees_the_balance_change_within_a_second(stack: Stack) -> None:
+    assert shutil.which("node"), "Node is installed by make setup"
+    demo = stack.demo
+    request = {
+        "url": demo["MESH_DASHBOARD_URL"],
+        "email": demo["MESH_DEMO_EMAIL"],
+        "password": demo["MESH_DEMO_PASSWORD"],
+        "shots": os.environ.get("MESH_TEST_SHOTS", ""),
+    }
+    process = await asyncio.create_subprocess_exec(
+        "node", "tests/e2e/top_up.mjs", json.dumps(request), cwd=REPOSITORY,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, problems = await asyncio.wait_for(process.communicate(), 150)
+    assert process.returncode == 0, problems.decode()
+    seen = json.loads(out)
+    assert seen["problems"] == []
+    assert "TEST MODE" in seen["banner"]
+    assert "insufficient funds" in seen["refusal"]
+    assert Decimal(seen["second"]) - Decimal(seen["first"]) == 20
+    assert seen["beforeQuestion"] == seen["second"]
+    assert Decimal(seen["third"]) - Decimal(seen["second"]) == 20
+    # Measured from the click that pays; a loaded machine may take several times as long.
+    assert seen["creditedMs"] < 8_000
+    assert seen["refill"]["enabled"]
+    assert "4242" in seen["refill"]["card"] or "3184" in seen["refill"]["card"]
+    assert seen["csv"].count(",top_up,20.00,") == 2
+    assert seen["pdf"] == "%PDF-"
