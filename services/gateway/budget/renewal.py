@@ -186,7 +186,8 @@ class Renewals:
             work.lent.check()
             self._serve(work, clamped=True)
             work.line.freed.set()
-        elif isinstance(answer, Refusal):
+        elif isinstance(answer, Refusal) and not work.lent.returned:
+            # Of a grant that went back meanwhile nobody holds anything, nor waits for more.
             self._serve(work, clamped=True)
             await self._refused(work, answer)
         self._expire(work)
