@@ -22,6 +22,7 @@ from services.gateway.adapters.account_reads_grpc import GrpcBalances, GrpcReque
 from services.gateway.adapters.credentials_grpc import GrpcCredentials
 from services.gateway.adapters.grants_grpc import GrpcGrants
 from services.gateway.adapters.jobs_grpc import GrpcJobs
+from services.gateway.adapters.key_admin_grpc import GrpcKeyAdmin, GrpcSessions
 from services.gateway.adapters.quotas_grpc import GrpcQuotas
 from services.gateway.adapters.templates_grpc import GrpcTemplates
 from services.gateway.attempts import Attempts
@@ -38,6 +39,7 @@ from services.gateway.jobs.batches import EMBEDDINGS, Batches
 from services.gateway.jobs.ports import Jobs, Work
 from services.gateway.jobs.responses import Responses
 from services.gateway.jobs.runner import JobRunner
+from services.gateway.key_admin import KeyAdmin, Sessions
 from services.gateway.latencies import LatencyBook
 from services.gateway.money import Money
 from services.gateway.pipeline import ChatPipeline, PipelineRules
@@ -83,6 +85,8 @@ class Ports:
     balances: Balances
     request_log: UsageReports
     templates: Templates
+    sessions: Sessions
+    key_admin: KeyAdmin
     providers: dict[ProviderKind, ChatProvider]
     clock: Clock
     not_ready: Callable[[], list[str]]
@@ -142,6 +146,8 @@ def build_edge(settings: GatewaySettings, ports: Ports) -> Edge:
         balances=ports.balances,
         request_log=ports.request_log,
         templates=ports.templates,
+        sessions=ports.sessions,
+        key_admin=ports.key_admin,
         clock=ports.clock,
         not_ready=ports.not_ready,
     )
@@ -190,15 +196,8 @@ async def compose(settings: GatewaySettings) -> Gateway:
     clock = SystemClock()
     worker_id = WorkerId(settings.worker_id)
     signer = TokenSigner(settings.service_secret.get_secret_value(), "gateway")
-    billing, usage, catalog, jobs = (
-        GrpcChannel(address, signer, default_timeout_s=settings.read_timeout_s)
-        for address in (
-            settings.billing_address,
-            settings.usage_address,
-            settings.catalog_address,
-            settings.jobs_address,
-        )
-    )
+    channels = _channels(settings, signer)
+    accounts, billing, usage, catalog, jobs = channels
     state = GatewayState(
         kafka_readers(settings.kafka_bootstrap),
         GrpcCredentials(catalog),
@@ -229,6 +228,8 @@ async def compose(settings: GatewaySettings) -> Gateway:
         balances=GrpcBalances(billing),
         request_log=GrpcRequestLog(usage),
         templates=GrpcTemplates(catalog),
+        sessions=GrpcSessions(accounts),
+        key_admin=GrpcKeyAdmin(accounts),
         providers=chat_providers(session, settings.pool),
         clock=clock,
         not_ready=worker.not_ready,
@@ -239,7 +240,7 @@ async def compose(settings: GatewaySettings) -> Gateway:
     worker.runner = runner = build_runner(settings, ports, edge)
     components = [
         Component("ops", worker.ops.start, worker.ops.run, worker.ops.stop),
-        Component("channels", stop=lambda: _close_all(session, billing, usage, catalog, jobs)),
+        Component("channels", stop=lambda: _close_all(session, *channels)),
         Component("producer", producer.start, stop=producer.stop),
         Component("journal", stop=worker.close_journal),
         Component("money", run=money.run, stop=worker.drain_money),
@@ -251,6 +252,21 @@ async def compose(settings: GatewaySettings) -> Gateway:
     grace_s = settings.drain_notice_s + 2 * settings.grace_s + MONEY_DRAIN_S + QUOTA_DRAIN_S
     grace_s += _STOP_MARGIN_S
     return Gateway(components, worker.public, worker.ops, grace_s)
+
+
+def _channels(settings: GatewaySettings, signer: TokenSigner) -> tuple[GrpcChannel, ...]:
+    """To accounts, billing, usage, catalog and jobs, each connected when it is first used."""
+    addresses = (
+        settings.accounts_address,
+        settings.billing_address,
+        settings.usage_address,
+        settings.catalog_address,
+        settings.jobs_address,
+    )
+    return tuple(
+        GrpcChannel(address, signer, default_timeout_s=settings.read_timeout_s)
+        for address in addresses
+    )
 
 
 class Worker:

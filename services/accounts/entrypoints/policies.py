@@ -9,15 +9,19 @@ from services.common.grpc import Access
 CALLERS = frozenset({"dashboard", "cli"})
 
 NOBODY = Access(CALLERS, "none")
+# The public API manages keys for people who are logged in; their roles are looked up here.
+_PUBLIC = CALLERS | {"gateway"}
+SESSIONS = Access(_PUBLIC, "none")
+READ_KEYS = Access(_PUBLIC, "user", "viewer")
 OPERATOR = Access(CALLERS, "operator")
 READ = Access(CALLERS, "user", "viewer")
-WRITE_KEYS = Access(CALLERS, "user", "developer")
+WRITE_KEYS = Access(_PUBLIC, "user", "developer")
 WRITE_MEMBERS = Access(CALLERS, "user", "admin")
 
 _ACCOUNTS: Mapping[str, Access] = {
     "SignUp": NOBODY,
     "LogIn": NOBODY,
-    "ResolveSession": NOBODY,
+    "ResolveSession": SESSIONS,
     "LogOut": NOBODY,
     # A person's own sessions and password: no role is needed beyond being a member.
     "ListSessions": READ,
@@ -34,8 +38,8 @@ _ACCOUNTS: Mapping[str, Access] = {
     "ListAuditEvents": READ,
 }
 _KEYS: Mapping[str, Access] = {
-    "GetKey": READ,
-    "ListKeys": READ,
+    "GetKey": READ_KEYS,
+    "ListKeys": READ_KEYS,
     "CreateKey": WRITE_KEYS,
     "UpdateKey": WRITE_KEYS,
     "SuspendKey": WRITE_KEYS,
@@ -52,7 +56,7 @@ _LIMITS: Mapping[str, Access] = {
     "RemoveTeamMember": WRITE_MEMBERS,
     "ListLimits": READ,
     "SetLimits": WRITE_MEMBERS,
-    "GetKeyLimits": READ,
+    "GetKeyLimits": READ_KEYS,
 }
 
 POLICIES: Mapping[str, Access] = {

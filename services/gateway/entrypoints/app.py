@@ -23,6 +23,7 @@ from services.gateway.envelope import LATEST_VERSION, Ending, error_ending
 from services.gateway.errors import MethodNotAllowed
 from services.gateway.jobs.batches import Batches
 from services.gateway.jobs.responses import Responses
+from services.gateway.key_admin import KeyAdmin, Sessions
 from services.gateway.ports import Catalogue, Freshness, KeyDirectory, KeyPrincipal, Quotas
 from services.gateway.template_store import Templates
 from services.gateway.usage_reports import UsageReports
@@ -39,6 +40,8 @@ class PublicReads:
     balances: Balances
     request_log: UsageReports
     templates: Templates
+    sessions: Sessions
+    key_admin: KeyAdmin
     clock: Clock
     # Names of what is not ready; empty where the worker may get work.
     not_ready: Callable[[], list[str]]
@@ -70,6 +73,7 @@ def routed_app() -> FastAPI:
         dialect_routes,
         error_catalogue,
         job_routes,
+        key_routes,
         model_routes,
         router_routes,
         system_routes,
@@ -96,6 +100,7 @@ def routed_app() -> FastAPI:
     app.include_router(compare_lane.router)
     app.include_router(router_routes.router)
     app.include_router(template_routes.router)
+    app.include_router(key_routes.router)
     app.include_router(error_catalogue.router)
     app.include_router(unserved_routes.router)
     app.include_router(usage_routes.router)

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from services.common.errors import AppError
-from services.gateway.entrypoints.app import caller_of
+from services.gateway.entrypoints.callers import account_caller_of
 from services.gateway.entrypoints.system_routes import json_response
 
 router = APIRouter(prefix="/v1/errors", tags=["system"])
@@ -87,7 +87,7 @@ def catalogue() -> ErrorCatalogue:
     )
 
 
-@router.get("", response_model=ErrorCatalogue, dependencies=[Depends(caller_of)])
+@router.get("", response_model=ErrorCatalogue, dependencies=[Depends(account_caller_of)])
 def list_errors() -> Response:
     """Every error code with its status, its category and whether to try again."""
     return json_response(catalogue().model_dump())

@@ -9,7 +9,8 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from services.common.errors import ModelNotFound
-from services.gateway.entrypoints.app import PublicReads, caller_of, head_of, reads_of
+from services.gateway.entrypoints.app import PublicReads, head_of, reads_of
+from services.gateway.entrypoints.callers import settings_of
 from services.gateway.entrypoints.head import RequestHead
 from services.gateway.entrypoints.model_docs import (
     ModelInfo,
@@ -27,19 +28,19 @@ from services.gateway.model_view import (
     search_models,
     visible_models,
 )
-from services.gateway.ports import KeyPrincipal
+from services.gateway.ports import KeySettings
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
 Reads = Annotated[PublicReads, Depends(reads_of)]
-Caller = Annotated[KeyPrincipal, Depends(caller_of)]
+Settings = Annotated[KeySettings, Depends(settings_of)]
 Head = Annotated[RequestHead, Depends(head_of)]
 ModelType = Literal["text", "embedding", "image", "audio", "video"]
 
 
 def _shown(
     reads: PublicReads,
-    caller: KeyPrincipal,
+    settings: KeySettings,
     *,
     free: bool | None = None,
     model_type: str | None = None,
@@ -47,7 +48,7 @@ def _shown(
 ) -> list[ModelObject]:
     return visible_models(
         reads.catalogue.models(),
-        caller.settings,
+        settings,
         reads.clock.now_ms(),
         free=free,
         model_type=model_type,
@@ -72,7 +73,7 @@ _LIST: dict[str, Any] = {
 @router.get("", **_LIST)
 def list_models(
     reads: Reads,
-    caller: Caller,
+    settings: Settings,
     head: Head,
     *,
     free: bool | None = None,
@@ -80,19 +81,21 @@ def list_models(
     provider: Annotated[str | None, Query(max_length=128)] = None,
 ) -> Response:
     """The models that this key may call."""
-    return _listed(_shown(reads, caller, free=free, model_type=model_type, provider=provider), head)
+    return _listed(
+        _shown(reads, settings, free=free, model_type=model_type, provider=provider), head
+    )
 
 
 @router.get("/free", **_LIST)
-def list_free_models(reads: Reads, caller: Caller, head: Head) -> Response:
+def list_free_models(reads: Reads, settings: Settings, head: Head) -> Response:
     """Those that cost nothing."""
-    return _listed(_shown(reads, caller, free=True), head)
+    return _listed(_shown(reads, settings, free=True), head)
 
 
 @router.get("/paid", **_LIST)
-def list_paid_models(reads: Reads, caller: Caller, head: Head) -> Response:
+def list_paid_models(reads: Reads, settings: Settings, head: Head) -> Response:
     """Those that cost something."""
-    return _listed(_shown(reads, caller, free=False), head)
+    return _listed(_shown(reads, settings, free=False), head)
 
 
 class SearchQuery(BaseModel):
@@ -111,9 +114,9 @@ class SearchQuery(BaseModel):
 
 
 @router.get("/search", response_model=ModelPage)
-def search(reads: Reads, caller: Caller, wanted: Annotated[SearchQuery, Query()]) -> Response:
+def search(reads: Reads, settings: Settings, wanted: Annotated[SearchQuery, Query()]) -> Response:
     """A page of the models that match."""
-    visible = _shown(reads, caller, free=wanted.free)
+    visible = _shown(reads, settings, free=wanted.free)
     found = search_models(
         [] if wanted.discounted else visible,
         words=wanted.q,
@@ -137,9 +140,9 @@ def search(reads: Reads, caller: Caller, wanted: Annotated[SearchQuery, Query()]
     "/{model_id:path}/providers",
     response_model=list[ModelRoute],
 )
-def list_providers(model_id: str, reads: Reads, caller: Caller) -> Response:
+def list_providers(model_id: str, reads: Reads, settings: Settings) -> Response:
     """The ways in which a model is served, and what each of them takes."""
-    found = _model(reads, caller, model_id)
+    found = _model(reads, settings, model_id)
     one = {
         "provider": found["provider"],
         "available": True,
@@ -157,16 +160,16 @@ def list_providers(model_id: str, reads: Reads, caller: Caller) -> Response:
 
 
 @router.get("/{model_id:path}", response_model=ModelInfo, responses=shown(example()))
-def get_model(model_id: str, reads: Reads, caller: Caller) -> Response:
+def get_model(model_id: str, reads: Reads, settings: Settings) -> Response:
     """One model; its id may contain slashes."""
-    return json_response(_model(reads, caller, model_id))
+    return json_response(_model(reads, settings, model_id))
 
 
-def _model(reads: PublicReads, caller: KeyPrincipal, model_id: str) -> ModelObject:
+def _model(reads: PublicReads, settings: KeySettings, model_id: str) -> ModelObject:
     """Raises ModelNotFound, for what this key may not call too."""
     model = reads.catalogue.model(model_id)
     price = model.price_at(reads.clock.now_ms()) if model is not None else None
-    allowed = caller.settings.allows(model_id)
+    allowed = settings.allows(model_id)
     if model is None or price is None or not model.available or not allowed:
         raise ModelNotFound(f"there is no model {model_id!r} for this key")
     return model_object(model, price)

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from services.gateway.entrypoints.app import PublicReads, caller_of, reads_of
+from services.gateway.entrypoints.app import PublicReads, reads_of
+from services.gateway.entrypoints.callers import account_caller_of
 from services.gateway.envelope import API_VERSIONS, BASELINE_VERSION, LATEST_VERSION
 
 router = APIRouter()
@@ -54,7 +55,7 @@ class Readiness(BaseModel):
     "/v1/api-versions",
     tags=["system"],
     response_model=list[ApiVersion],
-    dependencies=[Depends(caller_of)],
+    dependencies=[Depends(account_caller_of)],
 )
 def api_versions() -> Response:
     """The versions that are served, oldest first."""
