@@ -111,7 +111,13 @@ async def spend_trend(
     )
 
 
-@router.get("/events/export")
+@router.get(
+    "/events/export",
+    response_class=Response,
+    responses={
+        200: {"content": {kind: {"schema": {"type": "string"}} for kind in _MEDIA_TYPES.values()}}
+    },
+)
 async def export(
     reads: Reads,
     caller: Caller,
