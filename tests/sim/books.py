@@ -13,7 +13,7 @@ from typing import Any
 from services.billing.domain.grants import GrantRules
 from services.common.pb.mesh.billing.v1 import grants_pb2 as pb
 from tests.sim.facts import DAY, Credit, Key, day_of
-from tests.sim.scopes import ScopeBooks
+from tests.sim.scopes import UNBOUNDED, ScopeBooks
 from tests.sim.world import World
 
 
@@ -74,6 +74,15 @@ class Purse:
     def spent(self, day: int) -> int:
         """Spent in the window of that day."""
         return self.days.get(day, 0) if self.window == DAY else sum(self.days.values())
+
+    def lend(self, amount: int, *, total: int | None, now_s: float, day: int) -> None:
+        """More is lent, of `total` or else of the cap. It is remembered although the same commit
+        may give it back: what was decided between the two had that little before it.
+        """
+        self.held += amount
+        if total is None:
+            total = UNBOUNDED if self.cap is None else self.cap - self.spent(day)
+        self.past.append((now_s, total - self.held, total - self.closing))
 
 
 class Books:
@@ -322,10 +331,16 @@ class Books:
         setattr(loan, name, value)
         loan.peak = max(loan.peak, loan.amount)
         loan.status = status or loan.status
-        for purse in (self.account(loan.account_id), self.key(loan.key_id)):
-            purse.held += loan.held - held
+        more = loan.held - held
+        wallet = self.account(loan.account_id)
+        for purse in (wallet, self.key(loan.key_id), *self.scoped.of(loan)):
             purse.closing += loan.closing - closing
-        self.scoped.changed(loan, loan.held - held, loan.closing - closing)
+            if more > 0:
+                now_s, day = self.world.loop.time(), day_of(self.world.now_ms())
+                total = purse.posted if purse is wallet else None
+                purse.lend(more, total=total, now_s=now_s, day=day)
+            else:
+                purse.held += more
 
 
 def _answers(added: int, asked: pb.RenewGrantRequest) -> bool:

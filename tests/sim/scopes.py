@@ -90,12 +90,9 @@ class ScopeBooks:
             days = self.purse(loan.account_id, scope).days
             days[day] = days.get(day, 0) + cost
 
-    def changed(self, loan: Loan, held: int, closing: int) -> None:
-        """What a grant holds became more or less by so much."""
-        for scope in loan.scopes:
-            purse = self.purse(loan.account_id, scope)
-            purse.held += held
-            purse.closing += closing
+    def of(self, loan: Loan) -> list[Purse]:
+        """The purses of the scopes that lend a grant."""
+        return [self.purse(loan.account_id, scope) for scope in loan.scopes]
 
     def overrun(self, account_id: str, found: Iterable[str], amount: int) -> None:
         """A request cost so much more than it held."""
