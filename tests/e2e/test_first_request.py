@@ -103,6 +103,8 @@ async def test_a_request_is_in_the_log_with_all_its_figures_and_the_balance_fall
         model=PRICED,
         messages=ASK,
         max_tokens=24,
+        # The same question was asked before; out of the cache it would cost nothing.
+        extra_body={"cache": False},
     )
     usage = raw.parse().usage
     assert usage is not None
@@ -165,6 +167,7 @@ async def test_one_trace_runs_from_the_request_to_the_ledger_entry(stack: Stack)
         model=PRICED,
         messages=ASK,
         max_tokens=4,
+        extra_body={"cache": False},
         extra_headers={"traceparent": f"00-{trace_id}-{os.urandom(8).hex()}-01"},
     )
     row = await logged(stack, raw.headers["x-request-id"])
