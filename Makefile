@@ -98,6 +98,14 @@ else
 ABSENT += chaos
 endif
 
+ifneq ($(wildcard tests/soak/test_*.py),)
+.PHONY: soak
+soak: python ## simulated hours of mixed traffic in one gateway worker: memory flat, nothing left; HOURS=24 REQUESTS=500
+	@$(PYTHON) -m tests.soak --hours $(or $(HOURS),24) $(if $(REQUESTS),--requests $(REQUESTS)) $(ARGS)
+else
+ABSENT += soak
+endif
+
 clean: ## remove what was built; accounts, logs and fetched jars stay (see `mesh up --fresh`)
 	@rm -rf $(WEB)/dist $(WEB)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find services deploy tests scripts -name __pycache__ -not -path '*/node_modules/*' -prune -exec rm -rf {} +
