@@ -39,11 +39,13 @@ def open_backends(settings: DashboardSettings) -> Backends:
     accounts = channel(settings.accounts_address)
     billing = channel(settings.billing_address)
     usage = channel(settings.usage_address)
+    usage_live = channel(settings.usage_live_address)
     catalog = channel(settings.catalog_address)
     return Backends(
         accounts_channel=accounts,
         billing_channel=billing,
         usage_channel=usage,
+        usage_live_channel=usage_live,
         catalog_channel=catalog,
         accounts=accounts_pb2_grpc.AccountsServiceStub(accounts.channel()),
         keys=keys_pb2_grpc.KeysServiceStub(accounts.channel()),

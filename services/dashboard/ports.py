@@ -18,6 +18,7 @@ class Backends:
     accounts_channel: GrpcChannel
     billing_channel: GrpcChannel
     usage_channel: GrpcChannel
+    usage_live_channel: GrpcChannel
     catalog_channel: GrpcChannel
     accounts: accounts_pb2_grpc.AccountsServiceAsyncStub
     keys: keys_pb2_grpc.KeysServiceAsyncStub
@@ -32,5 +33,6 @@ class Backends:
             self.accounts_channel,
             self.billing_channel,
             self.usage_channel,
+            self.usage_live_channel,
             self.catalog_channel,
         )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from services.common.errors import InvalidArgument
-from services.common.money import nanousd_from_usd
 from services.common.pb.mesh.accounts.v1 import accounts_pb2, keys_pb2
 from services.common.pb.mesh.billing.v1 import billing_pb2
 from services.common.pb.mesh.common.v1 import common_pb2
 from services.common.pb.mesh.events.v1 import accounts_pb2 as events_pb2
 from services.dashboard.api import models
+from services.dashboard.api.parts import amount_nanousd, limits_pb
 from services.dashboard.api.session import (
     COOKIE,
     BackendsDep,
@@ -110,13 +109,6 @@ async def log_out(found: SessionDep, response: Response, backends: BackendsDep) 
     response.delete_cookie(COOKIE, path="/")
 
 
-def amount_nanousd(text: str) -> int:
-    try:
-        return nanousd_from_usd(text)
-    except ValueError as error:
-        raise InvalidArgument.of("spend_cap_usd", str(error)) from error
-
-
 def settings_pb(body: models.KeySettingsIn | models.KeyChange) -> events_pb2.KeySettings:
     window = body.spend_cap_window or "lifetime"
     return events_pb2.KeySettings(
@@ -132,6 +124,11 @@ def settings_pb(body: models.KeySettingsIn | models.KeyChange) -> events_pb2.Key
         default_params_json=body.default_params_json or "",
         allowed_models=body.allowed_models or [],
         expires_at_ms=body.expires_at_ms or 0,
+        team_id=body.team_id or "",
+        model_limits=[
+            events_pb2.ModelLimits(model_id=one.model_id, limits=limits_pb(one))
+            for one in body.model_limits or []
+        ],
     )
 
 

@@ -16,7 +16,18 @@ from starlette.staticfiles import StaticFiles
 from services.common.clock import Clock
 from services.common.errors import AppError
 from services.common.ids import new_id
-from services.dashboard.api import accounts, live, payments, people, play, reads, templates
+from services.dashboard.api import (
+    accounts,
+    alerts,
+    figures,
+    limits,
+    live,
+    payments,
+    people,
+    play,
+    reads,
+    templates,
+)
 from services.dashboard.config import DashboardSettings
 from services.dashboard.live_balances import LiveBalances
 from services.dashboard.playground import Playground
@@ -47,6 +58,9 @@ ROUTERS = (
     accounts.router,
     people.router,
     live.router,
+    figures.router,
+    limits.router,
+    alerts.router,
     reads.router,
     payments.router,
     templates.router,

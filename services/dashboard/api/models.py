@@ -5,32 +5,16 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic import BaseModel, Field, JsonValue
 
 from services.common.money import INT64_MAX
+from services.dashboard.api.parts import LimitsIn, ModelLimitsIn, ModelLimitsOut, Taken, Whole
+from services.dashboard.api.parts import Window as Window
 
 Role = Literal["owner", "admin", "developer", "viewer"]
-Window = Literal["lifetime", "day", "week", "month", "rolling_30_days"]
 Label = Annotated[str, Field(min_length=1, max_length=100)]
-# What a 64-bit field of a message can carry; accounts says which limits make sense.
-Whole = Annotated[int, Field(ge=0, le=INT64_MAX)]
 
 VersionNumber = Annotated[int, Path(ge=1, le=INT64_MAX)]
-
-
-class Taken(BaseModel):
-    """A request body: a field that is not known is an error, so that a typing mistake is seen."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    @field_validator("*")
-    @classmethod
-    def _storable(cls, value: object) -> object:
-        texts = value if isinstance(value, list) else [value]
-        # No text column takes one.
-        if any(isinstance(text, str) and "\0" in text for text in texts):
-            raise ValueError("must not contain a NUL character")
-        return value
 
 
 class LogIn(Taken):
@@ -104,19 +88,17 @@ class AuditOut(BaseModel):
     next_page_token: str
 
 
-class KeySettingsIn(Taken):
+class KeySettingsIn(LimitsIn):
     label: Label
-    spend_cap_usd: str | None = None
-    spend_cap_window: Window = "lifetime"
-    rpm_limit: Whole | None = None
-    rpd_limit: Whole | None = None
-    tpm_limit: Whole | None = None
     default_model: str = ""
     # A JSON object of request parameters, as text.
     default_params_json: str = ""
-    allowed_models: list[str] = []
+    allowed_models: list[str] = Field(default=[])
     # Unix milliseconds; 0 means never.
     expires_at_ms: Whole = 0
+    # Empty: in no team.
+    team_id: str = ""
+    model_limits: list[ModelLimitsIn] = Field(default=[])
 
 
 class KeyChange(Taken):
@@ -132,6 +114,8 @@ class KeyChange(Taken):
     default_params_json: str | None = None
     allowed_models: list[str] | None = None
     expires_at_ms: Whole | None = None
+    team_id: str | None = None
+    model_limits: list[ModelLimitsIn] | None = None
 
 
 class KeyOut(BaseModel):
@@ -152,6 +136,8 @@ class KeyOut(BaseModel):
     expires_at: str | None
     created_at: str
     created_by: str
+    team_id: str
+    model_limits: list[ModelLimitsOut]
 
 
 class KeyCreated(BaseModel):
@@ -315,12 +301,12 @@ class TemplateIn(Taken):
     name: str
     description: str = ""
     system: str = ""
-    messages: list[TemplateMessage] = []
+    messages: list[TemplateMessage] = Field(default=[])
     model: str = ""
     # Request parameters beneath those of a request and of its key.
-    params: dict[str, JsonValue] = {}
+    params: dict[str, JsonValue] = Field(default={})
     # For people: which slots there are.
-    variables: list[str] = []
+    variables: list[str] = Field(default=[])
 
 
 class TemplateContentOut(BaseModel):

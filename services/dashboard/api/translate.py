@@ -15,6 +15,7 @@ from services.common.pb.mesh.events.v1 import usage_pb2 as usage_events_pb2
 from services.common.pb.mesh.usage.v1 import usage_pb2
 from services.common.pricing_pb import price_from_pb
 from services.dashboard.api import models
+from services.dashboard.api.parts import model_limits_out, window_name
 
 
 def moment(unix_ms: int) -> str | None:
@@ -33,10 +34,6 @@ def short(name_of: Callable[..., str], number: int, prefix: str) -> str:
         return name_of(number).removeprefix(prefix).lower()
     except ValueError:
         return str(number)
-
-
-def window_name(window: common_pb2.CapWindow.ValueType) -> str:
-    return short(common_pb2.CapWindow.Name, window, "CAP_WINDOW_")
 
 
 def member_out(member: accounts_pb2.Member) -> models.MemberOut:
@@ -126,6 +123,8 @@ def key_out(key: keys_pb2.Key, spend: billing_pb2.KeySpend | None) -> models.Key
         expires_at=moment(settings.expires_at_ms),
         created_at=moment(key.created_at_ms) or "",
         created_by=key.created_by,
+        team_id=settings.team_id,
+        model_limits=[model_limits_out(one) for one in settings.model_limits],
     )  # fmt: skip
 
 

@@ -205,6 +205,7 @@ def settings_for(addresses: Addresses, web_dir: Path) -> Callable[..., Dashboard
             "billing_address": addresses.billing,
             "catalog_address": addresses.catalog,
             "usage_address": addresses.usage,
+            "usage_live_address": HostPort(f"127.0.0.1:{addresses.live.server.port}"),
             "web_dir": web_dir,
         }
         return DashboardSettings(**(known | over))

@@ -24,9 +24,13 @@ from services.common.pb.mesh.usage.v1 import usage_pb2_grpc
 from services.common.postgres import migrate, open_pool
 from services.usage.adapters.clickhouse import ClickHouse
 from services.usage.adapters.migrations import migrate as migrate_clickhouse
+from services.usage.alerts.store_postgres import PostgresAlertStore
 from services.usage.bootstrap_reads import ReadParts
 from services.usage.config import UsageSettings
 from services.usage.entrypoints.grpc_usage import POLICIES as USAGE_POLICIES
+from services.usage.live.bootstrap import LiveProcess
+from services.usage.live.bootstrap import build as build_live
+from services.usage.live.config import LiveSettings
 from services.usage.sink.tail import TailHub
 from tests.fixtures.engines import PostgresServer
 from tests.fixtures.waiting import running
@@ -45,6 +49,8 @@ class Addresses:
     catalog: HostPort
     usage: HostPort
     tails: TailHub
+    live: LiveProcess
+    alerts: PostgresAlertStore
 
 
 @asynccontextmanager
@@ -116,6 +122,20 @@ async def usage_service(dsn: str) -> AsyncIterator[tuple[HostPort, TailHub]]:
 
 
 @asynccontextmanager
+async def live_service(dsn: str) -> AsyncIterator[tuple[LiveProcess, PostgresAlertStore]]:
+    """The live windows and the alerts, to which the tests themselves say what happened."""
+    settings = LiveSettings(
+        grpc_listen=ANY_PORT, ops_listen=ANY_PORT, webhook_private_allowed=True
+    )  # fmt: skip
+    pool = await open_pool(dsn, size_max=5)
+    await migrate(pool, "services.usage")
+    process = build_live(settings, pool=pool)
+    async with serving(process.server):
+        yield process, PostgresAlertStore(pool)
+    await pool.close()
+
+
+@asynccontextmanager
 async def all_services(postgres: PostgresServer, clickhouse_dsn: str) -> AsyncIterator[Addresses]:
     """Everything that the panel calls."""
     async with AsyncExitStack() as stack:
@@ -123,4 +143,5 @@ async def all_services(postgres: PostgresServer, clickhouse_dsn: str) -> AsyncIt
         billing = await stack.enter_async_context(billing_service(postgres("billing")))
         catalog = await stack.enter_async_context(catalog_service(postgres("catalog")))
         usage, tails = await stack.enter_async_context(usage_service(clickhouse_dsn))
-        yield Addresses(accounts, billing, catalog, usage, tails)
+        live, alerts = await stack.enter_async_context(live_service(postgres("usage")))
+        yield Addresses(accounts, billing, catalog, usage, tails, live, alerts)

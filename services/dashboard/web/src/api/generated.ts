@@ -4,6 +4,66 @@
  */
 
 export interface paths {
+    "/api/alert-rules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Rules
+         * @description One rule of each kind.
+         */
+        get: operations["list_rules_api_alert_rules_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alert-rules/{kind}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Set Rule
+         * @description In place of the rule of that kind.
+         */
+        put: operations["set_rule_api_alert_rules__kind__put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Alerts
+         * @description The newest alerts; what passed within them is said of each.
+         */
+        get: operations["list_alerts_api_alerts_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/audit": {
         parameters: {
             query?: never;
@@ -180,6 +240,70 @@ export interface paths {
          * @description What a key did since a moment.
          */
         get: operations["get_key_usage_api_keys__key_id__usage_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/limits": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Limits
+         * @description The limits of every scope that has any, with its spend; a key's own are with the key.
+         */
+        get: operations["list_limits_api_limits_get"];
+        /**
+         * Set Limits
+         * @description The limits of a scope from now on, whole; in force everywhere within a second.
+         */
+        put: operations["set_limits_api_limits_put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/live": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Live Figures
+         * @description The last minute now and whenever it changes; each event is a `LiveOut`.
+         */
+        get: operations["live_figures_api_live_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/live/models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Live Models
+         * @description How each model answered the account in the last half hour.
+         */
+        get: operations["live_models_api_live_models_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -590,6 +714,78 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/teams": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Teams
+         * @description The account's teams, by name.
+         */
+        get: operations["list_teams_api_teams_get"];
+        put?: never;
+        /**
+         * Create Team
+         * @description A new team, with nobody in it.
+         */
+        post: operations["create_team_api_teams_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/teams/{team_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Remove Team
+         * @description Ends a team in which there is no key.
+         */
+        delete: operations["remove_team_api_teams__team_id__delete"];
+        options?: never;
+        head?: never;
+        /**
+         * Rename Team
+         * @description Gives a team another name.
+         */
+        patch: operations["rename_team_api_teams__team_id__patch"];
+        trace?: never;
+    };
+    "/api/teams/{team_id}/members/{user_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Put Team Member
+         * @description Puts a member of the account in a team.
+         */
+        put: operations["put_team_member_api_teams__team_id__members__user_id__put"];
+        post?: never;
+        /**
+         * Remove Team Member
+         * @description Takes a member out of a team.
+         */
+        delete: operations["remove_team_member_api_teams__team_id__members__user_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/templates": {
         parameters: {
             query?: never;
@@ -722,10 +918,121 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/webhook-deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Deliveries
+         * @description The newest deliveries and how they stand.
+         */
+        get: operations["list_deliveries_api_webhook_deliveries_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/webhooks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Webhooks
+         * @description Where alerts are sent.
+         */
+        get: operations["list_webhooks_api_webhooks_get"];
+        put?: never;
+        /**
+         * Create Webhook
+         * @description A new endpoint; its secret is in this answer and nowhere else.
+         */
+        post: operations["create_webhook_api_webhooks_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/webhooks/{endpoint_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete Webhook
+         * @description Sends nothing to the endpoint any more.
+         */
+        delete: operations["delete_webhook_api_webhooks__endpoint_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/webhooks/{endpoint_id}/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Rotate Webhook
+         * @description A new secret; requests are signed with the old one as well for one more day.
+         */
+        post: operations["rotate_webhook_api_webhooks__endpoint_id__rotate_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * AlertOut
+         * @description Something that an account was told of. The figures are decimal strings in the unit.
+         */
+        AlertOut: {
+            /** Alert Id */
+            alert_id: string;
+            /** Event Type */
+            event_type: string;
+            /** Kind */
+            kind: string;
+            /** Resolved At */
+            resolved_at: string | null;
+            /** Since */
+            since: string;
+            /** Subject */
+            subject: string;
+            /** Threshold */
+            threshold: string;
+            /**
+             * Unit
+             * @enum {string}
+             */
+            unit: "usd" | "usd_per_hour" | "percent";
+            /** Value */
+            value: string;
+        };
         /**
          * AttemptOut
          * @description One try at a provider.
@@ -828,6 +1135,25 @@ export interface components {
             /** Total Usd */
             total_usd: string;
         };
+        /** DeliveryOut */
+        DeliveryOut: {
+            /** Alert Id */
+            alert_id: string;
+            /** Attempts */
+            attempts: number;
+            /** Delivery Id */
+            delivery_id: string;
+            /** Endpoint Id */
+            endpoint_id: string;
+            /** Last Error */
+            last_error: string;
+            /** Last Status */
+            last_status: number;
+            /** Next At */
+            next_at: string | null;
+            /** State */
+            state: string;
+        };
         /** HTTPValidationError */
         HTTPValidationError: {
             /** Detail */
@@ -849,6 +1175,8 @@ export interface components {
             expires_at_ms?: number | null;
             /** Label */
             label?: string | null;
+            /** Model Limits */
+            model_limits?: components["schemas"]["ModelLimitsIn"][] | null;
             /** Rpd Limit */
             rpd_limit?: number | null;
             /** Rpm Limit */
@@ -857,6 +1185,8 @@ export interface components {
             spend_cap_usd?: string | null;
             /** Spend Cap Window */
             spend_cap_window?: ("lifetime" | "day" | "week" | "month" | "rolling_30_days") | null;
+            /** Team Id */
+            team_id?: string | null;
             /** Tpm Limit */
             tpm_limit?: number | null;
         };
@@ -888,6 +1218,8 @@ export interface components {
             label: string;
             /** Masked Key */
             masked_key: string;
+            /** Model Limits */
+            model_limits: components["schemas"]["ModelLimitsOut"][];
             /** Rpd Limit */
             rpd_limit: number | null;
             /** Rpm Limit */
@@ -900,6 +1232,8 @@ export interface components {
             spent_usd: string;
             /** Suspended */
             suspended: boolean;
+            /** Team Id */
+            team_id: string;
             /** Tpm Limit */
             tpm_limit: number | null;
         };
@@ -927,6 +1261,11 @@ export interface components {
             expires_at_ms: number;
             /** Label */
             label: string;
+            /**
+             * Model Limits
+             * @default []
+             */
+            model_limits: components["schemas"]["ModelLimitsIn"][];
             /** Rpd Limit */
             rpd_limit?: number | null;
             /** Rpm Limit */
@@ -939,6 +1278,11 @@ export interface components {
              * @enum {string}
              */
             spend_cap_window: "lifetime" | "day" | "week" | "month" | "rolling_30_days";
+            /**
+             * Team Id
+             * @default
+             */
+            team_id: string;
             /** Tpm Limit */
             tpm_limit?: number | null;
         };
@@ -952,6 +1296,55 @@ export interface components {
             /** Last Used At */
             last_used_at: string | null;
             total: components["schemas"]["BucketOut"];
+        };
+        /** LimitsOut */
+        LimitsOut: {
+            /** Rpd Limit */
+            rpd_limit: number | null;
+            /** Rpm Limit */
+            rpm_limit: number | null;
+            /** Spend Cap Usd */
+            spend_cap_usd: string | null;
+            /** Spend Cap Window */
+            spend_cap_window: string;
+            /** Tpm Limit */
+            tpm_limit: number | null;
+        };
+        /**
+         * LiveModelOut
+         * @description A model in the last half hour; the latencies are of its newest minute.
+         */
+        LiveModelOut: {
+            /** Errors */
+            errors: number;
+            /** Latency P50 Ms */
+            latency_p50_ms: number;
+            /** Latency P95 Ms */
+            latency_p95_ms: number;
+            /** Model Id */
+            model_id: string;
+            /** Requests */
+            requests: number;
+        };
+        /**
+         * LiveOut
+         * @description The last minute.
+         */
+        LiveOut: {
+            /** Errors */
+            errors: number;
+            /** Latency P50 Ms */
+            latency_p50_ms: number;
+            /** Latency P95 Ms */
+            latency_p95_ms: number;
+            /** Requests */
+            requests: number;
+            /** Requests Per S */
+            requests_per_s: number;
+            /** Spend Usd Per Hour */
+            spend_usd_per_hour: string;
+            /** Tokens Per S */
+            tokens_per_s: number;
         };
         /** LogIn */
         LogIn: {
@@ -1000,6 +1393,40 @@ export interface components {
             role: string;
             /** User Id */
             user_id: string;
+        };
+        /** ModelLimitsIn */
+        ModelLimitsIn: {
+            /** Model Id */
+            model_id: string;
+            /** Rpd Limit */
+            rpd_limit?: number | null;
+            /** Rpm Limit */
+            rpm_limit?: number | null;
+            /** Spend Cap Usd */
+            spend_cap_usd?: string | null;
+            /**
+             * Spend Cap Window
+             * @default lifetime
+             * @enum {string}
+             */
+            spend_cap_window: "lifetime" | "day" | "week" | "month" | "rolling_30_days";
+            /** Tpm Limit */
+            tpm_limit?: number | null;
+        };
+        /** ModelLimitsOut */
+        ModelLimitsOut: {
+            /** Model Id */
+            model_id: string;
+            /** Rpd Limit */
+            rpd_limit: number | null;
+            /** Rpm Limit */
+            rpm_limit: number | null;
+            /** Spend Cap Usd */
+            spend_cap_usd: string | null;
+            /** Spend Cap Window */
+            spend_cap_window: string;
+            /** Tpm Limit */
+            tpm_limit: number | null;
         };
         /** ModelOut */
         ModelOut: {
@@ -1233,6 +1660,76 @@ export interface components {
             /** Status */
             status: string;
         };
+        /** RuleIn */
+        RuleIn: {
+            /** Enabled */
+            enabled: boolean;
+            /**
+             * Min Requests
+             * @default 0
+             */
+            min_requests: number;
+            /**
+             * Threshold
+             * @default
+             */
+            threshold: string;
+            /**
+             * Window S
+             * @default 0
+             */
+            window_s: number;
+        };
+        /** RuleOut */
+        RuleOut: {
+            /** Enabled */
+            enabled: boolean;
+            /** Kind */
+            kind: string;
+            /** Min Requests */
+            min_requests: number;
+            /** Threshold */
+            threshold: string;
+            /**
+             * Unit
+             * @enum {string}
+             */
+            unit: "usd" | "usd_per_hour" | "percent";
+            /** Window S */
+            window_s: number;
+        };
+        /** ScopeLimitsIn */
+        ScopeLimitsIn: {
+            /** Rpd Limit */
+            rpd_limit?: number | null;
+            /** Rpm Limit */
+            rpm_limit?: number | null;
+            /** Scope */
+            scope: string;
+            /** Spend Cap Usd */
+            spend_cap_usd?: string | null;
+            /**
+             * Spend Cap Window
+             * @default lifetime
+             * @enum {string}
+             */
+            spend_cap_window: "lifetime" | "day" | "week" | "month" | "rolling_30_days";
+            /** Tpm Limit */
+            tpm_limit?: number | null;
+        };
+        /**
+         * ScopeOut
+         * @description A scope's limits, and what it has spent and holds in its cap's window.
+         */
+        ScopeOut: {
+            /** Held Usd */
+            held_usd: string;
+            limits: components["schemas"]["LimitsOut"];
+            /** Scope */
+            scope: string;
+            /** Spent Usd */
+            spent_usd: string;
+        };
         /** SessionOut */
         SessionOut: {
             /** Account Id */
@@ -1305,6 +1802,20 @@ export interface components {
             /** Buckets */
             buckets: components["schemas"]["BucketOut"][];
             total: components["schemas"]["BucketOut"];
+        };
+        /** TeamIn */
+        TeamIn: {
+            /** Name */
+            name: string;
+        };
+        /** TeamOut */
+        TeamOut: {
+            /** Member User Ids */
+            member_user_ids: string[];
+            /** Name */
+            name: string;
+            /** Team Id */
+            team_id: string;
         };
         /** TemplateContentOut */
         TemplateContentOut: {
@@ -1469,6 +1980,35 @@ export interface components {
             /** Error Type */
             type: string;
         };
+        /** WebhookCreated */
+        WebhookCreated: {
+            /** Secret */
+            secret: string;
+            webhook: components["schemas"]["WebhookOut"];
+        };
+        /** WebhookIn */
+        WebhookIn: {
+            /**
+             * Event Types
+             * @default []
+             */
+            event_types: string[];
+            /** Url */
+            url: string;
+        };
+        /** WebhookOut */
+        WebhookOut: {
+            /** Created At */
+            created_at: string;
+            /** Endpoint Id */
+            endpoint_id: string;
+            /** Event Types */
+            event_types: string[];
+            /** Old Secret Until */
+            old_secret_until: string | null;
+            /** Url */
+            url: string;
+        };
     };
     responses: never;
     parameters: never;
@@ -1478,6 +2018,81 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    list_rules_api_alert_rules_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RuleOut"][];
+                };
+            };
+        };
+    };
+    set_rule_api_alert_rules__kind__put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                kind: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RuleIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RuleOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_alerts_api_alerts_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlertOut"][];
+                };
+            };
+        };
+    };
     list_audit_api_audit_get: {
         parameters: {
             query?: {
@@ -1761,6 +2376,99 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_limits_api_limits_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScopeOut"][];
+                };
+            };
+        };
+    };
+    set_limits_api_limits_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ScopeLimitsIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScopeOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    live_figures_api_live_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LiveOut"];
+                };
+            };
+        };
+    };
+    live_models_api_live_models_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LiveModelOut"][];
                 };
             };
         };
@@ -2475,6 +3183,187 @@ export interface operations {
             };
         };
     };
+    list_teams_api_teams_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TeamOut"][];
+                };
+            };
+        };
+    };
+    create_team_api_teams_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TeamIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TeamOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    remove_team_api_teams__team_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                team_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    rename_team_api_teams__team_id__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                team_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TeamIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TeamOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    put_team_member_api_teams__team_id__members__user_id__put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                team_id: string;
+                user_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TeamOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    remove_team_member_api_teams__team_id__members__user_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                team_id: string;
+                user_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TeamOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     list_templates_api_templates_get: {
         parameters: {
             query?: never;
@@ -2738,6 +3627,139 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TransactionsOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_deliveries_api_webhook_deliveries_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryOut"][];
+                };
+            };
+        };
+    };
+    list_webhooks_api_webhooks_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookOut"][];
+                };
+            };
+        };
+    };
+    create_webhook_api_webhooks_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WebhookIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookCreated"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    delete_webhook_api_webhooks__endpoint_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                endpoint_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    rotate_webhook_api_webhooks__endpoint_id__rotate_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                endpoint_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookCreated"];
                 };
             };
             /** @description Validation Error */
