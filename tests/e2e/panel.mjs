@@ -160,18 +160,61 @@ try {
   await page.getByRole("heading", { level: 1, name: "Templates" }).waitFor();
   await shot("templates");
 
+  await visit("Limits");
+  const team = `search ${Date.now()}`;
+  await page.getByRole("button", { name: "Create a team" }).click();
+  await page.getByLabel("Name").fill(team);
+  await page.getByRole("button", { name: "Create team" }).click();
+  await page.getByRole("button", { name: `Change team ${team}` }).click();
+  await page.getByRole("dialog").getByRole("checkbox").first().click();
+  await page.getByRole("dialog").getByRole("checkbox", { checked: true }).first().waitFor();
+  await shot("team");
+  await page.getByRole("button", { name: "Close", exact: true }).click();
+  await page.getByRole("button", { name: "Set a limit" }).click();
+  await page.getByLabel("Of", { exact: true }).selectOption("team");
+  await page.getByLabel("Which").selectOption(team);
+  await page.getByLabel("Spend cap in USD").fill("25");
+  await page.getByLabel("Requests a minute").fill("600");
+  await shot("set-limit");
+  await page.getByRole("button", { name: "Save limits" }).click();
+  const bar = page.getByRole("meter", { name: `Spend of Team ${team} against its cap` });
+  await bar.waitFor();
+  const limited = await page.getByRole("row").filter({ has: bar }).innerText();
+  await shot("limits");
+  await page.getByRole("button", { name: `Remove team ${team}` }).click();
+  await bar.waitFor({ state: "detached" });
+
+  await visit("Alerts");
+  const rule = page.getByRole("form", { name: "Spending is fast" });
+  await rule.getByLabel("Above, USD an hour").fill("80");
+  await rule.getByRole("button", { name: /^Save/ }).click();
+  await rule.getByText("Saved.").waitFor();
+  await page.getByRole("button", { name: "Add a webhook" }).click();
+  const hook = `https://hooks.example.com/mesh/${Date.now()}`;
+  await page.getByRole("dialog").getByLabel("URL").fill(hook);
+  await page.getByRole("button", { name: "Add", exact: true }).click();
+  await page.getByRole("dialog").getByText("it is not shown again").waitFor();
+  const hookSecret = await page.getByRole("region", { name: "the secret" }).innerText();
+  await page.getByRole("button", { name: "Done" }).click();
+  await page.getByRole("table", { name: "Webhooks" }).getByText(hook).waitFor();
+  await shot("alerts");
+  await page.getByRole("button", { name: `Remove ${hook}` }).click();
+  await page.getByText(hook).waitFor({ state: "detached" });
+
   await visit("Settings");
   await page.getByRole("table", { name: "Members" }).waitFor();
   await page.getByRole("table", { name: "Audit trail" }).waitFor();
   await shot("settings");
   await visit("Overview");
   await page.getByRole("table", { name: "Usage by model" }).waitFor();
+  // Pushed: the figures of the last minute stand in place of the dots.
+  await page.getByRole("region", { name: "The last minute" }).getByText("Last minute").waitFor();
   await shot("overview");
   await page.getByRole("button", { name: "Log out" }).first().click();
   await page.getByRole("heading", { name: "Log in to Mesh" }).waitFor();
 
   const requestId = answer.headers.get("x-request-id");
-  console.log(JSON.stringify({ refusal, status: answer.status, completion, requestId, seenAfterMs, details, played, changed, problems, barriers }));
+  console.log(JSON.stringify({ refusal, status: answer.status, completion, requestId, seenAfterMs, details, played, changed, limited, hookSecret, problems, barriers }));
 } catch (error) {
   if (shots) await page.screenshot({ path: `${shots}/failed.png`, fullPage: true }).catch(() => {});
   console.error(String(error), problems.join("\n"));

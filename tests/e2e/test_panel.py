@@ -31,6 +31,9 @@ async def test_a_person_logs_in_makes_a_key_and_sees_its_request_and_cost(stack:
     assert seen["barriers"] == []
     assert "+ system | You write about {{ topic }}. Be brief." in seen["changed"]
     assert seen["played"].startswith("$0.0")
+    assert "of $25.00" in seen["limited"]
+    assert "600 RPM" in seen["limited"]
+    assert len(seen["hookSecret"]) > 20
     assert "password is wrong" in seen["refusal"]
     assert seen["status"] == 200
     assert seen["seenAfterMs"] < 2_000

@@ -12,8 +12,10 @@ import { ApiError } from "./api/client";
 import { type LogFilter, sessionQuery } from "./api/queries";
 import { ErrorNote } from "./components/feedback";
 import { Shell } from "./components/shell";
+import { AlertsPage } from "./pages/alerts";
 import { BillingPage } from "./pages/billing";
 import { KeysPage } from "./pages/keys";
+import { LimitsPage } from "./pages/limits";
 import { LogInPage } from "./pages/log-in";
 import { LogsPage } from "./pages/logs";
 import { ModelsPage } from "./pages/models";
@@ -109,9 +111,12 @@ const settings = createRoute({
   component: SettingsPage,
 });
 
+const limits = createRoute({ getParentRoute: () => inside, path: "/limits", component: LimitsPage });
+const alerts = createRoute({ getParentRoute: () => inside, path: "/alerts", component: AlertsPage });
+
 const tree = root.addChildren([
   logIn,
-  inside.addChildren([overview, playground, keys, billing, logs, request, models, templates, template, settings]),
+  inside.addChildren([overview, playground, keys, billing, logs, request, models, templates, template, limits, alerts, settings]),
 ]);
 
 export function makeRouter(queries: QueryClient) {

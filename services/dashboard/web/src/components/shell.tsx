@@ -2,6 +2,7 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate } from "@tanstack/react-router";
 import {
+  Bell,
   Boxes,
   CreditCard,
   FileText,
@@ -12,6 +13,7 @@ import {
   Monitor,
   Moon,
   ScrollText,
+  Scale,
   Settings,
   Sun,
 } from "lucide-react";
@@ -29,6 +31,8 @@ const PLACES = [
   { to: "/logs", label: "Logs", icon: ScrollText },
   { to: "/models", label: "Models", icon: Boxes },
   { to: "/templates", label: "Templates", icon: FileText },
+  { to: "/limits", label: "Limits", icon: Scale },
+  { to: "/alerts", label: "Alerts", icon: Bell },
   { to: "/settings", label: "Settings", icon: Settings },
 ] as const;
 

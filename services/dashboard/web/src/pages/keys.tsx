@@ -19,62 +19,13 @@ import { Button, Copyable, Sheet } from "../components/controls";
 import { ErrorNote, Nothing, Waiting } from "../components/feedback";
 import { KeyForm } from "../components/key-form";
 import { Card, type Column, DataTable, Page } from "../components/layout";
+import { rates, SpendBar } from "../components/limit-fields";
 import { Snippets } from "../components/snippets";
 import { Sparkline } from "../components/sparkline";
-import { ago, count, dollars, nanoOf, percent, time, words } from "../format";
+import { ago, count, percent, time } from "../format";
 
 type Row = Schemas["KeyOut"];
 type Shown = { kind: "create" } | { kind: "edit"; row: Row } | { kind: "rotate"; row: Row } | { kind: "secret"; secret: string };
-
-/** How much of the cap is spent or held, in percent; only for the width of a bar. */
-function share(row: Row): number {
-  if (row.spend_cap_usd === null) return 0;
-  const cap = nanoOf(row.spend_cap_usd);
-  if (cap === 0n) return 100;
-  const taken = nanoOf(row.spent_usd) + nanoOf(row.held_usd);
-  return Math.min(100, Number((100n * taken) / cap));
-}
-
-const PER: Record<string, string> = {
-  lifetime: "",
-  day: " a day",
-  week: " a week",
-  month: " a month",
-  rolling_30_days: " in 30 days",
-};
-
-function Spend({ row }: { row: Row }) {
-  if (row.spend_cap_usd === null) {
-    return (
-      <span>
-        {dollars(row.spent_usd)} <span className="text-muted">of no cap</span>
-      </span>
-    );
-  }
-  const taken = share(row);
-  const tone = taken >= 100 ? "bg-bad" : taken >= 80 ? "bg-warn" : "bg-accent";
-  return (
-    <div className="min-w-36 space-y-1">
-      <span>
-        {dollars(row.spent_usd)}{" "}
-        <span className="text-muted">
-          of {dollars(row.spend_cap_usd)}
-          {PER[row.spend_cap_window] ?? ` a ${words(row.spend_cap_window)}`}
-        </span>
-      </span>
-      <div
-        role="meter"
-        aria-label={`Spend of ${row.label} against its cap`}
-        aria-valuemin={0}
-        aria-valuemax={100}
-        aria-valuenow={taken}
-        className="h-1.5 overflow-hidden rounded-full bg-line"
-      >
-        <div className={`h-full rounded-full ${tone}`} style={{ width: `${taken}%` }} />
-      </div>
-    </div>
-  );
-}
 
 function state(row: Row): { text: string; tone: string } {
   if (row.suspended) return { text: "Suspended", tone: "bg-bad-soft text-bad" };
@@ -126,15 +77,6 @@ function Actions({ row, show }: { row: Row; show: (shown: Shown) => void }) {
   );
 }
 
-function limits(row: Row): string {
-  const parts = [
-    row.rpm_limit !== null && `${count(row.rpm_limit)} RPM`,
-    row.rpd_limit !== null && `${count(row.rpd_limit)} RPD`,
-    row.tpm_limit !== null && `${count(row.tpm_limit)} TPM`,
-  ].filter(Boolean);
-  return parts.join(", ");
-}
-
 function columns(buckets: Map<string, Schemas["BucketOut"]>, show: (shown: Shown) => void, mayChange: boolean): Column<Row>[] {
   return [
     {
@@ -143,8 +85,8 @@ function columns(buckets: Map<string, Schemas["BucketOut"]>, show: (shown: Shown
         <div>
           <p className="font-medium">{row.label}</p>
           <p className="font-mono text-xs text-muted">{row.masked_key}</p>
-          {(limits(row) || row.default_model) && (
-            <p className="text-xs text-muted">{[row.default_model, limits(row)].filter(Boolean).join(" · ")}</p>
+          {(rates(row) || row.default_model) && (
+            <p className="text-xs text-muted">{[row.default_model, rates(row)].filter(Boolean).join(" · ")}</p>
           )}
         </div>
       ),
@@ -161,7 +103,7 @@ function columns(buckets: Map<string, Schemas["BucketOut"]>, show: (shown: Shown
         );
       },
     },
-    { title: "Spend", cell: (row) => <Spend row={row} />, wide: true },
+    { title: "Spend", cell: (row) => <SpendBar row={row} of={row.label} />, wide: true },
     {
       title: "Requests, 30 days",
       align: "right",

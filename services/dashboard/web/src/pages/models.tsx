@@ -5,6 +5,7 @@ import { ArrowDown, ArrowUp } from "lucide-react";
 import { useMemo, useState } from "react";
 
 import type { Schemas } from "../api/client";
+import { liveModelsQuery } from "../api/limits";
 import { modelsQuery, pricesQuery, sessionQuery, summaryQuery } from "../api/queries";
 import { DAY_MS } from "../buckets";
 import { Choice, Copyable, Field, Segments, Sheet } from "../components/controls";
@@ -96,10 +97,24 @@ function SortedBy({ title, name, sort, onSort }: { title: string; name: Sort; so
   );
 }
 
+/** How the model answers the account now: latency of its newest minute, failures of half an hour. */
+function Live({ figures }: { figures: Schemas["LiveModelOut"] | undefined }) {
+  if (!figures?.requests) return <span className="text-muted">–</span>;
+  return (
+    <span className="whitespace-nowrap">
+      {milliseconds(figures.latency_p50_ms)}
+      <span className={`block text-xs ${figures.errors ? "text-bad" : "text-muted"}`}>
+        {percent(figures.errors, figures.requests)} failed
+      </span>
+    </span>
+  );
+}
+
 export function ModelsPage() {
   const models = useQuery(modelsQuery);
   const sinceMs = useMemo(() => Date.now() - DAY_MS, []);
   const usage = useQuery(summaryQuery({ since_ms: sinceMs }, "model"));
+  const answering = useQuery(liveModelsQuery);
   const [search, setSearch] = useState("");
   const [freeOnly, setFreeOnly] = useState(false);
   const [brand, setBrand] = useState("");
@@ -111,6 +126,7 @@ export function ModelsPage() {
   const [open, setOpen] = useState<Row | null>(null);
   const all = models.data ?? [];
   const health = new Map((usage.data?.buckets ?? []).map((bucket) => [bucket.value, bucket]));
+  const live = new Map((answering.data ?? []).map((one) => [one.model_id, one]));
   const typed = search.toLowerCase().split(/\s+/).filter(Boolean);
   const rows = all
     .filter(
@@ -145,6 +161,12 @@ export function ModelsPage() {
     {
       title: "Median, 24 h",
       cell: (row) => milliseconds(health.get(row.model_id)?.latency_p50_ms ?? 0),
+      align: "right",
+      wide: true,
+    },
+    {
+      title: "Live",
+      cell: (row) => <Live figures={live.get(row.model_id)} />,
       align: "right",
       wide: true,
     },

@@ -18,6 +18,7 @@ import { Chart } from "../components/chart";
 import { Segments } from "../components/controls";
 import { ErrorNote, Nothing, Waiting } from "../components/feedback";
 import { Card, type Column, DataTable, Figure, Page } from "../components/layout";
+import { LiveStrip } from "../components/live-strip";
 import { RequestsTable } from "../components/requests-table";
 import { Snippets } from "../components/snippets";
 import { count, dollars, milliseconds, percent, plotted } from "../format";
@@ -190,6 +191,7 @@ export function OverviewPage() {
           {...(total ? { note: `median ${milliseconds(total.latency_p50_ms)}` } : {})}
         />
       </div>
+      <LiveStrip />
       {isNew && <FirstRequest />}
       {!isNew && <Curves range={range} sinceMs={sinceMs} />}
       <div className="grid grid-cols-1 gap-6 lg:grid-cols-2">
