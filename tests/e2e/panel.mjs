@@ -171,8 +171,8 @@ try {
   await shot("team");
   await page.getByRole("button", { name: "Close", exact: true }).click();
   await page.getByRole("button", { name: "Set a limit" }).click();
-  await page.getByLabel("Of", { exact: true }).selectOption("team");
-  await page.getByLabel("Which").selectOption(team);
+  await page.getByRole("dialog").getByRole("combobox").first().selectOption("team");
+  await page.getByRole("dialog").getByRole("combobox").nth(1).selectOption({ label: team });
   await page.getByLabel("Spend cap in USD").fill("25");
   await page.getByLabel("Requests a minute").fill("600");
   await shot("set-limit");

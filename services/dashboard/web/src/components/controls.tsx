@@ -17,7 +17,7 @@ import {
 } from "react-aria-components";
 
 const LOOKS = {
-  primary: "bg-accent text-accent-ink hover:opacity-90",
+  primary: "bg-accent text-accent-ink hover:brightness-95",
   quiet: "border border-line bg-surface hover:bg-canvas",
   danger: "border border-line bg-surface text-bad hover:bg-bad-soft",
 };
