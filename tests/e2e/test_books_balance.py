@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -66,8 +67,8 @@ async def test_a_thousand_mixed_requests_leave_tokens_times_price_equal_wallet_a
 
 
 def running(stack: Stack, prefix: str) -> list[str]:
-    """The names of the processes that run now and begin like this."""
-    return sorted(name for name in stack.pids() if name.startswith(prefix))
+    """The names of the service's processes that run now: `usage`, say, or `gateway-0`."""
+    return sorted(name for name in stack.pids() if re.fullmatch(rf"{prefix}(-\d+)?", name))
 
 
 def killer(stack: Stack, seed: int) -> Callable[[], Coroutine[Any, Any, None]]:

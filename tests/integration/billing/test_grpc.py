@@ -181,8 +181,9 @@ async def test_grants_are_for_gateways_alone(world: World) -> None:
             await client.open("gr_1", 1)
         with pytest.raises(Forbidden):
             await client.close("gr_1", 1)
+    # It watches balances for alerts, and changes none.
     with pytest.raises(Forbidden):
-        await world.usage_service.balance(VIEWER)
+        await world.usage_service.credit(1)
 
 
 async def test_a_grant_is_opened_spent_closed_and_settled(world: World) -> None:

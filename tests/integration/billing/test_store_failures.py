@@ -71,7 +71,7 @@ async def everything(pool: asyncpg.Pool) -> dict[str, list[asyncpg.Record]]:
     [
         (ledger_postgres._PostgresUnit, "advance"),
         (ledger_postgres._PostgresUnit, "mark_usage"),
-        (Transaction, "append_many"),
+        (Transaction, "append_placed"),
         (ledger_postgres, "write_tables"),
         (Transaction, "publish_many"),
         (Transaction, "flush"),

@@ -61,7 +61,7 @@ async def open_services(
     few: tuple[FewAccounts, str], monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Services]:
     monkeypatch.setenv("MESH_SERVICE_SECRET", DEVELOPMENT_SECRET)
-    for name in ("BILLING", "USAGE", "CATALOG"):
+    for name in ("BILLING", "USAGE", "USAGE_LIVE", "CATALOG"):
         monkeypatch.setenv(f"MESH_{name}_ADDRESS", "127.0.0.1:1")
     monkeypatch.setenv("MESH_ACCOUNTS_ADDRESS", few[1])
     async with services() as found:

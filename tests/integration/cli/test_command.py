@@ -59,7 +59,7 @@ async def mesh(folder: Path, *arguments: str, **environment: str) -> Done:
 
 def stack_at(port: int) -> dict[str, str]:
     """The variables of a stack whose services all have this port."""
-    names = ("ACCOUNTS", "BILLING", "USAGE", "CATALOG")
+    names = ("ACCOUNTS", "BILLING", "USAGE", "USAGE_LIVE", "CATALOG")
     addresses = {f"MESH_{name}_ADDRESS": f"127.0.0.1:{port}" for name in names}
     return {"MESH_SERVICE_SECRET": DEVELOPMENT_SECRET, **addresses}
 

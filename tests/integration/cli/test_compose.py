@@ -19,6 +19,7 @@ SET = {
     "MESH_POSTGRES_PASSWORD": "p",
     "MESH_CLICKHOUSE_PASSWORD": "c",
     "MESH_CATALOG_CREDENTIAL_KEY": "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=",
+    "MESH_USAGE_LIVE_SECRET_KEY": "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=",
 }
 
 
@@ -38,7 +39,7 @@ def test_a_service_of_the_compose_file_starts_with_settings_that_are_valid(
 ) -> None:
     # Any: a document of Compose.
     document: dict[str, Any] = YAML(typ="safe").load((ROOT / "docker-compose.yml").read_text())
-    for name, value in document["services"][service]["environment"].items():
+    for name, value in document["services"][service.replace(".", "-")]["environment"].items():
         monkeypatch.setenv(name, filled(str(value)))
     settings = load_settings(settings_class(service))
     assert getattr(settings, "env") == "production"  # noqa: B009 - a field of every class of ours

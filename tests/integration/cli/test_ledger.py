@@ -63,7 +63,7 @@ async def books(postgres_dsn: PostgresServer, tmp_path: Path) -> AsyncIterator[B
     server = grpc_server(store, pool, grant_desk(store, clock, settings), settings=settings)
     await server.start()
     await history(store, clock)
-    names = ("ACCOUNTS", "BILLING", "USAGE", "CATALOG")
+    names = ("ACCOUNTS", "BILLING", "USAGE", "USAGE_LIVE", "CATALOG")
     environment = {f"MESH_{name}_ADDRESS": f"127.0.0.1:{server.port}" for name in names}
     environment |= {"MESH_SERVICE_SECRET": DEVELOPMENT_SECRET, "MESH_BILLING_DSN": dsn}
     yield Books(pool, tmp_path, environment)

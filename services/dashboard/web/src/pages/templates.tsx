@@ -54,7 +54,7 @@ export function TemplatesPage() {
           <Link
             to="/templates/$templateId"
             params={{ templateId: "new" }}
-            className="inline-flex items-center gap-2 rounded-lg bg-accent px-3 py-1.5 font-medium text-accent-ink hover:opacity-90"
+            className="inline-flex items-center gap-2 rounded-lg bg-accent px-3 py-1.5 font-medium text-accent-ink hover:brightness-90"
           >
             <Plus aria-hidden className="size-4" /> New template
           </Link>
