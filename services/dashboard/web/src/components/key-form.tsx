@@ -86,7 +86,11 @@ export function KeyForm({ row, onClose, onMade }: { row?: Row; onClose: () => vo
         label="Team, whose limits bind the key as well"
         name="team"
         value={row?.team_id ?? ""}
-        options={(teams.data ?? []).map((one) => [one.team_id, one.name])}
+        // The key's own team is offered even where the teams are not known, so that saving keeps it.
+        options={
+          teams.data?.map((one) => [one.team_id, one.name] as const) ??
+          (row?.team_id ? [[row.team_id, row.team_id] as const] : [])
+        }
         all="None"
       />
       {more && <ModelLimits rows={perModel} models={(models.data ?? []).map((one) => one.model_id)} onChange={setPerModel} />}
