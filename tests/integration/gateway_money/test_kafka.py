@@ -16,7 +16,7 @@ from services.common.events import EventRecord
 from services.common.ids import ProviderId, WorkerId
 from services.common.kafka import KafkaProducer, create_topics
 from services.common.pb.mesh.events.v1.usage_pb2 import REQUEST_OUTCOME_CRASHED, UsageRecorded
-from services.common.topics import KEYS, MODELS, USAGE
+from services.common.topics import KEYS, MODELS, TEMPLATES, USAGE
 from services.gateway.adapters.grants_memory import MemoryGrants
 from services.gateway.journal.limits import JournalLimits
 from services.gateway.money import Money
@@ -31,7 +31,7 @@ REQUESTS = 300
 @pytest.fixture
 async def bootstrap(own_kafka: str) -> str:
     """A broker with the product's topics."""
-    await create_topics(own_kafka, [USAGE, KEYS, MODELS])
+    await create_topics(own_kafka, [USAGE, KEYS, MODELS, TEMPLATES])
     return own_kafka
 
 
