@@ -81,7 +81,7 @@ class Quiet:
 
     async def _busy_process(self) -> str:
         ops = {
-            name.removesuffix("_OPS_LISTEN").removeprefix("MESH_").lower(): address
+            process_of(name): address
             for name, address in read_env(self.stack.data_dir / "stack.env").items()
             if name.endswith("_OPS_LISTEN")
         }
@@ -112,6 +112,12 @@ class Quiet:
             for one in self.customers
         ]
         return tuple(int(answer.total.requests) for answer in answers)
+
+
+def process_of(variable: str) -> str:
+    """The process whose own address a variable gives: `usage-live` of MESH_USAGE_LIVE_OPS_LISTEN."""
+    name = variable.removesuffix("_OPS_LISTEN").removeprefix("MESH_")
+    return name.lower().replace("_", "-")
 
 
 def gateway_ops_port(stack: Stack) -> int:
