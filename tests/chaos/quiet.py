@@ -115,7 +115,7 @@ class Quiet:
 
 
 def process_of(variable: str) -> str:
-    """The process whose own address a variable gives: `usage-live` of MESH_USAGE_LIVE_OPS_LISTEN."""
+    """`usage-live` of MESH_USAGE_LIVE_OPS_LISTEN."""
     name = variable.removesuffix("_OPS_LISTEN").removeprefix("MESH_")
     return name.lower().replace("_", "-")
 
