@@ -10,9 +10,8 @@ from cyclopts import App, Parameter
 from services.cli.admin.common import AccountOption, Options, run
 from services.cli.context import Services, operator
 from services.cli.output import Row, moment, show_one, show_rows, usd
-from services.common.errors import InvalidArgument
 from services.common.ids import new_id
-from services.common.money import nanousd_from_usd
+from services.common.money import nanousd_from_field
 from services.common.pb.mesh.billing.v1 import payments_pb2, payments_pb2_grpc
 
 LONG_TIMEOUT_S = 600.0
@@ -149,7 +148,7 @@ def refund(
     async def work(found: Services) -> Any:  # Any: a protobuf message
         request = payments_pb2.RequestRefundRequest(
             payment_id=payment_id,
-            amount_nanousd=0 if amount is None else _amount(amount),
+            amount_nanousd=0 if amount is None else nanousd_from_field("amount", amount),
             reason=reason,
             idempotency_key=idempotency_key or new_id("cli"),
         )
@@ -181,7 +180,7 @@ def promo(
 
     async def work(found: Services) -> Any:  # Any: a protobuf message
         request = payments_pb2.GrantPromoRequest(
-            amount_nanousd=_amount(amount),
+            amount_nanousd=nanousd_from_field("amount", amount),
             expires_at_ms=round(expires.timestamp() * 1000) if days else 0,
             reason=reason,
             idempotency_key=idempotency_key or new_id("cli"),
@@ -215,10 +214,3 @@ def refill(account: str | None = None, *, options: Options = Options()) -> None:
         "switched_off_because": answer.switched_off_because,
     }
     show_one(row, as_json=options.json)
-
-
-def _amount(text: str) -> int:
-    try:
-        return nanousd_from_usd(text)
-    except ValueError as error:
-        raise InvalidArgument.of("amount", str(error)) from error

@@ -19,7 +19,7 @@ from services.cli.admin.common import Options, run
 from services.cli.context import CliError, Services, environment, operator
 from services.cli.output import Row, moment, show_one, show_rows, usd
 from services.common.errors import InvalidArgument
-from services.common.money import nanousd_from_usd
+from services.common.money import nanousd_from_field
 from services.common.pb.mesh.billing.v1 import ledger_pb2, ledger_pb2_grpc
 from services.common.pb.mesh.common.v1 import common_pb2
 
@@ -55,11 +55,11 @@ class Figures:
         price = common_pb2.PriceVersion(
             model_id=model_id,
             rates=[
-                common_pb2.Rate(kind=kind, nanousd_per_million=_amount(name, value))
+                common_pb2.Rate(kind=kind, nanousd_per_million=nanousd_from_field(name, value))
                 for kind, (name, value) in wanted.items()
                 if value is not None
             ],
-            request_fee_nanousd=_amount("request_fee", self.request_fee),
+            request_fee_nanousd=nanousd_from_field("request_fee", self.request_fee),
             source="operator",
         )
         price.price_version_id = self.price_version or price_id(price)
@@ -272,13 +272,6 @@ def price_id(price: common_pb2.PriceVersion) -> str:
     """An id made of the figures, so that the same command names the same price again."""
     digest = hashlib.sha256(price.SerializeToString(deterministic=True)).hexdigest()
     return f"pv_{digest[:26]}"
-
-
-def _amount(name: str, value: str) -> int:
-    try:
-        return nanousd_from_usd(value)
-    except ValueError as error:
-        raise InvalidArgument.of(name, str(error)) from error
 
 
 async def _call(

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from enum import IntEnum
 
+from services.common.errors import InvalidArgument
+
 NANOUSD_PER_USD = 1_000_000_000
 TOKENS_PER_RATE = 1_000_000
 INT64_MAX = 2**63 - 1
@@ -155,6 +157,14 @@ def nanousd_from_usd(text: str) -> int:
     if abs(whole) > INT64_MAX:
         raise ValueError(f"amount too large: {text!r}")
     return whole
+
+
+def nanousd_from_field(field: str, text: str) -> int:
+    """`nanousd_from_usd` for what a person gave. Raises InvalidArgument, naming the field."""
+    try:
+        return nanousd_from_usd(text)
+    except ValueError as error:
+        raise InvalidArgument.of(field, str(error)) from error
 
 
 def usd_from_nanousd(amount_nanousd: int, *, places_min: int = 2) -> str:

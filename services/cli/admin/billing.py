@@ -9,9 +9,8 @@ from cyclopts import App, Parameter
 from services.cli.admin.common import AccountOption, Count, Options, call, run
 from services.cli.context import Services
 from services.cli.output import Row, moment, show_one, show_rows, usd
-from services.common.errors import InvalidArgument
 from services.common.ids import new_id
-from services.common.money import nanousd_from_usd
+from services.common.money import nanousd_from_field
 from services.common.pb.mesh.accounts.v1 import accounts_pb2
 from services.common.pb.mesh.billing.v1 import billing_pb2
 from services.common.pb.mesh.common.v1 import common_pb2
@@ -59,10 +58,7 @@ def credit(
     options: Options = Options(),
 ) -> None:
     """Credits an account out of `promo`."""
-    try:
-        amount_nanousd = nanousd_from_usd(amount)
-    except ValueError as error:
-        raise InvalidArgument.of("amount", str(error)) from error
+    amount_nanousd = nanousd_from_field("amount", amount)
 
     async def work(found: Services) -> Any:  # Any: a protobuf message
         request = billing_pb2.CreditAccountRequest(

@@ -14,7 +14,7 @@ from services.cli.admin.common import Count, CountOrNone, Options, call, run
 from services.cli.context import Services
 from services.cli.output import Row, moment, show_one, show_rows, usd
 from services.common.errors import InvalidArgument
-from services.common.money import nanousd_from_usd
+from services.common.money import nanousd_from_field
 from services.common.pb.mesh.catalog.v1 import catalog_pb2
 from services.common.pb.mesh.common.v1 import common_pb2
 from services.common.pb.mesh.events.v1 import catalog_pb2 as events_pb2
@@ -116,26 +116,19 @@ def set_price(
         common_pb2.TOKEN_KIND_CACHED_PROMPT: ("cached_prompt", cached_prompt),
     }
     rates = [
-        common_pb2.Rate(kind=kind, nanousd_per_million=amount(name, value))
+        common_pb2.Rate(kind=kind, nanousd_per_million=nanousd_from_field(name, value))
         for kind, (name, value) in wanted.items()
         if value is not None
     ]
     request = catalog_pb2.PublishPriceRequest(
         model_id=model_id,
         rates=rates,
-        request_fee_nanousd=amount("request_fee", request_fee),
+        request_fee_nanousd=nanousd_from_field("request_fee", request_fee),
         source=source,
     )
     price = command("PublishPrice", request)
     row = {"price_version_id": price.price_version_id, "valid_from": moment(price.valid_from_ms)}
     show_one(row, as_json=options.json)
-
-
-def amount(name: str, value: str) -> int:
-    try:
-        return nanousd_from_usd(value)
-    except ValueError as error:
-        raise InvalidArgument.of(name, str(error)) from error
 
 
 def switch_model(model_id: str, *, enabled: bool) -> Row:

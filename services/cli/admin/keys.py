@@ -11,7 +11,7 @@ from services.cli.admin.common import AccountOption, CountOrNone, Options, call,
 from services.cli.context import Services
 from services.cli.output import Row, moment, show_one, show_rows, usd
 from services.common.errors import InvalidArgument
-from services.common.money import INT64_MAX, nanousd_from_usd
+from services.common.money import INT64_MAX, nanousd_from_field, nanousd_from_usd
 from services.common.pb.mesh.accounts.v1 import keys_pb2
 from services.common.pb.mesh.common.v1 import common_pb2
 from services.common.pb.mesh.events.v1 import accounts_pb2
@@ -87,10 +87,7 @@ def settings_of(options: KeyOptions) -> tuple[accounts_pb2.KeySettings, list[str
     if options.spend_cap is not None:
         mask.append("spend_cap_nanousd")
         if options.spend_cap != NO_LIMIT:
-            try:
-                settings.spend_cap_nanousd = nanousd_from_usd(options.spend_cap)
-            except ValueError as error:
-                raise InvalidArgument.of("spend_cap", str(error)) from error
+            settings.spend_cap_nanousd = nanousd_from_field("spend_cap", options.spend_cap)
     if options.spend_cap_window is not None:
         name = f"CAP_WINDOW_{options.spend_cap_window.upper()}"
         settings.spend_cap_window = common_pb2.CapWindow.Value(name)

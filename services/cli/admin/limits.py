@@ -12,7 +12,7 @@ from services.cli.admin.keys import NO_LIMIT, Window, whole
 from services.cli.context import Services
 from services.cli.output import Row, moment, show_one, show_rows, usd
 from services.common.errors import InvalidArgument
-from services.common.money import nanousd_from_usd
+from services.common.money import nanousd_from_field
 from services.common.pb.mesh.accounts.v1 import limits_pb2
 from services.common.pb.mesh.billing.v1 import billing_pb2
 from services.common.pb.mesh.common.v1 import common_pb2
@@ -41,10 +41,7 @@ def limits_of(before: accounts_pb2.Limits, options: LimitOptions) -> accounts_pb
     if options.spend_cap is not None:
         limits.ClearField("spend_cap_nanousd")
         if options.spend_cap != NO_LIMIT:
-            try:
-                limits.spend_cap_nanousd = nanousd_from_usd(options.spend_cap)
-            except ValueError as error:
-                raise InvalidArgument.of("spend_cap", str(error)) from error
+            limits.spend_cap_nanousd = nanousd_from_field("spend_cap", options.spend_cap)
     if options.spend_cap_window is not None:
         name = f"CAP_WINDOW_{options.spend_cap_window.upper()}"
         limits.spend_cap_window = common_pb2.CapWindow.Value(name)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from services.common.money import nanousd_from_field
 from services.common.pb.mesh.accounts.v1 import accounts_pb2, keys_pb2
 from services.common.pb.mesh.billing.v1 import billing_pb2
 from services.common.pb.mesh.common.v1 import common_pb2
 from services.common.pb.mesh.events.v1 import accounts_pb2 as events_pb2
 from services.dashboard.api import models
-from services.dashboard.api.parts import amount_nanousd, limits_pb
+from services.dashboard.api.parts import limits_pb
 from services.dashboard.api.session import (
     COOKIE,
     BackendsDep,
@@ -115,7 +116,7 @@ def settings_pb(body: models.KeySettingsIn | models.KeyChange) -> events_pb2.Key
         label=body.label or "",
         spend_cap_nanousd=None
         if body.spend_cap_usd is None
-        else amount_nanousd(body.spend_cap_usd),
+        else nanousd_from_field("spend_cap_usd", body.spend_cap_usd),
         spend_cap_window=common_pb2.CapWindow.Value(f"CAP_WINDOW_{window.upper()}"),
         rpm_limit=body.rpm_limit,
         rpd_limit=body.rpd_limit,

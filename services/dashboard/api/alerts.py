@@ -10,9 +10,9 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from services.common.errors import InvalidArgument
-from services.common.money import usd_from_nanousd
+from services.common.money import nanousd_from_field, usd_from_nanousd
 from services.common.pb.mesh.usage.v1 import alerts_pb2, alerts_pb2_grpc
-from services.dashboard.api.parts import Taken, Whole, amount_nanousd
+from services.dashboard.api.parts import Taken, Whole
 from services.dashboard.api.session import BackendsDep, PathId, SessionDep
 from services.dashboard.api.translate import moment
 from services.dashboard.ports import Backends
@@ -108,7 +108,7 @@ def threshold_of(kind: str, text: str) -> int:
     if kind == "spend_cap":
         return 0
     if UNITS.get(kind, "percent") != "percent":
-        return amount_nanousd(text, field="threshold")
+        return nanousd_from_field("threshold", text)
     if not re.fullmatch(r"[0-9]{1,3}([.][0-9])?", text):
         raise InvalidArgument.of("threshold", "is a percentage with at most one decimal place")
     whole, _, tenth = text.partition(".")

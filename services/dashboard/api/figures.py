@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 
-import orjson
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
@@ -19,8 +18,14 @@ from pydantic import BaseModel
 from services.common.errors import AppError
 from services.common.money import usd_from_nanousd
 from services.common.pb.mesh.usage.v1 import live_pb2, live_pb2_grpc
-from services.dashboard.api.live import HEARTBEAT_S, STREAM_LIFE_S
 from services.dashboard.api.session import BackendsDep, Session, SessionDep
+from services.dashboard.api.sse import (
+    HEARTBEAT_S,
+    STILL_HERE,
+    STREAM_LIFE_S,
+    event,
+    event_stream,
+)
 from services.dashboard.ports import Backends
 
 router = APIRouter(tags=["live"])
@@ -99,11 +104,7 @@ def newest_of(series: live_pb2.LiveSeries) -> live_pb2.LiveBucket:
 @router.get("/live", response_class=StreamingResponse, responses={200: {"model": LiveOut}})
 async def live_figures(session: SessionDep, backends: BackendsDep) -> StreamingResponse:
     """The last minute now and whenever it changes; each event is a `LiveOut`."""
-    return StreamingResponse(
-        _frames(backends, session),
-        media_type="text/event-stream",
-        headers={"cache-control": "no-store", "x-accel-buffering": "no"},
-    )
+    return event_stream(_frames(backends, session))
 
 
 async def _frames(backends: Backends, session: Session) -> AsyncIterator[bytes]:
@@ -119,15 +120,13 @@ async def _frames(backends: Backends, session: Session) -> AsyncIterator[bytes]:
         with suppress(AppError):
             async for answer in answers:
                 minute.take(answer)
-                frame = orjson.dumps(
-                    minute.figures(await _newest_minute(backends, session)).model_dump()
-                )
+                frame = event(minute.figures(await _newest_minute(backends, session)))
                 if frame != said:
                     said, said_at_s = frame, time.monotonic()
-                    yield b"data: " + frame + b"\n\n"
+                    yield frame
                 elif time.monotonic() - said_at_s >= HEARTBEAT_S:
                     said_at_s = time.monotonic()
-                    yield b": still here\n\n"
+                    yield STILL_HERE
 
 
 async def _newest_minute(backends: Backends, session: Session) -> live_pb2.LiveBucket:

@@ -1,7 +1,4 @@
-"""What is pushed to pages that are open, as server-sent events: the balance as it changes.
-
-A stream ends after a while; the page connects again by itself, and the session is checked again.
-"""
+"""What is pushed to pages that are open, as server-sent events: the balance as it changes."""
 
 from __future__ import annotations
 
@@ -10,22 +7,26 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
-import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
 from services.common.errors import AppError, Unavailable
 from services.common.pb.mesh.billing.v1 import billing_pb2
 from services.common.pb.mesh.events.v1 import ledger_pb2
-from services.dashboard.api import models
+from services.dashboard.api.models import BalanceOut
 from services.dashboard.api.session import BackendsDep, Session, SessionDep
+from services.dashboard.api.sse import (
+    HEARTBEAT_S,
+    STILL_HERE,
+    STREAM_LIFE_S,
+    event,
+    event_stream,
+)
 from services.dashboard.api.translate import balance_out
 from services.dashboard.live_balances import LiveBalances
 from services.dashboard.ports import Backends
 
 router = APIRouter(tags=["live"])
-STREAM_LIFE_S = 300.0
-HEARTBEAT_S = 15.0
 
 
 @router.get("/balance/live")
@@ -36,11 +37,7 @@ async def live_balance(
     balances: LiveBalances = request.app.state.balances
     if balances.full:
         raise Unavailable("too many pages are open", retry_after_s=5)
-    return StreamingResponse(
-        _frames(balances, backends, session),
-        media_type="text/event-stream",
-        headers={"cache-control": "no-store", "x-accel-buffering": "no"},
-    )
+    return event_stream(_frames(balances, backends, session))
 
 
 async def _frames(
@@ -54,25 +51,21 @@ async def _frames(
             backends.billing.GetBalance, billing_pb2.GetBalanceRequest(), principal=session.caller
         )
         version = now.version
-        yield frame(balance_out(now))
+        yield event(balance_out(now))
         while time.monotonic() < ends_s:
             try:
                 async with asyncio.timeout(HEARTBEAT_S):
                     state = await changes.get()
             except TimeoutError:
-                yield b": still here\n\n"
+                yield STILL_HERE
                 continue
             # What came through the log may be older than the first answer.
             if state.version > version:
                 version = state.version
-                yield frame(balance_of(state))
+                yield event(balance_of(state))
 
 
-def frame(balance: models.BalanceOut) -> bytes:
-    return b"data: " + orjson.dumps(balance.model_dump()) + b"\n\n"
-
-
-def balance_of(state: ledger_pb2.BalanceState) -> models.BalanceOut:
+def balance_of(state: ledger_pb2.BalanceState) -> BalanceOut:
     return balance_out(
         billing_pb2.Balance(
             posted_nanousd=state.posted_nanousd,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from services.common.errors import InvalidArgument
-from services.common.money import INT64_MAX, nanousd_from_usd, usd_from_nanousd
+from services.common.money import INT64_MAX, nanousd_from_field, usd_from_nanousd
 from services.common.pb.mesh.common.v1 import common_pb2
 from services.common.pb.mesh.events.v1 import accounts_pb2 as events_pb2
 
@@ -57,27 +57,26 @@ class ModelLimitsOut(LimitsOut):
     model_id: str
 
 
-def amount_nanousd(text: str, *, field: str = "spend_cap_usd") -> int:
-    """Whole nano-dollars; InvalidArgument names the field."""
+def short(name_of: Callable[..., str], number: int, prefix: str) -> str:
+    """The name of an enumeration's value as the panel's API writes it; a number that this version
+    does not know yet stays a number.
+    """
     try:
-        return nanousd_from_usd(text)
-    except ValueError as error:
-        raise InvalidArgument.of(field, str(error)) from error
+        return name_of(number).removeprefix(prefix).lower()
+    except ValueError:
+        return str(number)
 
 
 def window_name(window: common_pb2.CapWindow.ValueType) -> str:
-    """As the panel's API writes it; a number that this version does not know stays a number."""
-    try:
-        return common_pb2.CapWindow.Name(window).removeprefix("CAP_WINDOW_").lower()
-    except ValueError:
-        return str(window)
+    """The name of a cap's window."""
+    return short(common_pb2.CapWindow.Name, window, "CAP_WINDOW_")
 
 
 def limits_pb(body: LimitsIn) -> events_pb2.Limits:
     return events_pb2.Limits(
         spend_cap_nanousd=None
         if body.spend_cap_usd is None
-        else amount_nanousd(body.spend_cap_usd),
+        else nanousd_from_field("spend_cap_usd", body.spend_cap_usd),
         spend_cap_window=common_pb2.CapWindow.Value(f"CAP_WINDOW_{body.spend_cap_window.upper()}"),
         rpm_limit=body.rpm_limit,
         rpd_limit=body.rpd_limit,

@@ -9,8 +9,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path
 from fastapi.responses import StreamingResponse
 
-from services.common.errors import InvalidArgument
-from services.common.money import nanousd_from_usd, usd_from_nanousd
+from services.common.money import nanousd_from_field, usd_from_nanousd
 from services.common.pb.mesh.billing.v1 import payments_pb2, payments_pb2_grpc
 from services.dashboard.api import payment_models as models
 from services.dashboard.api.session import BackendsDep, Session, SessionDep
@@ -32,13 +31,6 @@ def stub_of(backends: Backends) -> payments_pb2_grpc.PaymentsServiceAsyncStub:
         backends.billing_channel.channel()
     )
     return stub
-
-
-def amount(field: str, text: str) -> int:
-    try:
-        return nanousd_from_usd(text)
-    except ValueError as error:
-        raise InvalidArgument.of(field, str(error)) from error
 
 
 def top_up_out(row: payments_pb2.TopUp) -> models.TopUpOut:
@@ -133,7 +125,7 @@ async def start_top_up(
 ) -> models.TopUpStarted:
     """Opens the page on which the amount is paid; the browser goes there."""
     request = payments_pb2.StartTopUpRequest(
-        amount_nanousd=amount("amount_usd", body.amount_usd), save_card=body.save_card
+        amount_nanousd=nanousd_from_field("amount_usd", body.amount_usd), save_card=body.save_card
     )
     answer = await backends.billing_channel.call(
         stub_of(backends).StartTopUp, request, principal=session.caller
@@ -157,10 +149,10 @@ async def configure_refill(
     """Changes how the balance is refilled."""
     settings = payments_pb2.RefillSettings(
         enabled=body.enabled,
-        threshold_nanousd=amount("threshold_usd", body.threshold_usd),
-        amount_nanousd=amount("amount_usd", body.amount_usd),
-        day_max_nanousd=amount("day_max_usd", body.day_max_usd),
-        month_max_nanousd=amount("month_max_usd", body.month_max_usd),
+        threshold_nanousd=nanousd_from_field("threshold_usd", body.threshold_usd),
+        amount_nanousd=nanousd_from_field("amount_usd", body.amount_usd),
+        day_max_nanousd=nanousd_from_field("day_max_usd", body.day_max_usd),
+        month_max_nanousd=nanousd_from_field("month_max_usd", body.month_max_usd),
     )
     answer = await backends.billing_channel.call(
         stub_of(backends).ConfigureRefill,

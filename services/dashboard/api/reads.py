@@ -7,13 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 from typing import Annotated, Literal
 
-import orjson
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.common.errors import AppError, InvalidArgument, NotFound
-from services.common.money import INT64_MAX, nanousd_from_usd
+from services.common.errors import AppError, NotFound
+from services.common.money import INT64_MAX, nanousd_from_field
 from services.common.pb.mesh.accounts.v1 import keys_pb2
 from services.common.pb.mesh.billing.v1 import billing_pb2
 from services.common.pb.mesh.catalog.v1 import catalog_pb2
@@ -22,6 +21,7 @@ from services.common.pb.mesh.events.v1 import usage_pb2 as events_pb2
 from services.common.pb.mesh.usage.v1 import usage_pb2
 from services.dashboard.api import models
 from services.dashboard.api.session import BackendsDep, PathId, Session, SessionDep
+from services.dashboard.api.sse import event, event_stream
 from services.dashboard.api.translate import (
     balance_out,
     bucket_out,
@@ -112,17 +112,8 @@ class Filters(BaseModel):
             tags={name: value} if name else {},
             trace_id=self.trace_id,
             min_latency_ms=self.min_latency_ms,
-            min_cost_nanousd=amount_nanousd("min_cost_usd", self.min_cost_usd),
+            min_cost_nanousd=nanousd_from_field("min_cost_usd", self.min_cost_usd or "0"),
         )
-
-
-def amount_nanousd(field: str, text: str) -> int:
-    if not text:
-        return 0
-    try:
-        return nanousd_from_usd(text)
-    except ValueError as error:
-        raise InvalidArgument.of(field, str(error)) from error
 
 
 class Page(Filters):
@@ -169,7 +160,7 @@ async def live_frames(
     with suppress(AppError):
         async with aclosing(rows):
             async for row in rows:
-                yield b"data: " + orjson.dumps(request_out(row).model_dump()) + b"\n\n"
+                yield event(request_out(row))
 
 
 @router.get("/requests/live")
@@ -177,11 +168,7 @@ async def live_requests(
     session: SessionDep, backends: BackendsDep, wanted: Annotated[Filters, Query()]
 ) -> StreamingResponse:
     """New requests that fit, as they end, as server-sent events."""
-    return StreamingResponse(
-        live_frames(backends, session, wanted.to_pb()),
-        media_type="text/event-stream",
-        headers={"cache-control": "no-store", "x-accel-buffering": "no"},
-    )
+    return event_stream(live_frames(backends, session, wanted.to_pb()))
 
 
 @router.get("/requests/{request_id}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 from services.common.money import TokenKind, cost_lines, usd_from_nanousd
@@ -15,7 +14,7 @@ from services.common.pb.mesh.events.v1 import usage_pb2 as usage_events_pb2
 from services.common.pb.mesh.usage.v1 import usage_pb2
 from services.common.pricing_pb import price_from_pb
 from services.dashboard.api import models
-from services.dashboard.api.parts import model_limits_out, window_name
+from services.dashboard.api.parts import model_limits_out, short, window_name
 
 
 def moment(unix_ms: int) -> str | None:
@@ -24,16 +23,6 @@ def moment(unix_ms: int) -> str | None:
         return None
     stamp = datetime.fromtimestamp(unix_ms / 1000, UTC)
     return stamp.strftime("%Y-%m-%dT%H:%M:%S.") + f"{unix_ms % 1000:03d}Z"
-
-
-def short(name_of: Callable[..., str], number: int, prefix: str) -> str:
-    """The name of an enumeration's value as the panel's API writes it; a number that this version
-    does not know yet stays a number.
-    """
-    try:
-        return name_of(number).removeprefix(prefix).lower()
-    except ValueError:
-        return str(number)
 
 
 def member_out(member: accounts_pb2.Member) -> models.MemberOut:

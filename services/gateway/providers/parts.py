@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +67,35 @@ def parts_of(message: Json) -> Iterator[Json]:
 def text_of(message: Json) -> str:
     """All text of a message; other parts are left out."""
     return "".join(part["text"] for part in parts_of(message) if part["type"] == "text")
+
+
+def alternating(
+    messages: Iterable[Json],
+    *,
+    system_blocks: Callable[[Json], Iterator[Json]],
+    blocks_of: Callable[[Json], Iterator[Json]],
+) -> tuple[list[Json], list[Json]]:
+    """System blocks, and messages of alternating roles, for formats whose messages are blocks."""
+    system: list[Json] = []
+    turns: list[Json] = []
+    for message in messages:
+        role = message["role"]
+        if role in ("system", "developer"):
+            system += system_blocks(message)
+            continue
+        blocks = list(blocks_of(message))
+        speaker = "assistant" if role == "assistant" else "user"
+        if not blocks:
+            # Such formats know no empty message; neighbours that it parted become one.
+            continue
+        if turns and turns[-1]["role"] == speaker:
+            turns[-1]["content"] += blocks
+        else:
+            turns.append({"role": speaker, "content": blocks})
+    if not turns and system:
+        # Instructions alone: they are the question.
+        return [], [{"role": "user", "content": system}]
+    return system, turns
 
 
 def image_of(part: Json) -> Media:

@@ -16,6 +16,7 @@ from services.gateway.providers.bedrock.signing import region_of, signed
 from services.gateway.providers.parts import (
     CACHE_MARKS_MAX,
     Media,
+    alternating,
     arguments_of,
     claude_thoughts,
     image_of,
@@ -99,25 +100,11 @@ def converse_payload(attempt: UpstreamAttempt) -> Json:
 
 def conversation_of(attempt: UpstreamAttempt) -> tuple[list[Json], list[Json]]:
     """System blocks, and messages of alternating roles."""
-    system: list[Json] = []
-    messages: list[Json] = []
-    for message in attempt.payload["messages"]:
-        role = message["role"]
-        if role in ("system", "developer"):
-            system += _blocks(message, attempt)
-            continue
-        blocks = list(_blocks_of_role(message, attempt))
-        speaker = "assistant" if role == "assistant" else "user"
-        if not blocks:
-            continue
-        if messages and messages[-1]["role"] == speaker:
-            messages[-1]["content"] += blocks
-        else:
-            messages.append({"role": speaker, "content": blocks})
-    if not messages and system:
-        # Instructions alone: they are the question.
-        return [], [{"role": "user", "content": system}]
-    return system, messages
+    return alternating(
+        attempt.payload["messages"],
+        system_blocks=lambda message: _blocks(message, attempt),
+        blocks_of=lambda message: _blocks_of_role(message, attempt),
+    )
 
 
 def _blocks_of_role(message: Json, attempt: UpstreamAttempt) -> Iterator[Json]:
