@@ -13,7 +13,7 @@ SIMULATORS := tests/simulators
 WEB_SOURCES := $(shell [ -d $(WEB) ] && find $(WEB) -type f -not -path '*/node_modules/*' -not -path '*/dist/*')
 PAGE := $(if $(wildcard $(WEB)/package.json),$(WEB)/dist/index.html)
 
-.PHONY: help setup system python jars page simulators run test test-fast check protos seed clean
+.PHONY: help setup system python jars page simulators run test test-fast test-panel check protos seed clean
 
 help: ## this list
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | grep -vE '^($(subst $() ,|,$(strip $(ABSENT) -))):' | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -62,6 +62,9 @@ test: setup ## every test, on real engines
 
 test-fast: python ## unit and contract tests, a few seeds of the simulator
 	@$(PYTHON) -m pytest -q tests/unit tests/contract tests/sim $(ARGS)
+
+test-panel: setup ## the panel in headless Chromium on the embedded stack; MESH_TEST_SHOTS=folder keeps pictures
+	@$(PYTHON) -m pytest -q tests/e2e/test_panel.py tests/e2e/test_panel_story.py tests/e2e/test_top_up.py $(ARGS)
 
 check: python ## format, lint, types, layers, sizes, contracts, generated files, containers
 	@scripts/check.sh

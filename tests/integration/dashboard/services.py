@@ -14,12 +14,14 @@ from services.billing.adapters.ledger_postgres import PostgresLedger
 from services.billing.bootstrap import grant_desk
 from services.billing.bootstrap import grpc_server as billing_server
 from services.billing.config import BillingSettings
+from services.billing.payments_bootstrap import compose_payments
 from services.catalog.bootstrap import compose as compose_catalog
 from services.catalog.config import CatalogSettings
 from services.common.clock import SystemClock
 from services.common.config import DEVELOPMENT_SECRET, HostPort
 from services.common.grpc import GrpcServer, TokenVerifier
 from services.common.kafka.memory import MemoryLog, MemoryProducer
+from services.common.pb.mesh.billing.v1 import payments_pb2_grpc
 from services.common.pb.mesh.usage.v1 import usage_pb2_grpc
 from services.common.postgres import migrate, open_pool
 from services.usage.adapters.clickhouse import ClickHouse
@@ -84,7 +86,11 @@ async def billing_service(dsn: str) -> AsyncIterator[HostPort]:
     await migrate(pool, "services.billing")
     store = PostgresLedger(pool, unit_timeout_s=10.0)
     desk = grant_desk(store, SystemClock(), settings)
-    async with serving(billing_server(store, pool, desk, settings=settings)) as address:
+    server = billing_server(store, pool, desk, settings=settings)
+    # Without a gateway: what was paid can be read, and nobody can pay.
+    paying = compose_payments(store, pool, SystemClock(), settings=settings)
+    payments_pb2_grpc.add_PaymentsServiceServicer_to_server(paying.servicer, server.grpc)
+    async with serving(server) as address:
         yield address
     await pool.close()
 

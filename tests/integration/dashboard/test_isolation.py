@@ -1,0 +1,171 @@
+"""Every route of the panel, walked by a stranger who knows the ids of somebody else's things."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import pytest
+
+from services.usage.adapters.clickhouse import ClickHouse
+from services.usage.adapters.sink_store_clickhouse import ClickHouseSinkStore
+from services.usage.ports import REQUESTS
+from tests.integration.dashboard.conftest import Browser, Panel
+from tests.integration.dashboard.test_session import ROUTES
+from tests.integration.dashboard.test_templates import BODY as TEMPLATE
+from tests.unit.usage.builders import row
+
+MARK = "nobody-else-may-read-this"
+# What stands in an address and belongs to nobody. A new name in a route's path has to be put here
+# or among the belongings; otherwise the walk fails.
+OF_NOBODY = {"version": "1", "month": "2026-01", "form": "csv"}
+STREAMS = {"/balance/live", "/requests/live"}
+# Bodies that the routes with ids take, so that it is the id that is refused.
+BODIES: dict[tuple[str, str], dict[str, Any]] = {  # Any: JSON
+    ("PATCH", "/keys/{key_id}"): {"label": "taken"},
+    ("PATCH", "/members/{user_id}"): {"role": "viewer"},
+    ("PUT", "/templates/{template_id}"): TEMPLATE,
+}
+WITH_ID = [
+    (method, path)
+    for method, path in ROUTES
+    if set(re.findall(r"\{(\w+)\}", path)) - OF_NOBODY.keys()
+]
+# Logging out ends the walk, so it comes last.
+WITHOUT_ID = sorted(set(ROUTES) - set(WITH_ID), key=lambda route: route == ("DELETE", "/session"))
+
+
+@dataclass(frozen=True, slots=True)
+class Belongings:
+    """What an account has that a route can name, by the name it has in the path."""
+
+    ids: dict[str, str]
+    # All that only this account may read.
+    secrets: frozenset[str]
+
+    def address(self, path: str) -> str:
+        known = self.ids | OF_NOBODY
+        return "/api" + re.sub(r"\{(\w+)\}", lambda name: known[name[1]], path)
+
+    def shown_in(self, body: bytes) -> list[str]:
+        return sorted(secret for secret in self.secrets if secret.encode() in body)
+
+
+async def furnish(owner: Browser, panel: Panel, chdb_dsn: str) -> Belongings:
+    """One of everything for the owner's account."""
+    key = (await owner.create_key(f"key {MARK}"))["key"]
+    made = await owner.call("POST", "/api/templates", {**TEMPLATE, "name": f"template {MARK}"})
+    await panel.add_member(owner, "admin")
+    [member] = [
+        one
+        for one in (await owner.call("GET", "/api/members")).json
+        if one["email"] != owner.session["email"]
+    ]
+    [session] = (await owner.call("GET", "/api/sessions")).json
+    await panel.credit(owner, 5_000_000_000, f"credit {MARK}")
+    log = ClickHouse(chdb_dsn, database="test_dashboard")
+    await log.open()
+    request = row(
+        901,
+        account_id=owner.session["account_id"],
+        key_id=key["key_id"],
+        usage_id=f"usage-of-{owner.session['account_id']}",
+        tags={"team": MARK},
+    )
+    await ClickHouseSinkStore(log, REQUESTS).insert_missing([request])
+    await log.close()
+    ids = {
+        "key_id": key["key_id"],
+        "template_id": made.json["template_id"],
+        "user_id": member["user_id"],
+        "session_id": session["session_id"],
+        "request_id": request.usage_id,
+    }
+    secrets = {MARK, owner.session["account_id"], owner.session["email"], member["email"]}
+    return Belongings(ids, frozenset(secrets | set(ids.values())))
+
+
+READS = [
+    "/keys", "/templates", "/templates/{template_id}", "/templates/{template_id}/versions",
+    "/members", "/sessions", "/audit", "/balance", "/transactions", "/requests",
+    "/requests/{request_id}", "/refill", "/summary", "/keys/{key_id}/usage",
+]  # fmt: skip
+
+
+async def everything_of(owner: Browser, has: Belongings) -> dict[str, Any]:  # Any: JSON
+    """All that the owner sees, which must be there for a stranger's failure to mean anything."""
+    seen = {}
+    for path in READS:
+        answer = await owner.call("GET", has.address(path))
+        assert answer.status == 200, (path, answer.body)
+        seen[path] = answer.json
+    return seen
+
+
+async def beginning(browser: Browser, address: str) -> bytes:
+    """What a stream says at once."""
+    async with browser.client.get(browser.url + address) as answer:
+        assert isinstance(answer, aiohttp.ClientResponse)
+        async with asyncio.timeout(10):
+            return await answer.content.readany()
+
+
+@pytest.mark.parametrize("role", ["owner of another account", "nobody"])
+async def test_a_stranger_with_the_ids_of_an_account_sees_and_changes_nothing_of_it(
+    role: str, ada: Browser, panel: Panel, chdb_dsn: str
+) -> None:
+    has = await furnish(ada, panel, chdb_dsn)
+    before = await everything_of(ada, has)
+    assert MARK in str(before["/requests"])
+    eve = await panel.browser()
+    if role != "nobody":
+        await eve.sign_up(name="Eve")
+    for method, path in WITH_ID:
+        answer = await eve.call(method, has.address(path), BODIES.get((method, path)))
+        expected = 401 if role == "nobody" else 404
+        assert answer.status == expected, (method, path, answer.body)
+        # A refusal may repeat the id that it was asked for, and nothing else.
+        asked = {secret for secret in has.secrets if secret in has.address(path)}
+        assert set(has.shown_in(answer.body)) <= asked, (method, path)
+    for method, path in WITHOUT_ID:
+        address = has.address(path)
+        if path in STREAMS and role != "nobody":
+            assert has.shown_in(await beginning(eve, address)) == [], path
+            continue
+        # An id in a query or a header must not stand for the session either.
+        named = {"x-account-id": ada.session["account_id"], "x-mesh-account": has.ids["key_id"]}
+        body = None if method == "GET" else {"account_id": ada.session["account_id"]}
+        answer = await eve.call(method, address, body, **named)
+        assert answer.status != 500, (method, path, answer.body)
+        shown = has.shown_in(answer.body)
+        assert shown == [], (method, path, shown)
+    assert await everything_of(ada, has) == before
+
+
+async def test_filters_with_the_ids_of_another_account_find_nothing(
+    ada: Browser, panel: Panel, chdb_dsn: str
+) -> None:
+    has = await furnish(ada, panel, chdb_dsn)
+    eve = await panel.browser()
+    await eve.sign_up(name="Eve")
+    for query in (f"key_id={has.ids['key_id']}", f"tag=team:{MARK}"):
+        for path in ("/requests", "/summary"):
+            address = f"/api{path}?{query}"
+            hers = await ada.call("GET", address)
+            assert hers.json.get("requests") or hers.json["total"]["requests"], hers.body
+            answer = await eve.call("GET", address)
+            assert answer.status == 200, answer.body
+            assert not answer.json.get("requests")
+            assert not answer.json.get("total", {}).get("requests")
+            assert has.shown_in(answer.body) == []
+
+
+def test_no_route_names_a_thing_that_the_walk_does_not_own() -> None:
+    names = {name for _, path in ROUTES for name in re.findall(r"\{(\w+)\}", path)}
+    owned = {"key_id", "template_id", "user_id", "session_id", "request_id"}
+    assert names - OF_NOBODY.keys() == owned
+    assert set(WITH_ID).isdisjoint(WITHOUT_ID)
+    assert {("GET", f"{path}") for path in READS} <= set(ROUTES)
