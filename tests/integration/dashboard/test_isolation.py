@@ -21,13 +21,14 @@ from tests.unit.usage.builders import row
 MARK = "nobody-else-may-read-this"
 # What stands in an address and belongs to nobody. A new name in a route's path has to be put here
 # or among the belongings; otherwise the walk fails.
-OF_NOBODY = {"version": "1", "month": "2026-01", "form": "csv"}
-STREAMS = {"/balance/live", "/requests/live"}
+OF_NOBODY = {"version": "1", "month": "2026-01", "form": "csv", "kind": "balance_low"}
+STREAMS = {"/balance/live", "/live", "/requests/live"}
 # Bodies that the routes with ids take, so that it is the id that is refused.
 BODIES: dict[tuple[str, str], dict[str, Any]] = {  # Any: JSON
     ("PATCH", "/keys/{key_id}"): {"label": "taken"},
     ("PATCH", "/members/{user_id}"): {"role": "viewer"},
     ("PUT", "/templates/{template_id}"): TEMPLATE,
+    ("PATCH", "/teams/{team_id}"): {"name": "taken"},
 }
 WITH_ID = [
     (method, path)
@@ -65,6 +66,11 @@ async def furnish(owner: Browser, panel: Panel, chdb_dsn: str) -> Belongings:
         if one["email"] != owner.session["email"]
     ]
     [session] = (await owner.call("GET", "/api/sessions")).json
+    team = await owner.call("POST", "/api/teams", {"name": f"team {MARK}"})
+    hook = await owner.call("POST", "/api/webhooks", {"url": f"https://example.com/{MARK}"})
+    assert (team.status, hook.status) == (201, 201), (team.body, hook.body)
+    joined = f"/api/teams/{team.json['team_id']}/members/{member['user_id']}"
+    assert (await owner.call("PUT", joined)).status == 200
     await panel.credit(owner, 5_000_000_000, f"credit {MARK}")
     log = ClickHouse(chdb_dsn, database="test_dashboard")
     await log.open()
@@ -83,6 +89,8 @@ async def furnish(owner: Browser, panel: Panel, chdb_dsn: str) -> Belongings:
         "user_id": member["user_id"],
         "session_id": session["session_id"],
         "request_id": request.usage_id,
+        "team_id": team.json["team_id"],
+        "endpoint_id": (await owner.call("GET", "/api/webhooks")).json[0]["endpoint_id"],
     }
     secrets = {MARK, owner.session["account_id"], owner.session["email"], member["email"]}
     return Belongings(ids, frozenset(secrets | set(ids.values())))
@@ -92,6 +100,7 @@ READS = [
     "/keys", "/templates", "/templates/{template_id}", "/templates/{template_id}/versions",
     "/members", "/sessions", "/audit", "/balance", "/transactions", "/requests",
     "/requests/{request_id}", "/refill", "/summary", "/keys/{key_id}/usage",
+    "/teams", "/webhooks", "/alert-rules", "/alerts", "/webhook-deliveries",
 ]  # fmt: skip
 
 
@@ -165,7 +174,9 @@ async def test_filters_with_the_ids_of_another_account_find_nothing(
 
 def test_no_route_names_a_thing_that_the_walk_does_not_own() -> None:
     names = {name for _, path in ROUTES for name in re.findall(r"\{(\w+)\}", path)}
-    owned = {"key_id", "template_id", "user_id", "session_id", "request_id"}
+    owned = {
+        "key_id", "template_id", "user_id", "session_id", "request_id", "team_id", "endpoint_id",
+    }  # fmt: skip
     assert names - OF_NOBODY.keys() == owned
     assert set(WITH_ID).isdisjoint(WITHOUT_ID)
     assert {("GET", f"{path}") for path in READS} <= set(ROUTES)
