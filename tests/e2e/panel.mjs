@@ -1,33 +1,14 @@
 // Drives the panel in headless Chromium as a person would. Arguments: a JSON object {url, email, password, apiUrl, shots}.
 // Prints a JSON object of what it saw; a step that cannot be done ends it with a non-zero exit code.
-import { createRequire } from "node:module";
 import { mkdirSync } from "node:fs";
 
-const require = createRequire(new URL("../../services/dashboard/web/package.json", import.meta.url));
-const { chromium } = require("playwright-core");
+import { asked, page, problems, require, tell, visit } from "./chromium.mjs";
 
-const { url, email, password, apiUrl, shots } = JSON.parse(process.argv[2]);
-const executablePath = process.env.MESH_CHROMIUM ?? "/usr/bin/chromium";
+const { url, email, password, apiUrl, shots } = asked;
+page.setDefaultTimeout(15_000);
 const axe = require("axe-core");
-const problems = [];
 const barriers = [];
 
-const browser = await chromium.launch({
-  executablePath,
-  args: [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-  ],
-});
-const context = await browser.newContext({ viewport: { width: 1440, height: 900 } });
-const page = await context.newPage();
-page.setDefaultTimeout(15_000);
-page.on("pageerror", (error) => problems.push(String(error)));
 page.on("console", (message) => {
   // Asking who is logged in is answered 401 before the log-in; the browser reports it by itself.
   // So is asking for a request that is not in the log yet.
@@ -59,13 +40,7 @@ async function shot(name) {
   await page.setViewportSize({ width: 1440, height: 900 });
 }
 
-async function visit(label) {
-  await page.getByRole("navigation", { name: "Sections" }).getByRole("link", { name: label }).click();
-  await page.getByRole("heading", { level: 1, name: label }).waitFor();
-  await page.waitForLoadState("load");
-}
-
-try {
+await tell(async () => {
   await page.goto(url);
   await page.getByRole("heading", { name: "Log in to Mesh" }).waitFor();
   await shot("log-in");
@@ -214,11 +189,5 @@ try {
   await page.getByRole("heading", { name: "Log in to Mesh" }).waitFor();
 
   const requestId = answer.headers.get("x-request-id");
-  console.log(JSON.stringify({ refusal, status: answer.status, completion, requestId, seenAfterMs, details, played, changed, limited, hookSecret, problems, barriers }));
-} catch (error) {
-  if (shots) await page.screenshot({ path: `${shots}/failed.png`, fullPage: true }).catch(() => {});
-  console.error(String(error), problems.join("\n"));
-  process.exitCode = 1;
-} finally {
-  await browser.close();
-}
+  return { refusal, status: answer.status, completion, requestId, seenAfterMs, details, played, changed, limited, hookSecret, barriers };
+});

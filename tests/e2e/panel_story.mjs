@@ -2,23 +2,11 @@
 // Prints a JSON object of what it saw; a step that cannot be done ends it with a non-zero exit code.
 import { execFile } from "node:child_process";
 import { mkdirSync } from "node:fs";
-import { createRequire } from "node:module";
 
-const require = createRequire(new URL("../../services/dashboard/web/package.json", import.meta.url));
-const { chromium } = require("playwright-core");
+import { asked, context, page, problems, tell, visit } from "./chromium.mjs";
 
-const { url, apiUrl, python, shots } = JSON.parse(process.argv[2]);
+const { url, apiUrl, python, shots } = asked;
 const MARKUP = "<img src=x onerror=\"alert(1)\"><script>alert(2)</script>";
-const problems = [];
-const browser = await chromium.launch({
-  executablePath: process.env.MESH_CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync"],
-});
-const context = await browser.newContext({ viewport: { width: 1440, height: 900 } });
-const page = await context.newPage();
-page.setDefaultTimeout(20_000);
-page.on("pageerror", (error) => problems.push(String(error)));
 // Markup that became part of the page either runs or is stopped by the policy; both are told here.
 page.on("dialog", (dialog) => {
   problems.push(`a script ran: ${dialog.message()}`);
@@ -27,11 +15,6 @@ page.on("dialog", (dialog) => {
 page.on("console", (message) => {
   if (/Content Security Policy/.test(message.text())) problems.push(message.text());
 });
-
-async function visit(label) {
-  await page.getByRole("navigation", { name: "Sections" }).getByRole("link", { name: label }).click();
-  await page.getByRole("heading", { level: 1, name: label }).waitFor();
-}
 
 /** One call through the `openai` SDK: what it answers, or how it is refused. */
 function call(key, body) {
@@ -68,7 +51,7 @@ async function newestRequest(requestId) {
 
 const say = { model: "local/smollm2-135m", max_tokens: 16, messages: [{ role: "user", content: "Say hello." }] };
 
-try {
+await tell(async () => {
   await page.goto(url);
   await page.getByRole("button", { name: "Create an account" }).click();
   await page.getByLabel("Name").fill("Grace");
@@ -147,11 +130,5 @@ try {
     mkdirSync(shots, { recursive: true });
     await page.screenshot({ path: `${shots}/story-logs.png` });
   }
-  console.log(JSON.stringify({ before, after, first, firstDetails, capped, cappedDetails, templated, missing, strange, problems }));
-} catch (error) {
-  if (shots) await page.screenshot({ path: `${shots}/failed.png`, fullPage: true }).catch(() => {});
-  console.error(String(error), page.url(), problems.join("\n"));
-  process.exitCode = 1;
-} finally {
-  await browser.close();
-}
+  return { before, after, first, firstDetails, capped, cappedDetails, templated, missing, strange };
+});

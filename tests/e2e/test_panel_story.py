@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import shutil
 import sys
 
-from tests.e2e.stack import REPOSITORY, Stack
+from tests.e2e.chromium import seen_by
+from tests.e2e.stack import Stack
 
 MARKUP = '<img src=x onerror="alert(1)"><script>alert(2)</script>'
 
@@ -16,20 +13,12 @@ MARKUP = '<img src=x onerror="alert(1)"><script>alert(2)</script>'
 async def test_a_new_person_pays_calls_reads_the_log_hits_a_cap_and_uses_a_template(
     stack: Stack,
 ) -> None:
-    assert shutil.which("node"), "Node is installed by make setup"
     request = {
         "url": stack.demo["MESH_DASHBOARD_URL"],
         "apiUrl": stack.demo["MESH_BASE_URL"],
         "python": sys.executable,
-        "shots": os.environ.get("MESH_TEST_SHOTS", ""),
     }
-    process = await asyncio.create_subprocess_exec(
-        "node", "tests/e2e/panel_story.mjs", json.dumps(request), cwd=REPOSITORY,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    out, problems = await asyncio.wait_for(process.communicate(), 180)
-    assert process.returncode == 0, problems.decode()
-    seen = json.loads(out)
+    seen = await seen_by("panel_story.mjs", request, within_s=180)
     # Labels, names and contents that are markup are shown as text, and no script of theirs runs.
     assert seen["problems"] == []
     assert (seen["before"], seen["after"]) == ("0.00", "20.00")

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import shutil
 from decimal import Decimal
 
-from tests.e2e.stack import REPOSITORY, Stack
+from tests.e2e.chromium import seen_by
+from tests.e2e.stack import Stack
 
 
 async def test_a_person_tops_up_and_sees_the_balance_change_within_a_second(stack: Stack) -> None:
-    assert shutil.which("node"), "Node is installed by make setup"
     demo = stack.demo
     request = {
         "url": demo["MESH_DASHBOARD_URL"],
         "email": demo["MESH_DEMO_EMAIL"],
         "password": demo["MESH_DEMO_PASSWORD"],
-        "shots": os.environ.get("MESH_TEST_SHOTS", ""),
     }
-    process = await asyncio.create_subprocess_exec(
-        "node", "tests/e2e/top_up.mjs", json.dumps(request), cwd=REPOSITORY,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    out, problems = await asyncio.wait_for(process.communicate(), 150)
-    assert process.returncode == 0, problems.decode()
-    seen = json.loads(out)
+    seen = await seen_by("top_up.mjs", request, within_s=150)
     assert seen["problems"] == []
     assert "TEST MODE" in seen["banner"]
     assert "insufficient funds" in seen["refusal"]

@@ -1,22 +1,11 @@
 // Tops up in headless Chromium as a person would. Arguments: a JSON object {url, email, password, shots}.
 // Prints a JSON object of what it saw; a step that cannot be done ends it with a non-zero exit code.
-import { createRequire } from "node:module";
 import { mkdirSync } from "node:fs";
 
-const require = createRequire(new URL("../../services/dashboard/web/package.json", import.meta.url));
-const { chromium } = require("playwright-core");
+import { asked, context, page, tell } from "./chromium.mjs";
 
-const { url, email, password, shots } = JSON.parse(process.argv[2]);
-const problems = [];
-const browser = await chromium.launch({
-  executablePath: process.env.MESH_CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync"],
-});
-const context = await browser.newContext({ viewport: { width: 1280, height: 860 } });
-const page = await context.newPage();
-page.setDefaultTimeout(20_000);
-page.on("pageerror", (error) => problems.push(String(error)));
+const { url, email, password, shots } = asked;
+await page.setViewportSize({ width: 1280, height: 860 });
 
 async function shot(name) {
   if (!shots) return;
@@ -53,7 +42,7 @@ async function creditedAfterMs(before, since) {
   return Math.round(performance.now() - since);
 }
 
-try {
+await tell(async () => {
   await page.goto(url);
   await page.getByLabel("E-mail").fill(email);
   await page.getByLabel("Password").fill(password);
@@ -95,11 +84,5 @@ try {
   const csv = await (await ask(`statements/${month}/csv`)).text();
   const pdf = (await (await ask(`statements/${month}/pdf`)).body()).subarray(0, 5).toString();
   await shot("billing");
-  console.log(JSON.stringify({ first, second, third, beforeQuestion, banner, refusal, creditedMs, refill, csv, pdf, problems }));
-} catch (error) {
-  if (shots) await page.screenshot({ path: `${shots}/failed.png`, fullPage: true }).catch(() => {});
-  console.error(String(error), page.url(), problems.join("\n"));
-  process.exitCode = 1;
-} finally {
-  await browser.close();
-}
+  return { first, second, third, beforeQuestion, banner, refusal, creditedMs, refill, csv, pdf };
+});
