@@ -60,15 +60,17 @@ class LiveWorker:
         self._app: Any = None
         self._missing: dict[int, int] = {}
         self._next: dict[int, int] = {}
+        self._ends: dict[int, int] = {}
         self._newest_ms = 0
-        self._lag_ms = 0
 
     @property
     def lag_ms(self) -> int:
         """How old the newest counted event is where there are others behind it; 0: there are
-        none.
+        none. Before the first is counted, how far back the windows reach.
         """
-        return self._lag_ms
+        if all(self._next.get(partition, 0) >= end for partition, end in self._ends.items()):
+            return 0
+        return max(0, self._clock.now_ms() - self._newest_ms)
 
     async def run(self) -> None:
         """Reads until it is cancelled. Raises what made it stop."""
@@ -125,7 +127,7 @@ class LiveWorker:
                 TopicPartition(self._topic.name, n) for n in range(self._topic.partitions)
             ]
             consumer.assign(partitions)
-            since_ms = self._clock.now_ms() - HORIZON_S * 1000
+            since_ms = self._newest_ms = self._clock.now_ms() - HORIZON_S * 1000
             found = await consumer.offsets_for_times(dict.fromkeys(partitions, since_ms))
             ends = await consumer.end_offsets(partitions)
             starts = {tp: found[tp].offset if found[tp] else ends[tp] for tp in partitions}
@@ -202,14 +204,11 @@ class LiveWorker:
             await asyncio.sleep(_SWEEP_S)
 
     async def _probe(self) -> None:
-        """Compares what was counted with where the log ends."""
+        """Notes where the log ends."""
         while True:
             consumer = self._app.consumer
-            behind = False
             for tp in consumer.assignment():
-                end = consumer.highwater(tp)
-                behind = behind or (end or 0) > self._next.get(tp.partition, 0)
-            self._lag_ms = max(0, self._clock.now_ms() - self._newest_ms) if behind else 0
+                self._ends[tp.partition] = consumer.highwater(tp) or 0
             await asyncio.sleep(_PROBE_S)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from services.cli.check_config import SERVICES
+from services.cli.context import SERVICES as ASKED
 from services.common.config import DEVELOPMENT_SECRET
 from services.common.topics import TOPICS
 from tests.fixtures.engines import unused_port
@@ -59,8 +60,7 @@ async def mesh(folder: Path, *arguments: str, **environment: str) -> Done:
 
 def stack_at(port: int) -> dict[str, str]:
     """The variables of a stack whose services all have this port."""
-    names = ("ACCOUNTS", "BILLING", "USAGE", "USAGE_LIVE", "CATALOG")
-    addresses = {f"MESH_{name}_ADDRESS": f"127.0.0.1:{port}" for name in names}
+    addresses = {f"MESH_{name.upper()}_ADDRESS": f"127.0.0.1:{port}" for name in ASKED}
     return {"MESH_SERVICE_SECRET": DEVELOPMENT_SECRET, **addresses}
 
 

@@ -23,6 +23,7 @@ from services.billing.handlers import (
 from services.billing.sealing import seal_next_hour
 from services.billing.settlement.keys import KeyCaps
 from services.billing.settlement.settle import UsageSettlement
+from services.cli.context import SERVICES as ASKED
 from services.common.clock import FakeClock
 from services.common.config import DEVELOPMENT_SECRET
 from services.common.ids import AccountId, GrantId, KeyId, WorkerId
@@ -63,8 +64,7 @@ async def books(postgres_dsn: PostgresServer, tmp_path: Path) -> AsyncIterator[B
     server = grpc_server(store, pool, grant_desk(store, clock, settings), settings=settings)
     await server.start()
     await history(store, clock)
-    names = ("ACCOUNTS", "BILLING", "USAGE", "USAGE_LIVE", "CATALOG")
-    environment = {f"MESH_{name}_ADDRESS": f"127.0.0.1:{server.port}" for name in names}
+    environment = {f"MESH_{name.upper()}_ADDRESS": f"127.0.0.1:{server.port}" for name in ASKED}
     environment |= {"MESH_SERVICE_SECRET": DEVELOPMENT_SECRET, "MESH_BILLING_DSN": dsn}
     yield Books(pool, tmp_path, environment)
     await server.stop(0)

@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+from services.cli.context import SERVICES
 from services.common.config import DEVELOPMENT_SECRET
 from services.common.ids import AccountId, KeyId, UserId
 from services.gateway.account_reads import UsageQuery
@@ -68,8 +69,8 @@ async def test_the_command_line_finds_what_the_ledger_does_not_have(
             "MESH_SERVICE_SECRET": DEVELOPMENT_SECRET,
         }
         # Nothing but the usage service is asked.
-        for name in ("ACCOUNTS", "BILLING", "USAGE", "CATALOG"):
-            environment[f"MESH_{name}_ADDRESS"] = f"127.0.0.1:{up.service.server.port}"
+        for name in SERVICES:
+            environment[f"MESH_{name.upper()}_ADDRESS"] = f"127.0.0.1:{up.service.server.port}"
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "services.cli", "usage", "reconcile",
             "--since", "2026-01-31T00:00:00", "--until", "2026-02-01T00:00:00", "--json",
