@@ -1,7 +1,7 @@
 """The sweeper: marks grants unresolved that nobody closed in time, and much later writes them off.
 
 The first returns no money, ever. The second does, and says so in an event of its own. Recalls that
-are over go too.
+are over go too, and after a day what is known of grants that were never opened.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from services.common.errors import AppError
 from services.common.telemetry import get_logger
 
 log = get_logger(__name__)
+# Longer than a question can be under way.
+GIVEN_UP_MS = 86_400_000
 
 
 class ExpirySweeper:
@@ -59,5 +61,7 @@ class ExpirySweeper:
         if overdue:
             metrics.GRANTS_WRITTEN_OFF.inc(overdue)
             log.error("grants_written_off", count=overdue)
-        await self._store.forget_recalls(self._clock.now_ms())
+        now_ms = self._clock.now_ms()
+        await self._store.forget_recalls(now_ms)
+        await self._store.forget_given_up(now_ms - GIVEN_UP_MS)
         return max(seen, overdue)

@@ -61,11 +61,14 @@ class Credited:
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
-    """What keys and scopes spent in the windows of their caps, in nano-dollars."""
+class Read:
+    """What keys and scopes spent in the windows of their caps, in nano-dollars, and which grants
+    were given up before they were opened.
+    """
 
-    keys: Mapping[KeyRef, int]
-    scopes: Mapping[ScopeRef, int]
+    spent_by_key: Mapping[KeyRef, int]
+    spent_by_scope: Mapping[ScopeRef, int]
+    given_up: set[GrantId]
 
 
 async def credit_account(store: LedgerStore, clock: Clock, command: CreditAccount) -> Credited:
@@ -114,13 +117,20 @@ async def run_grant_commands(
     async with store.unit() as unit:
         book = Book(wallets=await unit.wallets({command.account_id for command in commands}))
         now_ms = clock.now_ms()
-        spent = await _load_for(unit, book, commands, now_ms=now_ms)
+        read = await _load_for(unit, book, commands, now_ms=now_ms)
         answers: list[GrantAnswer] = []
+        given_up: set[GrantId] = set()
         for command in commands:
             try:
-                answers.append(_decide(book, command, spent, now_ms=now_ms, rules=rules))
+                answers.append(_decide(book, command, read, now_ms=now_ms, rules=rules))
             except AppError as error:
                 answers.append(error)
+                if isinstance(command, CloseGrant) and command.grant_id not in book.grants:
+                    # Its opening may be under way still, and must find that it is too late.
+                    read.given_up.add(command.grant_id)
+                    given_up.add(command.grant_id)
+        if given_up:
+            await unit.give_up(given_up, now_ms)
         if book.recorded:
             await start_refills(unit, book, now_ms=now_ms)
             await unit.save(book)
@@ -219,7 +229,7 @@ async def _write_off(
 
 async def _load_for(
     unit: LedgerUnit, book: Book, commands: Sequence[GrantCommand], *, now_ms: int
-) -> Spent:
+) -> Read:
     book.grants = await unit.grants({command.grant_id for command in commands})
     refs = {(grant.account_id, grant.key_id) for grant in book.grants.values()}
     refs |= {(c.account_id, c.key_id) for c in commands if isinstance(c, OpenGrant)}
@@ -231,8 +241,10 @@ async def _load_for(
         for scope in scopes_of_key(book.key(command.account_id, command.key_id), command.model_id)
     }
     book.scopes = await unit.scopes(lending | scopes_of_grants(book.grants.values()))
-    return Spent(
-        await window_spend(unit, book.keys, now_ms), await scope_spend(unit, book.scopes, now_ms)
+    return Read(
+        await window_spend(unit, book.keys, now_ms),
+        await scope_spend(unit, book.scopes, now_ms),
+        await unit.given_up({one.grant_id for one in opened if one.grant_id not in book.grants}),
     )
 
 
@@ -269,7 +281,7 @@ async def window_spend(
 def _decide(
     book: Book,
     command: GrantCommand,
-    spent: Spent,
+    read: Read,
     *,
     now_ms: int,
     rules: GrantRules,
@@ -288,12 +300,15 @@ def _decide(
     state = OpenState(
         book.wallets.get(account_id),
         book.keys.get(ref),
-        spent.keys.get(ref, 0),
+        read.spent_by_key.get(ref, 0),
         grant,
         tuple(
-            ScopeSpent(book.scope(account_id, scope), spent.scopes.get((account_id, scope), 0))
+            ScopeSpent(
+                book.scope(account_id, scope), read.spent_by_scope.get((account_id, scope), 0)
+            )
             for scope in lending
         ),
+        command.grant_id in read.given_up,
     )
     decision: GrantOpened | GrantRenewed | Grant | Refusal
     if isinstance(command, RenewGrant):

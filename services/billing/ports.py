@@ -40,6 +40,12 @@ class LedgerUnit(Protocol):
     async def keys(self, refs: Collection[KeyRef]) -> dict[KeyRef, KeyAccount]:
         """The keys that are known of those named."""
 
+    async def given_up(self, ids: Collection[GrantId]) -> set[GrantId]:
+        """Which of these were closed when there was no such grant."""
+
+    async def give_up(self, ids: Collection[GrantId], now_ms: int) -> None:
+        """Remembers that these were closed when there was no such grant."""
+
     async def window_spend(self, first_days: Mapping[KeyRef, int]) -> dict[KeyRef, int]:
         """What each key spent from its day on, in nano-dollars; 0 where nothing."""
 
@@ -108,6 +114,9 @@ class LedgerStore(Protocol):
 
     async def forget_recalls(self, before_ms: int) -> None:
         """Deletes recalls that were over before this moment."""
+
+    async def forget_given_up(self, before_ms: int) -> None:
+        """Forgets grants that were given up before this moment."""
 
     async def find_transaction(self, transaction_id: TransactionId) -> TransactionPosted | None:
         """A transaction of any account."""

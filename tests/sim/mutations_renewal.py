@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from services.billing.adapters.ledger_memory import _MemoryUnit
 from services.billing.domain import grants
 from services.billing.domain.events import GrantRenewed
 from services.billing.domain.grants import GrantRules, OpenState, RenewGrant
@@ -101,6 +102,15 @@ def held_money_given_back() -> list[Target]:
     return [(renewal.Renewals, "_next", mutated)]
 
 
+def opened_after_it_was_given_up() -> list[Target]:
+    """Billing lends to a question that arrives after its worker closed the grant."""
+
+    async def given_up(_: object, __: object) -> set[object]:
+        return set()
+
+    return [(_MemoryUnit, "given_up", given_up)]
+
+
 RENEWAL_MUTANTS: tuple[Callable[[], list[Target]], ...] = (
     growth_from_nowhere,
     growth_without_asking,
@@ -108,4 +118,5 @@ RENEWAL_MUTANTS: tuple[Callable[[], list[Target]], ...] = (
     renewal_lends_again,
     growth_without_limits,
     held_money_given_back,
+    opened_after_it_was_given_up,
 )

@@ -53,6 +53,7 @@ class LedgerTables:
     days: dict[DayRef, int] = field(default_factory=dict)
     totals: dict[TotalRef, int] = field(default_factory=dict)
     recalls: dict[KeyRef, int] = field(default_factory=dict)
+    given_up: dict[GrantId, int] = field(default_factory=dict)
     scopes: dict[ScopeRef, ScopeAccount] = field(default_factory=dict)
     scope_days: dict[ScopeDayRef, int] = field(default_factory=dict)
     marks: dict[UsageId, bytes] = field(default_factory=dict)
@@ -72,6 +73,7 @@ class LedgerTables:
             dict(self.days),
             dict(self.totals),
             dict(self.recalls),
+            dict(self.given_up),
             dict(self.scopes),
             dict(self.scope_days),
             dict(self.marks),
@@ -132,6 +134,12 @@ class MemoryLedger(MemoryPayments):
         self._check()
         found = self.tables.recalls
         self.tables.recalls = {ref: until for ref, until in found.items() if until > before_ms}
+
+    async def forget_given_up(self, before_ms: int) -> None:
+        """Forgets grants that were given up before this moment. Raises Unavailable."""
+        self._check()
+        found = self.tables.given_up
+        self.tables.given_up = {one: at_ms for one, at_ms in found.items() if at_ms >= before_ms}
 
     async def find_transaction(self, transaction_id: TransactionId) -> TransactionPosted | None:
         """A transaction of any account. Raises Unavailable."""
@@ -215,6 +223,13 @@ class _MemoryUnit(MemoryPaymentUnit):
 
     async def keys(self, refs: Collection[KeyRef]) -> dict[KeyRef, KeyAccount]:
         return {ref: self._tables.keys[ref] for ref in refs if ref in self._tables.keys}
+
+    async def given_up(self, ids: Collection[GrantId]) -> set[GrantId]:
+        return {one for one in ids if one in self._tables.given_up}
+
+    async def give_up(self, ids: Collection[GrantId], now_ms: int) -> None:
+        for one in ids:
+            self._tables.given_up.setdefault(one, now_ms)
 
     async def window_spend(self, first_days: Mapping[KeyRef, int]) -> dict[KeyRef, int]:
         spent = dict.fromkeys(first_days, 0)

@@ -95,6 +95,11 @@ class PostgresLedger(PostgresPayments):
         with translated():
             await self._pool.execute(sql.FORGET_RECALLS, before_ms)
 
+    async def forget_given_up(self, before_ms: int) -> None:
+        """Forgets grants that were given up before this moment. Raises Unavailable."""
+        with translated():
+            await self._pool.execute(sql.FORGET_GIVEN_UP, before_ms)
+
     async def find_transaction(self, transaction_id: TransactionId) -> TransactionPosted | None:
         """A transaction of any account. Raises Unavailable."""
         return await journal.find_transaction(self._pool, transaction_id)
@@ -145,6 +150,15 @@ class _PostgresUnit(PostgresPaymentUnit):
             return {}
         rows = await self._connection.fetch(sql.KEYS, *_columns(list(refs)))
         return {(row["account_id"], row["key_id"]): sql.key_from_row(row) for row in rows}
+
+    async def given_up(self, ids: Collection[GrantId]) -> set[GrantId]:
+        if not ids:
+            return set()
+        rows = await self._connection.fetch(sql.GIVEN_UP, list(ids))
+        return {row["grant_id"] for row in rows}
+
+    async def give_up(self, ids: Collection[GrantId], now_ms: int) -> None:
+        await self._connection.execute(sql.GIVE_UP, sorted(ids), now_ms)
 
     async def window_spend(self, first_days: Mapping[KeyRef, int]) -> dict[KeyRef, int]:
         if not first_days:

@@ -143,6 +143,12 @@ SELECT account_id, key_id FROM grant_recall
 WHERE account_id = ANY($1::text[]) AND until_ms > $2 ORDER BY 1, 2
 """
 FORGET_RECALLS = "DELETE FROM grant_recall WHERE until_ms <= $1"
+GIVEN_UP = "SELECT grant_id FROM grant_given_up WHERE grant_id = ANY($1::text[])"
+GIVE_UP = """
+INSERT INTO grant_given_up (grant_id, at_ms) SELECT g, $2 FROM unnest($1::text[]) AS g
+ON CONFLICT DO NOTHING
+"""
+FORGET_GIVEN_UP = "DELETE FROM grant_given_up WHERE at_ms < $1"
 LOCK_SEAL_CHAIN = "SELECT sequence, hour_start_ms, hash, log_hash FROM seal_chain FOR UPDATE"
 UPDATE_SEAL_CHAIN = """
 UPDATE seal_chain SET sequence = $1, hour_start_ms = $2, hash = $3, log_hash = $4

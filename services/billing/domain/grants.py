@@ -113,7 +113,8 @@ class GrantRules:
 @dataclass(frozen=True, slots=True)
 class OpenState:
     """What an opening is decided by; `window_spent_nanousd` is the key's, in its cap's window.
-    `scopes` are those that lend beside the key, in their order.
+    `scopes` are those that lend beside the key, in their order. `given_up`: its worker has closed
+    the grant already, when there was none.
     """
 
     wallet: Wallet | None
@@ -121,6 +122,7 @@ class OpenState:
     window_spent_nanousd: int
     grant: Grant | None
     scopes: tuple[ScopeSpent, ...] = ()
+    given_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +150,13 @@ def decide_open(
 ) -> GrantOpened | Grant | Refusal:
     """A new grant, the one opened before under this id, or the limit that binds.
 
-    Raises Conflict where the id stands for another request, or for a grant that has ended.
+    Raises Conflict where the id stands for another request, or for a grant that has ended or was
+    given up: its worker would never hear of it, and nobody would close it.
     """
     if state.grant is not None:
         return _opened_before(state.grant, request)
+    if state.given_up:
+        raise Conflict("the grant was given up before it was opened")
     amount = _amount(state, request, rules)
     if isinstance(amount, Refusal):
         return amount

@@ -73,6 +73,8 @@ class MemoryGrants:
         self.scope_spent: dict[str, int] = {}
         self.inactive: set[KeyId] = set()
         self.lent: dict[GrantId, LentByMemory] = {}
+        # Closed when there was no such grant.
+        self.given_up: set[GrantId] = set()
         # Where idle money is wanted; a test says so.
         self.wanted: set[tuple[AccountId, KeyId]] = set()
         self.open_calls = 0
@@ -120,6 +122,7 @@ class MemoryGrants:
         with self._wire():
             lent = self.lent.get(total.grant_id)
             if lent is None:
+                self.given_up.add(total.grant_id)
                 raise NotFound(f"no grant {total.grant_id}")
             if lent.request.account_id != total.account_id:
                 raise NotFound(f"no grant {total.grant_id} of {total.account_id}")
@@ -166,6 +169,8 @@ class MemoryGrants:
             if not lent.open:
                 raise Conflict(f"{request.grant_id} has ended")
             return lent.grant
+        if request.grant_id in self.given_up:
+            raise Conflict(f"{request.grant_id} was given up before it was opened")
         amount = self._amount(request)
         if isinstance(amount, Refusal):
             return amount

@@ -2,15 +2,13 @@
 
 A grant that was handed over here is in no purse any more, so what was spent under it is final.
 
-Billing may know nothing of a grant whose opening nobody heard the answer of. That is believed only
-when it says so again after `late_open_s`: the question may have been under way when it first said
-so, and then opens a grant that nobody else would close.
+Billing may know nothing of a grant whose opening nobody heard the answer of. It remembers then that
+the grant was given up, so that a question still under way opens nothing: what it says is final.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 
 from services.common.clock import Clock
 from services.common.errors import AppError, NotFound
@@ -38,8 +36,6 @@ class GrantCloser:
         self._clock = clock
         self._limits = limits
         self._pending: dict[GrantId, GrantTotal] = {}
-        # Grants that billing did not know, and from which monotonic second on that is believed.
-        self._unknown: dict[GrantId, float] = {}
         self._work = asyncio.Event()
         self._progress = asyncio.Event()
 
@@ -66,45 +62,18 @@ class GrantCloser:
         """Closes what is pending, and goes on for ever; billing being away costs only time."""
         backoff_s = self._limits.backoff_first_s
         while True:
-            pause_s = self._pause_s()
-            if pause_s > 0:
-                self._work.clear()
-                await self._wait(pause_s)
-            elif await self._close_all():
+            await self._work.wait()
+            self._work.clear()
+            if await self._close_all():
                 backoff_s = self._limits.backoff_first_s
             else:
+                self._work.set()
                 await self._clock.sleep(backoff_s)
                 backoff_s = min(2 * backoff_s, self._limits.backoff_max_s)
 
-    def _due(self) -> list[GrantTotal]:
-        now_s = self._clock.monotonic_s()
-        return [
-            total
-            for grant_id, total in self._pending.items()
-            if self._unknown.get(grant_id, now_s) <= now_s
-        ]
-
-    def _pause_s(self) -> float:
-        """How long until something can be closed; infinity where nothing is pending."""
-        if self._due():
-            return 0.0
-        now_s = self._clock.monotonic_s()
-        return min((self._unknown[one] for one in self._pending), default=math.inf) - now_s
-
-    async def _wait(self, pause_s: float) -> None:
-        """Waits this long, or until there is new work."""
-        waits: set[asyncio.Future[object]] = {asyncio.ensure_future(self._work.wait())}
-        if pause_s < math.inf:
-            waits.add(asyncio.ensure_future(self._clock.sleep(pause_s)))
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-
     async def _close_all(self) -> bool:
-        """One round over what is due, `closes_at_once` at a time, until billing fails."""
-        while batch := self._due()[: self._limits.closes_at_once]:
+        """One round over what is pending, `closes_at_once` at a time, until billing fails."""
+        while batch := list(self._pending.values())[: self._limits.closes_at_once]:
             closed = await asyncio.gather(*(self._close(total) for total in batch))
             self._progress.set()
             self._progress = asyncio.Event()
@@ -117,9 +86,6 @@ class GrantCloser:
         try:
             await self._billing.close(total, timeout_s=self._limits.rpc_timeout_s)
         except NotFound:
-            now_s = self._clock.monotonic_s()
-            if now_s < self._unknown.setdefault(total.grant_id, now_s + self._limits.late_open_s):
-                return True
             _log.info("grant_never_opened", grant_id=total.grant_id)
         except AppError as error:
             if answer_is_uncertain(error):
@@ -128,5 +94,4 @@ class GrantCloser:
             _log.error("grant_close_refused", grant_id=total.grant_id, error=error.message)
         self._log.grant_closed(total.grant_id)
         self._pending.pop(total.grant_id, None)
-        self._unknown.pop(total.grant_id, None)
         return True

@@ -34,6 +34,3 @@ class BudgetLimits:
     # Requests waiting for one key's money; more are refused.
     waiters_max: int = 4096
     closes_at_once: int = 16
-    # How long after it was given up a question may still open a grant at billing: longer than a
-    # call and billing's transaction can last together.
-    late_open_s: float = 15.0

@@ -26,7 +26,7 @@ from services.billing.ports import LedgerStore
 from services.billing.settlement.keys import KeyCaps
 from services.billing.settlement.settle import UsageSettlement
 from services.common.clock import FakeClock
-from services.common.errors import AppError, Conflict
+from services.common.errors import AppError, Conflict, NotFound
 from services.common.ids import AccountId, GrantId, KeyId, TransactionId, WorkerId
 from services.common.kafka import GapDetected, StaleEpoch
 from services.common.pb.mesh.common.v1 import common_pb2
@@ -388,3 +388,18 @@ async def test_money_that_is_gone_is_asked_back_from_nobody(world: World) -> Non
     await world.start(100)
     assert isinstance(await world.open("g1", 500), Refusal)
     assert await world.store.recalls([ACCOUNT], world.clock.now_ms()) == []
+
+
+async def test_a_grant_that_was_closed_before_it_was_opened_is_never_opened(world: World) -> None:
+    await world.start(1_000)
+    assert [type(one) for one in await world.run(close("g1", 0))] == [NotFound]
+    [late] = await world.run(ask("g1", 300))
+    assert isinstance(late, Conflict)
+    assert await world.money() == (1_000, 0)
+    # In one group as well, in the order of its calls.
+    answers = await world.run(close("g2", 0), ask("g2", 300), ask("g3", 300))
+    assert [type(one) for one in answers] == [NotFound, Conflict, Grant]
+    await world.store.forget_given_up(world.clock.now_ms())
+    assert isinstance((await world.run(ask("g1", 300)))[0], Conflict)
+    await world.store.forget_given_up(world.clock.now_ms() + 1)
+    assert isinstance((await world.run(ask("g1", 300)))[0], Grant)

@@ -203,6 +203,14 @@ async def test_a_grant_that_was_never_opened_is_not_found(lender: Lender) -> Non
         await lender.grants.close(_total("gr_unknown", 0), timeout_s=5)
 
 
+async def test_a_grant_that_was_given_up_is_not_opened_any_more(lender: Lender) -> None:
+    lender.fund(1_000, None, True)
+    with pytest.raises(NotFound):
+        await lender.grants.close(_total("gr_1", 0), timeout_s=5)
+    with pytest.raises(Conflict):
+        await _open(lender, _request("gr_1", 60))
+
+
 async def test_a_grant_of_another_account_is_not_found(lender: Lender) -> None:
     lender.fund(100, None, True)
     await _open(lender, _request("gr_1", 60))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 
-from services.common.errors import SpendLimitExceeded, Unavailable
+import pytest
+
+from services.common.errors import Conflict, SpendLimitExceeded, Unavailable
 from services.common.ids import AccountId, GrantId, KeyId
-from services.gateway.budget.limits import BudgetLimits
 from services.gateway.budget.line import Line, Waiter
 from services.gateway.budget.ports import (
     Grant,
@@ -18,10 +19,7 @@ from services.gateway.budget.ports import (
     RenewRequest,
 )
 from services.gateway.budget.purse import Purse
-from services.gateway.ports import Hold
 from tests.unit.gateway_money.builders import ACCOUNT, KEY, WORKER, Bench, wants
-
-LATE_S = BudgetLimits().late_open_s
 
 
 class LateBilling:
@@ -61,48 +59,30 @@ def _late(bench: Bench) -> LateBilling:
     return late
 
 
-async def test_a_grant_that_is_opened_after_its_refusal_comes_back() -> None:
+async def test_a_question_that_arrives_after_its_grant_was_given_up_opens_nothing() -> None:
     bench = Bench(money=0)
     late = _late(bench)
     running = asyncio.create_task(bench.budget.run())
     place = asyncio.create_task(bench.budget.place(wants(1, 100)))
     await bench.run_for(1)
     assert isinstance(place.exception(), SpendLimitExceeded)
-    bench.billing.balances[ACCOUNT] = 1_000
-    await late.arrive()
-    assert bench.billing.granted_nanousd(ACCOUNT) > 0
-    await bench.run_for(LATE_S + 1)
-    assert bench.billing.granted_nanousd(ACCOUNT) == 0
     assert bench.budget.closer.pending == 0
+    bench.billing.balances[ACCOUNT] = 1_000
+    with pytest.raises(Conflict, match="given up"):
+        await late.arrive()
+    assert bench.billing.granted_nanousd(ACCOUNT) == 0
     running.cancel()
 
 
-async def test_that_a_grant_was_never_opened_is_believed_the_second_time() -> None:
+async def test_that_a_grant_was_never_opened_is_believed() -> None:
     bench = Bench(money=0)
     total = GrantTotal(GrantId("gr_before_the_crash"), WORKER, ACCOUNT, KEY)
     bench.log.grant_opened(total)
     running = asyncio.create_task(bench.budget.run())
     bench.budget.closer.add(total)
-    await bench.run_for(LATE_S - 1)
-    assert (bench.billing.close_calls, bench.budget.closer.pending) == (1, 1)
-    await bench.run_for(2)
-    assert (bench.billing.close_calls, bench.budget.closer.pending) == (2, 0)
+    await bench.run_for(1)
+    assert (bench.billing.close_calls, bench.budget.closer.pending) == (1, 0)
     assert bench.log.closed == [total.grant_id]
-    running.cancel()
-
-
-async def test_a_grant_in_doubt_holds_up_no_other() -> None:
-    bench = Bench(money=1_000)
-    total = GrantTotal(GrantId("gr_before_the_crash"), WORKER, ACCOUNT, KEY)
-    bench.log.grant_opened(total)
-    running = asyncio.create_task(bench.budget.run())
-    bench.budget.closer.add(total)
-    hold = await bench.place(wants(1, 100))
-    assert isinstance(hold, Hold)
-    bench.settle(hold, 40)
-    await bench.run_for(BudgetLimits().idle_s + 2)
-    assert bench.billing.lent[hold.grant_id].spent_nanousd == 40
-    assert bench.budget.closer.pending == 1
     running.cancel()
 
 
