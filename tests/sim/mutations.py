@@ -24,8 +24,6 @@ from services.common.money import PROMPT_KINDS, TOKENS_PER_RATE, Price, TokenKin
 from services.common.topics import LEDGER, USAGE
 from services.gateway import money as gateway_money
 from services.gateway.budget import purse
-from services.gateway.budget.closer import GrantCloser
-from services.gateway.budget.ports import GrantTotal
 from services.gateway.journal import delivery, flusher, segments, state
 from services.gateway.journal.journal import FileJournal, JournalGrantLog
 from services.gateway.ports import Hold
@@ -258,17 +256,6 @@ def replayed_not_flushed() -> list[Target]:
     return [(segments, "_finish", lambda segment: None)]
 
 
-def unknown_grant_believed() -> list[Target]:
-    """Billing does not know the grant: then it will never be opened, thinks the worker."""
-    close = GrantCloser._close
-
-    async def mutated(self: GrantCloser, total: GrantTotal) -> bool:
-        self._unknown[total.grant_id] = float("-inf")
-        return await close(self, total)
-
-    return [(GrantCloser, "_close", mutated)]
-
-
 def grant_forgotten_at_recovery() -> list[Target]:
     """After a crash the grants of the write-ahead file are not given back."""
 
@@ -362,7 +349,6 @@ MUTANTS: dict[str, Callable[[], list[Target]]] = {
         delivered_before_acknowledged,
         flush_not_awaited,
         replayed_not_flushed,
-        unknown_grant_believed,
         grant_forgotten_at_recovery,
         spent_by_this_life_alone,
         refused_as_gone,

@@ -82,7 +82,6 @@ def held(gateway: GatewayHarness) -> dict[str, int]:
         "tickets": quotas.running,
         "closing": money.budget.closer.pending,
         "purses": len(money.budget._accounts),
-        "doubtful_grants": len(money.budget.closer._unknown),
         "renewals": len(money.budget.renewals._works),
         "quota_lines": len(quotas._lines),
         "quota_unknown": len(quotas._returner._unknown),
