@@ -83,6 +83,7 @@ def stack_variables(
         "MESH_GATEWAY_LISTEN": at(ports.gateway),
         "MESH_DASHBOARD_LISTEN": at(ports.dashboard),
         "MESH_DASHBOARD_OPS_LISTEN": at(ports.dashboard_ops),
+        "MESH_DASHBOARD_PUBLIC_URL": f"http://{at(ports.dashboard)}",
         "MESH_DASHBOARD_PUBLIC_API_URL": f"http://{at(ports.gateway)}",
     }
 

@@ -14,6 +14,7 @@ from services.accounts.adapters.store_postgres import PostgresAccountsStore
 from services.accounts.config import AccountsSettings
 from services.accounts.context import Context
 from services.accounts.entrypoints.accounts_grpc import AccountsServicer
+from services.accounts.entrypoints.invitations_grpc import InvitationsServicer
 from services.accounts.entrypoints.keys_grpc import KeysServicer
 from services.accounts.entrypoints.limits_grpc import LimitsServicer
 from services.accounts.entrypoints.policies import POLICIES
@@ -25,6 +26,9 @@ from services.common.ops import OpsServer
 from services.common.pb.mesh.accounts.v1.accounts_pb2_grpc import (
     add_AccountsServiceServicer_to_server,
 )
+from services.common.pb.mesh.accounts.v1.invitations_pb2_grpc import (
+    add_InvitationsServiceServicer_to_server,
+)
 from services.common.pb.mesh.accounts.v1.keys_pb2_grpc import add_KeysServiceServicer_to_server
 from services.common.pb.mesh.accounts.v1.limits_pb2_grpc import add_LimitsServiceServicer_to_server
 from services.common.postgres import EventStore, OutboxRelay
@@ -34,6 +38,7 @@ SERVICES = (
     "mesh.accounts.v1.AccountsService",
     "mesh.accounts.v1.KeysService",
     "mesh.accounts.v1.LimitsService",
+    "mesh.accounts.v1.InvitationsService",
 )
 
 
@@ -69,6 +74,7 @@ def bootstrap(
         secrets=SystemSecrets(clock),
         clock=clock,
         session_lifetime_ms=settings.session_lifetime_s * 1_000,
+        invitation_lifetime_ms=settings.invitation_lifetime_s * 1_000,
     )
     server = _server(settings, context, AccountsViews(pool))
     publisher = Publisher(producer, OutboxRelay(pool, producer))
@@ -114,5 +120,6 @@ def _server(settings: AccountsSettings, context: Context, views: AccountsViews) 
     add_AccountsServiceServicer_to_server(AccountsServicer(context, views), server.grpc)
     add_KeysServiceServicer_to_server(KeysServicer(context, views), server.grpc)
     add_LimitsServiceServicer_to_server(LimitsServicer(context, views), server.grpc)
+    add_InvitationsServiceServicer_to_server(InvitationsServicer(context, views), server.grpc)
     server.reflect(*SERVICES)
     return server

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from services.accounts.domain.account import Account, Member
+from services.accounts.domain.invitation import Invitation
 from services.accounts.domain.key import Key
 from services.accounts.domain.key_settings import KeySettings
 from services.accounts.domain.limits import Limits, ScopeLimits
 from services.accounts.domain.roles import Actor, Role
 from services.accounts.domain.team import Team
 from services.accounts.domain.user import User
-from services.common.ids import AccountId, KeyId, SessionId, TeamId, UserId
+from services.common.ids import AccountId, InvitationId, KeyId, SessionId, TeamId, UserId
 
 ResultT = TypeVar("ResultT")
 
@@ -52,6 +53,25 @@ class MemberView:
 
 
 @dataclass(frozen=True, slots=True)
+class SentInvitation:
+    """An invitation with the token that is shown this once."""
+
+    invitation: Invitation
+    token: str = field(repr=False)
+    account_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What the holder of a link sees of an invitation; `host_name` is empty for the operator."""
+
+    invitation: Invitation
+    account_name: str
+    host_name: str
+    has_user: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SignUp(Command[StartedSession]):
     email: str
     password: str = field(repr=False)
@@ -86,6 +106,57 @@ class ChangePassword(Command[None]):
     current_password: str = field(repr=False)
     new_password: str = field(repr=False)
     session_token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Invite(Command[SentInvitation]):
+    actor: Actor
+    account_id: AccountId
+    email: str
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class RenewInvitation(Command[SentInvitation]):
+    actor: Actor
+    account_id: AccountId
+    invitation_id: InvitationId
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeInvitation(Command[None]):
+    actor: Actor
+    account_id: AccountId
+    invitation_id: InvitationId
+
+
+@dataclass(frozen=True, slots=True)
+class LookAtInvitation(Command[Offer]):
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SignUpInvited(Command[StartedSession]):
+    token: str = field(repr=False)
+    password: str = field(repr=False)
+    name: str = ""
+    user_agent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptInvitation(Command[StartedSession]):
+    user_id: UserId
+    token: str = field(repr=False)
+    session_token: str = field(repr=False)
+    user_agent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchAccount(Command[StartedSession]):
+    user_id: UserId
+    account_id: AccountId
+    session_token: str = field(repr=False)
+    user_agent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

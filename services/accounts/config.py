@@ -24,6 +24,9 @@ class AccountsSettings(CommonSettings):
     session_lifetime_s: int = Field(
         default=14 * 86_400, ge=60, le=90 * 86_400, description="How long a log-in lasts."
     )
+    invitation_lifetime_s: int = Field(
+        default=7 * 86_400, ge=60, le=90 * 86_400, description="How long an invitation can be used."
+    )
     argon2_time_cost: int = Field(default=3, ge=1, le=20, description="Passes over the memory.")
     argon2_memory_kib: int = Field(
         default=65_536, ge=8, le=1_048_576, description="Memory of one password hash."

@@ -10,7 +10,7 @@ from services.common.clock import Clock
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The ports, and the one figure that handlers need from the settings."""
+    """The ports, and the figures that handlers need from the settings."""
 
     store: AccountsStore
     passwords: Passwords
@@ -18,3 +18,4 @@ class Context:
     secrets: Secrets
     clock: Clock
     session_lifetime_ms: int
+    invitation_lifetime_ms: int

@@ -8,20 +8,20 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
 from services.accounts import commands as c
+from services.accounts import invitation_handlers as invitations
 from services.accounts import team_handlers as teams
 from services.accounts.context import Context
 from services.accounts.domain import account as accounts
 from services.accounts.domain import key as keys
-from services.accounts.domain import session as sessions
 from services.accounts.domain import user as users
 from services.accounts.domain.account import Account, authorise, check_team_change
 from services.accounts.domain.credential import credentials, retired
 from services.accounts.domain.key import Key
 from services.accounts.domain.roles import Actor, Role
 from services.accounts.domain.secret import masked, sha256_hex
-from services.accounts.domain.session import EndReason, Session
 from services.accounts.domain.user import User, check_password
 from services.accounts.ports import AccountsTransaction
+from services.accounts.session_steps import end_session, start_session, user_of
 from services.accounts.team_handlers import held_account
 from services.common.errors import (
     ConcurrencyConflict,
@@ -31,7 +31,7 @@ from services.common.errors import (
     NotFound,
     Unauthorized,
 )
-from services.common.ids import AccountId, KeyId, SessionId, UserId
+from services.common.ids import AccountId, KeyId, UserId
 
 # The same words for an unknown address and a wrong password.
 WRONG_CREDENTIALS = "The e-mail address or the password is wrong."
@@ -54,7 +54,7 @@ async def sign_up(ctx: Context, command: c.SignUp) -> c.StartedSession:
         name = command.account_name.strip() or user.name
         opened = accounts.OpenAccount(account_id, name, user_id, now_ms)
         account = await tx.append_account(None, accounts.decide(None, opened))
-        return await _start_session(
+        return await start_session(
             ctx, tx, user=user, account=account, user_agent=command.user_agent
         )
 
@@ -80,8 +80,8 @@ async def log_in(ctx: Context, command: c.LogIn) -> c.StartedSession:
         if newer_hash is not None:
             await tx.set_password_hash(user_id, newer_hash)
         await tx.forget_expired_tokens(user_id, ctx.clock.now_ms())
-        user = await _user(tx, user_id)
-        return await _start_session(
+        user = await user_of(tx, user_id)
+        return await start_session(
             ctx, tx, user=user, account=account, user_agent=command.user_agent
         )
 
@@ -96,28 +96,10 @@ async def _account_to_enter(tx: AccountsTransaction, user_id: UserId) -> Account
     raise Forbidden("You are not a member of any account.")
 
 
-async def _start_session(
-    ctx: Context, tx: AccountsTransaction, *, user: User, account: Account, user_agent: str
-) -> c.StartedSession:
-    token = ctx.secrets.session_token()
-    start = sessions.StartSession(
-        session_id=SessionId(ctx.secrets.new_id("ses")),
-        user_id=user.user_id,
-        account_id=account.account_id,
-        user_agent=user_agent,
-        lifetime_ms=ctx.session_lifetime_ms,
-        at_ms=ctx.clock.now_ms(),
-    )
-    session = await tx.append_session(None, sessions.decide(None, start))
-    await tx.set_session_token(session.session_id, sha256_hex(token))
-    role = account.members[user.user_id].role
-    return c.StartedSession(token, session.session_id, user, account, role, session.expires_at_ms)
-
-
 async def log_out(ctx: Context, command: c.LogOut) -> None:
     async with ctx.store.transaction() as tx:
         session = await tx.session_of_token(sha256_hex(command.session_token))
-        await _end(ctx, tx, session, reason="log_out")
+        await end_session(ctx, tx, session, reason="log_out")
 
 
 async def revoke_session(ctx: Context, command: c.RevokeSession) -> None:
@@ -127,15 +109,7 @@ async def revoke_session(ctx: Context, command: c.RevokeSession) -> None:
             raise NotFound("There is no such session.")
         if session.account_id != command.account_id:
             raise NotFound("There is no such session.")
-        await _end(ctx, tx, session, reason="revoked")
-
-
-async def _end(
-    ctx: Context, tx: AccountsTransaction, session: Session | None, *, reason: EndReason
-) -> None:
-    events = sessions.decide(session, sessions.EndSession(reason, ctx.clock.now_ms()))
-    if events:
-        await tx.append_session(session, events)
+        await end_session(ctx, tx, session, reason="revoked")
 
 
 async def change_password(ctx: Context, command: c.ChangePassword) -> None:
@@ -152,20 +126,13 @@ async def change_password(ctx: Context, command: c.ChangePassword) -> None:
             raise ConcurrencyConflict("The password was changed a moment ago.")
         # Before the sessions are read: a log-in holds the hash until its session can be seen.
         await tx.set_password_hash(command.user_id, new_hash)
-        user = await _user(tx, command.user_id)
+        user = await user_of(tx, command.user_id)
         changed = users.decide(user, users.ChangeUserPassword(ctx.clock.now_ms()))
         await tx.append_user(user, changed, command.account_id)
         kept = await tx.session_of_token(sha256_hex(command.session_token))
         for session in await tx.sessions_of_user(command.user_id):
             if kept is None or session.session_id != kept.session_id:
-                await _end(ctx, tx, session, reason="password_changed")
-
-
-async def _user(tx: AccountsTransaction, user_id: UserId) -> User:
-    user = await tx.user(user_id)
-    if user is None:
-        raise NotFound("There is no such user.")
-    return user
+                await end_session(ctx, tx, session, reason="password_changed")
 
 
 async def suspend_account(ctx: Context, command: c.SuspendAccount) -> Account:
@@ -202,7 +169,7 @@ async def add_member(ctx: Context, command: c.AddMember) -> c.MemberView:
         add = accounts.AddMember(command.actor, user_id, command.role, now_ms)
         events = accounts.decide(account, add)
         if known is not None:
-            user = await _user(tx, known)
+            user = await user_of(tx, known)
         elif new_hash is None:
             raise ConcurrencyConflict("The person's user has gone.")
         else:
@@ -253,7 +220,7 @@ async def change_member_role(ctx: Context, command: c.ChangeMemberRole) -> c.Mem
         events = accounts.decide(account, change)
         if events:
             account = await tx.append_account(account, events)
-        return c.MemberView(account.members[command.user_id], await _user(tx, command.user_id))
+        return c.MemberView(account.members[command.user_id], await user_of(tx, command.user_id))
 
 
 async def remove_member(ctx: Context, command: c.RemoveMember) -> None:
@@ -264,7 +231,7 @@ async def remove_member(ctx: Context, command: c.RemoveMember) -> None:
         await tx.append_account(account, accounts.decide(account, remove))
         for session in await tx.sessions_of_user(command.user_id):
             if session.account_id == command.account_id:
-                await _end(ctx, tx, session, reason="member_removed")
+                await end_session(ctx, tx, session, reason="member_removed")
 
 
 async def create_key(ctx: Context, command: c.CreateKey) -> c.IssuedKey:
@@ -361,6 +328,13 @@ HANDLERS: Mapping[type[c.Command[Any]], Handler] = {  # Any: as above
     c.AddMember: add_member,
     c.ChangeMemberRole: change_member_role,
     c.RemoveMember: remove_member,
+    c.Invite: invitations.invite,
+    c.RenewInvitation: invitations.renew_invitation,
+    c.RevokeInvitation: invitations.revoke_invitation,
+    c.LookAtInvitation: invitations.look_at_invitation,
+    c.SignUpInvited: invitations.sign_up_invited,
+    c.AcceptInvitation: invitations.accept_invitation,
+    c.SwitchAccount: invitations.switch_account,
     c.CreateTeam: teams.create_team,
     c.RenameTeam: teams.rename_team,
     c.RemoveTeam: teams.remove_team,

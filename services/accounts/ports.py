@@ -10,10 +10,11 @@ from typing import Protocol
 
 from services.accounts.domain.account import Account, AccountEvent
 from services.accounts.domain.credential import Credential
+from services.accounts.domain.invitation import Invitation, InvitationEvent
 from services.accounts.domain.key import Key, KeyEvent
 from services.accounts.domain.session import Session, SessionEvent
 from services.accounts.domain.user import User, UserEvent
-from services.common.ids import AccountId, KeyId, SessionId, UserId
+from services.common.ids import AccountId, InvitationId, KeyId, SessionId, UserId
 
 
 class AccountsTransaction(Protocol):
@@ -55,7 +56,19 @@ class AccountsTransaction(Protocol):
         self, before: Session | None, events: Sequence[SessionEvent]
     ) -> Session: ...
 
+    async def append_invitation(
+        self, before: Invitation | None, events: Sequence[InvitationEvent]
+    ) -> Invitation: ...
+
     async def append_key(self, before: Key | None, events: Sequence[KeyEvent]) -> Key: ...
+
+    async def invitation(self, invitation_id: InvitationId) -> Invitation | None: ...
+
+    async def invitation_of_token(self, token_hash: str) -> Invitation | None:
+        """The invitation whose newest link has this SHA-256, also where it has ended."""
+
+    async def standing_invitations(self, account_id: AccountId) -> list[Invitation]:
+        """Those that were neither accepted nor revoked; some may have expired."""
 
     async def user_id_of_email(self, email: str) -> UserId | None: ...
 
@@ -126,3 +139,5 @@ class Secrets(Protocol):
         """`rsk_` and a ULID whose 80 random bits are all fresh."""
 
     def session_token(self) -> str: ...
+
+    def invitation_token(self) -> str: ...

@@ -19,11 +19,13 @@ from services.accounts.adapters.store_postgres import ReadTables
 from services.accounts.adapters.wire import event_from_record
 from services.accounts.config import AccountsSettings
 from services.accounts.domain import account as accounts
+from services.accounts.domain import invitation as invitations
 from services.accounts.domain import key as keys
 from services.accounts.domain import session as sessions
 from services.accounts.domain import user as users
 from services.accounts.domain.account import Account
 from services.accounts.domain.audit import Aggregate, Event
+from services.accounts.domain.invitation import Invitation
 from services.accounts.domain.key import Key
 from services.accounts.domain.session import Session
 from services.accounts.domain.user import User
@@ -31,7 +33,15 @@ from services.accounts.rows import Connection
 from services.common.config import load_settings
 from services.common.postgres import EventStore, migrate, open_pool, translated
 
-READ_TABLES = ("accounts", "api_keys", "audit_events", "members", "sessions", "users")
+READ_TABLES = (
+    "accounts",
+    "api_keys",
+    "audit_events",
+    "invitations",
+    "members",
+    "sessions",
+    "users",
+)
 AUDIT_BATCH = 1_000
 # A sum is the same in any order; 60 bits of each row's digest go into it.
 _SUM = """
@@ -113,6 +123,14 @@ def evolved(before: Aggregate | None, event: Event) -> Aggregate:
         ):
             assert before is None or isinstance(before, Key)
             return keys.evolve(before, event)
+        case (
+            invitations.InvitationMade()
+            | invitations.InvitationRenewed()
+            | invitations.InvitationRevoked()
+            | invitations.InvitationAccepted()
+        ):
+            assert before is None or isinstance(before, Invitation)
+            return invitations.evolve(before, event)
         case sessions.SessionStarted() | sessions.SessionEnded():
             assert before is None or isinstance(before, Session)
             return sessions.evolve(before, event)
@@ -128,6 +146,8 @@ async def _save(tables: ReadTables, state: Aggregate) -> None:
     match state:
         case Account():
             await tables.save_account(None, state)
+        case Invitation():
+            await tables.save_invitation(state)
         case Key():
             await tables.save_key(state)
         case Session():

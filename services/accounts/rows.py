@@ -10,9 +10,11 @@ import asyncpg
 import orjson
 
 from services.accounts.domain.account import Account
+from services.accounts.domain.invitation import Invitation
 from services.accounts.domain.key import Key, RetiringSecret
 from services.accounts.domain.key_settings import KeySettings
 from services.accounts.domain.limits import CapWindow, Limits, ModelLimits, ScopeLimits
+from services.accounts.domain.roles import Role
 from services.accounts.domain.session import Session
 from services.accounts.domain.team import Team
 from services.accounts.domain.user import User
@@ -27,6 +29,10 @@ USER_COLUMNS = ("user_id", "email", "name", "created_at_ms", "version")
 ACCOUNT_COLUMNS = (
     "account_id", "name", "owner_user_id", "created_at_ms", "suspended", "suspension_changes",
     "limit_changes", "teams", "limits", "version",
+)  # fmt: skip
+INVITATION_COLUMNS = (
+    "invitation_id", "account_id", "email", "role", "token_hash", "expires_at_ms", "invited_by",
+    "invited_at_ms", "ended", "version",
 )  # fmt: skip
 SESSION_COLUMNS = (
     "session_id", "user_id", "account_id", "user_agent", "started_at_ms", "expires_at_ms",
@@ -86,6 +92,16 @@ def limits_from_row(row: Row) -> list[ScopeLimits]:
 
 def _limits(values: Mapping[str, Any]) -> Limits:  # Any: JSON
     return Limits(**{**values, "spend_cap_window": CapWindow(values["spend_cap_window"])})
+
+
+def invitation_row(invitation: Invitation) -> tuple[object, ...]:
+    values = {"role": int(invitation.role)}
+    return tuple(values.get(name, getattr(invitation, name)) for name in INVITATION_COLUMNS)
+
+
+def invitation_from_row(row: Row) -> Invitation:
+    values = {name: row[name] for name in INVITATION_COLUMNS}
+    return Invitation(**{**values, "role": Role(values["role"])})
 
 
 def session_row(session: Session) -> tuple[object, ...]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from services.accounts.domain.invitation import Invitation
 from services.accounts.domain.key import Key
 from services.accounts.domain.limits import NO_LIMITS, ScopeLimits
 from services.accounts.domain.roles import Role
@@ -19,6 +20,7 @@ from services.accounts.domain.session import Session
 from services.accounts.domain.team import Team
 from services.accounts.rows import (
     Connection,
+    invitation_from_row,
     key_from_row,
     limits_from_row,
     session_from_row,
@@ -98,6 +100,15 @@ class MemberRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Membership:
+    """An account that a person belongs to."""
+
+    account_id: AccountId
+    name: str
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
 class AuditLine:
     """One line of the audit trail."""
 
@@ -133,6 +144,10 @@ ORDER BY account_id DESC LIMIT $3
 _MEMBERS = """
 SELECT m.user_id, u.email, u.name, m.role, m.added_at_ms FROM members m JOIN users u USING (user_id)
 WHERE m.account_id = $1 ORDER BY m.added_at_ms, m.user_id
+"""
+_MEMBERSHIPS = """
+SELECT m.account_id, a.name, m.role FROM members m JOIN accounts a USING (account_id)
+WHERE m.user_id = $1 ORDER BY m.added_at_ms, m.account_id
 """
 _SESSIONS = """
 SELECT * FROM sessions
@@ -204,6 +219,22 @@ class AccountsViews:
         async with self._as_tenant(account_id) as connection:
             found = await connection.fetch(_MEMBERS, account_id)
         return [MemberRow(**{**dict(row), "role": Role(row["role"])}) for row in found]
+
+    async def invitations(self, account_id: AccountId) -> list[Invitation]:
+        """Those that were neither accepted nor revoked, newest first; some may have expired."""
+        async with self._as_tenant(account_id) as connection:
+            found = await connection.fetch(
+                "SELECT * FROM invitations WHERE account_id = $1 AND ended = ''"
+                " ORDER BY invited_at_ms DESC, invitation_id",
+                account_id,
+            )
+        return [invitation_from_row(row) for row in found]
+
+    async def memberships(self, user_id: UserId) -> list[Membership]:
+        """Where the person is a member, longest membership first."""
+        with translated():
+            found = await self._pool.fetch(_MEMBERSHIPS, user_id)
+        return [Membership(**{**dict(row), "role": Role(row["role"])}) for row in found]
 
     async def sessions(self, account_id: AccountId, user_id: UserId, now_ms: int) -> list[Session]:
         """The person's open sessions in the account, newest first."""

@@ -67,8 +67,10 @@ ACCOUNTS = Topic(
         "accounts.KeySuspended", "accounts.KeyResumed", "accounts.KeyRotated",
         "accounts.TeamCreated", "accounts.TeamRenamed", "accounts.TeamRemoved",
         "accounts.TeamMemberAdded", "accounts.TeamMemberRemoved", "accounts.LimitsSet",
+        "accounts.InvitationMade", "accounts.InvitationRenewed", "accounts.InvitationRevoked",
+        "accounts.InvitationAccepted",
     ),
-    "Every event of accounts, users, members, teams, limits, sessions and keys.",
+    "Every event of accounts, users, members, teams, limits, invitations, sessions and keys.",
 )  # fmt: skip
 KEYS = Topic(
     "mesh.keys.v1", "SHA-256 of the key", 6, "compact", FOREVER_MS,

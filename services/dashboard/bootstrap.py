@@ -13,7 +13,11 @@ from services.common.config import HostPort
 from services.common.grpc.channel import GrpcChannel
 from services.common.kafka import TableReader
 from services.common.ops import OpsServer
-from services.common.pb.mesh.accounts.v1 import accounts_pb2_grpc, keys_pb2_grpc
+from services.common.pb.mesh.accounts.v1 import (
+    accounts_pb2_grpc,
+    invitations_pb2_grpc,
+    keys_pb2_grpc,
+)
 from services.common.pb.mesh.billing.v1 import billing_pb2_grpc
 from services.common.pb.mesh.catalog.v1 import catalog_pb2_grpc, templates_pb2_grpc
 from services.common.pb.mesh.usage.v1 import usage_pb2_grpc
@@ -23,6 +27,7 @@ from services.common.topics import BALANCES
 from services.dashboard.api.app import make_app
 from services.dashboard.config import DashboardSettings
 from services.dashboard.live_balances import LiveBalances
+from services.dashboard.mail import mailer_of
 from services.dashboard.playground import Playground
 from services.dashboard.ports import Backends
 
@@ -48,6 +53,7 @@ def open_backends(settings: DashboardSettings) -> Backends:
         usage_live_channel=usage_live,
         catalog_channel=catalog,
         accounts=accounts_pb2_grpc.AccountsServiceStub(accounts.channel()),
+        invitations=invitations_pb2_grpc.InvitationsServiceStub(accounts.channel()),
         keys=keys_pb2_grpc.KeysServiceStub(accounts.channel()),
         billing=billing_pb2_grpc.BillingServiceStub(billing.channel()),
         usage=usage_pb2_grpc.UsageServiceStub(usage.channel()),
@@ -109,9 +115,11 @@ def components(settings: DashboardSettings) -> list[Component]:
     clock = SystemClock()
     api_url = settings.gateway_url or settings.public_api_url
     playground = Playground(backends, clock, api_url=api_url)
-    server = WebServer(
-        settings, make_app(settings, backends, clock, balances=balances, playground=playground)
+    mailer = mailer_of(settings.smtp_url.get_secret_value(), settings.mail_from)
+    app = make_app(
+        settings, backends, clock, balances=balances, playground=playground, mailer=mailer
     )
+    server = WebServer(settings, app)
     index = settings.web_dir / "index.html"
     ops = OpsServer(
         settings.ops_listen, {"page built": index.is_file, "serving": lambda: server.started}

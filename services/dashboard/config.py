@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.common.config import CommonSettings, HostPort
+
+# STARTTLS, TLS from the start, no encryption at all (for a relay on one's own machine).
+SMTP_SCHEMES = ("smtp", "smtps", "smtp+plain")
 
 
 class DashboardSettings(CommonSettings):
@@ -29,6 +33,20 @@ class DashboardSettings(CommonSettings):
         default="",
         description="The gateway's address as the panel itself reaches it; empty: the public one.",
     )
+    public_url: str = Field(
+        default="http://127.0.0.1:8090",
+        description="The panel's own address as its readers reach it: the links of invitations.",
+    )
+    smtp_url: SecretStr = Field(
+        default=SecretStr(""),
+        description=(
+            "Sends invitations, for instance smtp://user:password@host:587 (STARTTLS) or smtps://"
+            "...; empty: the panel only shows the links."
+        ),
+    )
+    mail_from: str = Field(
+        default="Mesh <mesh@localhost>", description="From whom those letters come."
+    )
     secure_cookies: bool = Field(
         default=False, description="Set where the panel is served over HTTPS."
     )
@@ -40,3 +58,11 @@ class DashboardSettings(CommonSettings):
     call_timeout_s: float = Field(
         default=10.0, gt=0, description="How long a call to another service may take."
     )
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _a_mail_server(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        if url and (urlsplit(url).scheme not in SMTP_SCHEMES or not urlsplit(url).hostname):
+            raise ValueError(f"is not an address with a host and one of {', '.join(SMTP_SCHEMES)}")
+        return value

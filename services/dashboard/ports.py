@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from services.common.grpc.channel import GrpcChannel
-from services.common.pb.mesh.accounts.v1 import accounts_pb2_grpc, keys_pb2_grpc
+from services.common.pb.mesh.accounts.v1 import (
+    accounts_pb2_grpc,
+    invitations_pb2_grpc,
+    keys_pb2_grpc,
+)
 from services.common.pb.mesh.billing.v1 import billing_pb2_grpc
 from services.common.pb.mesh.catalog.v1 import catalog_pb2_grpc, templates_pb2_grpc
 from services.common.pb.mesh.usage.v1 import usage_pb2_grpc
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One letter to one person, in plain text."""
+
+    to: str
+    subject: str
+    text: str
+
+
+class Mailer(Protocol):
+    """Sends letters."""
+
+    async def send(self, letter: Letter) -> None:
+        """Raises Unavailable where it cannot be sent now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +42,7 @@ class Backends:
     usage_live_channel: GrpcChannel
     catalog_channel: GrpcChannel
     accounts: accounts_pb2_grpc.AccountsServiceAsyncStub
+    invitations: invitations_pb2_grpc.InvitationsServiceAsyncStub
     keys: keys_pb2_grpc.KeysServiceAsyncStub
     billing: billing_pb2_grpc.BillingServiceAsyncStub
     usage: usage_pb2_grpc.UsageServiceAsyncStub

@@ -14,13 +14,14 @@ import orjson
 
 from services.accounts.adapters.wire import message_from_event
 from services.accounts.domain.account import Account
-from services.accounts.domain.audit import Event, audit_entry
+from services.accounts.domain.audit import Aggregate, Event, audit_entry
+from services.accounts.domain.invitation import Invitation
 from services.accounts.domain.key import Key
 from services.accounts.domain.session import Session
 from services.accounts.domain.user import User
 from services.common.events import EventRecord, record_of
 
-StateT = TypeVar("StateT", Account, Key, Session, User)
+StateT = TypeVar("StateT", Account, Invitation, Key, Session, User)
 EventT = TypeVar("EventT", bound=Event)
 
 
@@ -46,9 +47,7 @@ class Recorded(Generic[StateT]):
     audit: tuple[AuditRow, ...]
 
 
-def audit_row(
-    before: Account | Key | Session | User | None, event: Event, record: EventRecord
-) -> AuditRow:
+def audit_row(before: Aggregate | None, event: Event, record: EventRecord) -> AuditRow:
     """The line of the trail for one recorded event."""
     entry = audit_entry(before, event)
     return AuditRow(

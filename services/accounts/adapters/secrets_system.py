@@ -7,7 +7,7 @@ import secrets
 from services.common.clock import Clock
 from services.common.ids import new_id, ulid
 
-SESSION_TOKEN_BYTES = 32
+TOKEN_BYTES = 32
 
 
 class SystemSecrets:
@@ -27,4 +27,8 @@ class SystemSecrets:
 
     def session_token(self) -> str:
         """256 random bits as text."""
-        return f"mss_{secrets.token_urlsafe(SESSION_TOKEN_BYTES)}"
+        return f"mss_{secrets.token_urlsafe(TOKEN_BYTES)}"
+
+    def invitation_token(self) -> str:
+        """As a session's, with a prefix of its own."""
+        return f"min_{secrets.token_urlsafe(TOKEN_BYTES)}"

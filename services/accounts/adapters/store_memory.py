@@ -14,18 +14,20 @@ from dataclasses import dataclass, field, replace
 from services.accounts.adapters.recording import AuditRow, Recorded, StateT, recorded
 from services.accounts.adapters.wire import key_state_value
 from services.accounts.domain import account as accounts
+from services.accounts.domain import invitation as invitations
 from services.accounts.domain import key as keys
 from services.accounts.domain import session as sessions
 from services.accounts.domain import user as users
 from services.accounts.domain.account import Account, AccountEvent
 from services.accounts.domain.credential import Credential
+from services.accounts.domain.invitation import Invitation, InvitationEvent
 from services.accounts.domain.key import Key, KeyEvent
 from services.accounts.domain.session import Session, SessionEvent
 from services.accounts.domain.user import User, UserEvent
 from services.common.clock import Clock
 from services.common.errors import ConcurrencyConflict, Conflict
 from services.common.events import EventRecord
-from services.common.ids import AccountId, KeyId, SessionId, UserId
+from services.common.ids import AccountId, InvitationId, KeyId, SessionId, UserId
 from services.common.topics import ACCOUNTS, KEYS, Topic
 
 
@@ -42,6 +44,7 @@ class Tables:
     users: dict[UserId, User] = field(default_factory=dict)
     sessions: dict[SessionId, Session] = field(default_factory=dict)
     keys: dict[KeyId, Key] = field(default_factory=dict)
+    invitations: dict[InvitationId, Invitation] = field(default_factory=dict)
     passwords: dict[UserId, str] = field(default_factory=dict)
     tokens: dict[SessionId, str] = field(default_factory=dict)
 
@@ -70,6 +73,28 @@ class MemoryTransaction:
 
     async def session(self, session_id: SessionId) -> Session | None:
         return self._tables.sessions.get(session_id)
+
+    async def invitation(self, invitation_id: InvitationId) -> Invitation | None:
+        return self._tables.invitations.get(invitation_id)
+
+    async def invitation_of_token(self, token_hash: str) -> Invitation | None:
+        found = (i for i in self._tables.invitations.values() if i.token_hash == token_hash)
+        return next(found, None)
+
+    async def standing_invitations(self, account_id: AccountId) -> list[Invitation]:
+        found = (i for i in self._tables.invitations.values() if i.account_id == account_id)
+        return [invitation for invitation in found if not invitation.ended]
+
+    async def append_invitation(
+        self, before: Invitation | None, events: Sequence[InvitationEvent]
+    ) -> Invitation:
+        first = events[0]
+        done = recorded(before, events, evolve=invitations.evolve, account_id=first.account_id)
+        known = self._tables.invitations.get(first.invitation_id)
+        stream_id = f"invitation:{first.invitation_id}"
+        self._write(stream_id, done, account_id=first.account_id, known=known)
+        self._tables.invitations[first.invitation_id] = done.after
+        return done.after
 
     async def append_account(
         self, before: Account | None, events: Sequence[AccountEvent]
@@ -123,7 +148,7 @@ class MemoryTransaction:
         done: Recorded[StateT],
         *,
         account_id: AccountId,
-        known: Account | User | Session | Key | None,
+        known: Account | Invitation | User | Session | Key | None,
     ) -> None:
         """`known` is the state in the store, which has to be the one that the events were decided
         on.

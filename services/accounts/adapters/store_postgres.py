@@ -14,18 +14,20 @@ from services.accounts import rows
 from services.accounts.adapters.recording import AuditRow, Recorded, StateT, recorded
 from services.accounts.adapters.wire import event_from_record, key_state_value
 from services.accounts.domain import account as accounts
+from services.accounts.domain import invitation as invitations
 from services.accounts.domain import key as keys
 from services.accounts.domain import session as sessions
 from services.accounts.domain import user as users
 from services.accounts.domain.account import Account, AccountEvent
 from services.accounts.domain.audit import Event
 from services.accounts.domain.credential import Credential
+from services.accounts.domain.invitation import Invitation, InvitationEvent
 from services.accounts.domain.key import Key, KeyEvent
 from services.accounts.domain.session import Session, SessionEvent
 from services.accounts.domain.user import User, UserEvent
 from services.common.clock import Clock
 from services.common.errors import Conflict
-from services.common.ids import AccountId, KeyId, SessionId, UserId
+from services.common.ids import AccountId, InvitationId, KeyId, SessionId, UserId
 from services.common.postgres import EventStore, Transaction
 from services.common.topics import ACCOUNTS, KEYS
 
@@ -35,6 +37,7 @@ _USER = rows.upsert("users", rows.USER_COLUMNS)
 _ACCOUNT = rows.upsert("accounts", rows.ACCOUNT_COLUMNS)
 _SESSION = rows.upsert("sessions", rows.SESSION_COLUMNS)
 _KEY = rows.upsert("api_keys", rows.KEY_COLUMNS)
+_INVITATION = rows.upsert("invitations", rows.INVITATION_COLUMNS)
 _AUDIT = """
 INSERT INTO audit_events
     (event_id, position, account_id, type, actor, subject, occurred_at_ms, details)
@@ -83,6 +86,9 @@ class ReadTables:
     async def save_session(self, session: Session) -> None:
         await self._connection.execute(_SESSION, *rows.session_row(session))
 
+    async def save_invitation(self, invitation: Invitation) -> None:
+        await self._connection.execute(_INVITATION, *rows.invitation_row(invitation))
+
     async def save_key(self, key: Key) -> None:
         await self._connection.execute(_KEY, *rows.key_row(key))
 
@@ -126,6 +132,29 @@ class PostgresTransaction:
             # A stream holds only events of its own kind.
             state = evolve(state, cast(EventT, event_from_record(record)))
         return state
+
+    async def invitation(self, invitation_id: InvitationId) -> Invitation | None:
+        return await self._load(f"invitation:{invitation_id}", invitations.evolve)
+
+    async def invitation_of_token(self, token_hash: str) -> Invitation | None:
+        row = await self._db.fetchrow("SELECT * FROM invitations WHERE token_hash = $1", token_hash)
+        return None if row is None else rows.invitation_from_row(row)
+
+    async def standing_invitations(self, account_id: AccountId) -> list[Invitation]:
+        found = await self._db.fetch(
+            "SELECT * FROM invitations WHERE account_id = $1 AND ended = ''", account_id
+        )
+        return [rows.invitation_from_row(row) for row in found]
+
+    async def append_invitation(
+        self, before: Invitation | None, events: Sequence[InvitationEvent]
+    ) -> Invitation:
+        account_id = events[0].account_id
+        done = recorded(before, events, evolve=invitations.evolve, account_id=account_id)
+        stream_id = f"invitation:{done.after.invitation_id}"
+        await self._write(stream_id, done, account_id=account_id)
+        await self._tables.save_invitation(done.after)
+        return done.after
 
     async def append_account(
         self, before: Account | None, events: Sequence[AccountEvent]

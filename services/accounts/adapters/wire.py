@@ -12,7 +12,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from services.accounts.domain import account, key, session, team, user
+from services.accounts.domain import account, invitation, key, session, team, user
 from services.accounts.domain.audit import Event
 from services.accounts.domain.credential import Credential
 from services.accounts.domain.key_settings import KeySettings
@@ -35,6 +35,10 @@ _CLASSES: tuple[tuple[type[Event], type[Message]], ...] = (
     (team.TeamMemberAdded, pb.TeamMemberAdded),
     (team.TeamMemberRemoved, pb.TeamMemberRemoved),
     (team.LimitsSet, pb.LimitsSet),
+    (invitation.InvitationMade, pb.InvitationMade),
+    (invitation.InvitationRenewed, pb.InvitationRenewed),
+    (invitation.InvitationRevoked, pb.InvitationRevoked),
+    (invitation.InvitationAccepted, pb.InvitationAccepted),
     (user.UserSignedUp, pb.UserSignedUp),
     (user.PasswordChanged, pb.PasswordChanged),
     (session.SessionStarted, pb.SessionStarted),

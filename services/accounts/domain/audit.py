@@ -19,6 +19,14 @@ from services.accounts.domain.account import (
     MemberRemoved,
     MemberRoleChanged,
 )
+from services.accounts.domain.invitation import (
+    Invitation,
+    InvitationAccepted,
+    InvitationEvent,
+    InvitationMade,
+    InvitationRenewed,
+    InvitationRevoked,
+)
 from services.accounts.domain.key import (
     Key,
     KeyChanged,
@@ -43,8 +51,8 @@ from services.accounts.domain.team import (
 )
 from services.accounts.domain.user import PasswordChanged, User, UserEvent, UserSignedUp
 
-Event = AccountEvent | KeyEvent | SessionEvent | UserEvent
-Aggregate = Account | Key | Session | User
+Event = AccountEvent | InvitationEvent | KeyEvent | SessionEvent | UserEvent
+Aggregate = Account | Invitation | Key | Session | User
 Details = Mapping[str, object]
 
 
@@ -63,6 +71,9 @@ def audit_entry(before: Aggregate | None, event: Event) -> AuditEntry:
         case KeyIssued() | KeyChanged() | KeySuspended() | KeyResumed() | KeyRotated():
             assert before is None or isinstance(before, Key)
             return _of_key(before, event)
+        case InvitationMade() | InvitationRenewed() | InvitationRevoked() | InvitationAccepted():
+            assert before is None or isinstance(before, Invitation)
+            return _of_invitation(before, event)
         case SessionStarted(session_id, user_id, _, user_agent):
             return AuditEntry(user_id, session_id, {"user_agent": user_agent})
         case SessionEnded(session_id, user_id, reason):
@@ -116,6 +127,23 @@ def _of_team(before: Account, event: TeamEvent) -> AuditEntry:
             return AuditEntry(actor, team_id, {"added": user_id})
         case TeamMemberRemoved(_, team_id, user_id, actor):
             return AuditEntry(actor, team_id, {"removed": user_id})
+        case _:
+            assert_never(event)
+
+
+def _of_invitation(before: Invitation | None, event: InvitationEvent) -> AuditEntry:
+    if isinstance(event, InvitationMade):
+        made: Details = {"email": event.email, "role": event.role.name.lower()}
+        return AuditEntry(event.invited_by, event.invitation_id, made)
+    assert before is not None
+    about: Details = {"email": before.email}
+    match event:
+        case InvitationRenewed():
+            return AuditEntry(event.renewed_by, event.invitation_id, about)
+        case InvitationRevoked():
+            return AuditEntry(event.revoked_by, event.invitation_id, about)
+        case InvitationAccepted():
+            return AuditEntry(event.user_id, event.invitation_id, about)
         case _:
             assert_never(event)
 

@@ -12,7 +12,7 @@ from services.common.ids import AccountId, SessionId, UserId
 
 USER_AGENT_LENGTH_MAX = 400
 
-EndReason = Literal["log_out", "revoked", "password_changed", "member_removed"]
+EndReason = Literal["log_out", "revoked", "password_changed", "member_removed", "switched"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from services.accounts.domain.secret import sha256_hex
 from services.accounts.entrypoints import translate as t
 from services.accounts.handlers import handle
 from services.accounts.views import AccountsViews
-from services.common.ids import SessionId, UserId
+from services.common.ids import AccountId, SessionId, UserId
 from services.common.pb.mesh.accounts.v1 import accounts_pb2 as pb
 from services.common.pb.mesh.accounts.v1.accounts_pb2_grpc import AccountsServiceServicer
 
@@ -83,6 +83,30 @@ class AccountsServicer(AccountsServiceServicer):
         )
         await handle(self._context, command)
         return pb.ChangePasswordResponse()
+
+    async def ListMemberships(
+        self, request: pb.ListMembershipsRequest, context: Call
+    ) -> pb.ListMembershipsResponse:
+        _, user_id = t.person()
+        found = await self._views.memberships(user_id)
+        return pb.ListMembershipsResponse(
+            memberships=[
+                pb.Membership(
+                    account_id=one.account_id,
+                    account_name=one.name,
+                    role=t.role_to_message(one.role),
+                )
+                for one in found
+            ]
+        )
+
+    async def SwitchAccount(
+        self, request: pb.SwitchAccountRequest, context: Call
+    ) -> pb.SessionResponse:
+        _, user_id = t.person()
+        account_id = AccountId(request.account_id)
+        command = c.SwitchAccount(user_id, account_id, request.session_token, request.user_agent)
+        return t.started_to_message(await handle(self._context, command))
 
     async def GetAccount(self, request: pb.GetAccountRequest, context: Call) -> pb.Account:
         account_id, _ = t.caller()

@@ -27,6 +27,9 @@ _ACCOUNTS: Mapping[str, Access] = {
     "ListSessions": READ,
     "RevokeSession": READ,
     "ChangePassword": READ,
+    # A person's own memberships, and the way from one to another.
+    "ListMemberships": READ,
+    "SwitchAccount": READ,
     "GetAccount": READ,
     "ListAccounts": OPERATOR,
     "SuspendAccount": OPERATOR,
@@ -59,8 +62,21 @@ _LIMITS: Mapping[str, Access] = {
     "GetKeyLimits": READ_KEYS,
 }
 
+_INVITATIONS: Mapping[str, Access] = {
+    "Invite": WRITE_MEMBERS,
+    "ListInvitations": READ,
+    "RenewInvitation": WRITE_MEMBERS,
+    "RevokeInvitation": WRITE_MEMBERS,
+    # What the holder of a link may do before they are anybody here.
+    "GetInvitation": NOBODY,
+    "SignUpInvited": NOBODY,
+    # For the person, in whatever account they are now.
+    "AcceptInvitation": READ,
+}
+
 POLICIES: Mapping[str, Access] = {
     **{f"/mesh.accounts.v1.AccountsService/{name}": access for name, access in _ACCOUNTS.items()},
     **{f"/mesh.accounts.v1.KeysService/{name}": access for name, access in _KEYS.items()},
+    **{f"/mesh.accounts.v1.InvitationsService/{n}": access for n, access in _INVITATIONS.items()},
     **{f"/mesh.accounts.v1.LimitsService/{name}": access for name, access in _LIMITS.items()},
 }

@@ -20,6 +20,7 @@ from services.dashboard.api import (
     accounts,
     alerts,
     figures,
+    invitations,
     limits,
     live,
     payments,
@@ -31,7 +32,7 @@ from services.dashboard.api import (
 from services.dashboard.config import DashboardSettings
 from services.dashboard.live_balances import LiveBalances
 from services.dashboard.playground import Playground
-from services.dashboard.ports import Backends
+from services.dashboard.ports import Backends, Mailer
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'{nonce}; img-src 'self' data:; "
@@ -57,6 +58,7 @@ HTTP_CODES = {
 ROUTERS = (
     accounts.router,
     people.router,
+    invitations.router,
     live.router,
     figures.router,
     limits.router,
@@ -180,11 +182,13 @@ def make_app(
     *,
     balances: LiveBalances,
     playground: Playground,
+    mailer: Mailer | None = None,
 ) -> FastAPI:
     """The application over open backends."""
     app = FastAPI(title="Mesh panel", version="1", openapi_url=None)
     app.state.settings, app.state.backends, app.state.clock = settings, backends, clock
     app.state.balances, app.state.playground = balances, playground
+    app.state.mailer = mailer
     app.middleware("http")(with_headers)
     app.add_exception_handler(AppError, app_error)
     app.add_exception_handler(RequestValidationError, bad_body)

@@ -72,6 +72,16 @@ def window_name(window: common_pb2.CapWindow.ValueType) -> str:
     return short(common_pb2.CapWindow.Name, window, "CAP_WINDOW_")
 
 
+def role_pb(role: str) -> common_pb2.Role.ValueType:
+    """The role of a name that was checked before."""
+    return common_pb2.Role.Value(f"ROLE_{role.upper()}")
+
+
+def role_name(role: common_pb2.Role.ValueType) -> str:
+    """The name of a role."""
+    return short(common_pb2.Role.Name, role, "ROLE_")
+
+
 def limits_pb(body: LimitsIn) -> events_pb2.Limits:
     return events_pb2.Limits(
         spend_cap_nanousd=None

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from services.common.pb.mesh.accounts.v1 import accounts_pb2
 from services.common.pb.mesh.common.v1 import common_pb2
 from services.dashboard.api import models
+from services.dashboard.api.parts import role_pb
 from services.dashboard.api.session import BackendsDep, PathId, SessionDep
 from services.dashboard.api.translate import audit_out, member_out, moment
 
@@ -128,7 +129,3 @@ async def list_audit(
         events=[audit_out(event) for event in answer.events],
         next_page_token=answer.page.next_page_token,
     )
-
-
-def role_pb(role: str) -> common_pb2.Role.ValueType:
-    return common_pb2.Role.Value(f"ROLE_{role.upper()}")

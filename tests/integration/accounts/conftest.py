@@ -19,6 +19,7 @@ from services.common.grpc import GrpcChannel, Principal, TokenSigner
 from services.common.kafka.memory import MemoryLog, MemoryProducer
 from services.common.pb.mesh.accounts.v1 import accounts_pb2, keys_pb2
 from services.common.pb.mesh.accounts.v1.accounts_pb2_grpc import AccountsServiceStub
+from services.common.pb.mesh.accounts.v1.invitations_pb2_grpc import InvitationsServiceStub
 from services.common.pb.mesh.accounts.v1.keys_pb2_grpc import KeysServiceStub
 from services.common.pb.mesh.accounts.v1.limits_pb2_grpc import LimitsServiceStub
 from services.common.pb.mesh.common.v1 import common_pb2
@@ -52,6 +53,7 @@ class Service:
     accounts: Any  # Any: the generated stub types are those of synchronous calls
     keys: Any  # Any: as above
     limits: Any  # Any: as above
+    invitations: Any  # Any: as above
 
     async def call(
         self,
@@ -130,6 +132,7 @@ async def service(postgres_dsn: Callable[[str], str]) -> AsyncIterator[Service]:
             accounts=AccountsServiceStub(channel.channel()),
             keys=KeysServiceStub(channel.channel()),
             limits=LimitsServiceStub(channel.channel()),
+            invitations=InvitationsServiceStub(channel.channel()),
         )
     await channel.close()
     await parts.server.stop(0.0)

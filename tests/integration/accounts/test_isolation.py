@@ -15,12 +15,13 @@ from services.accounts.rebuild import READ_TABLES
 from services.common.errors import AppError, NotFound, Unauthorized
 from services.common.grpc import Principal
 from services.common.pb.mesh.accounts.v1 import accounts_pb2 as pb
-from services.common.pb.mesh.accounts.v1 import keys_pb2, limits_pb2
+from services.common.pb.mesh.accounts.v1 import invitations_pb2, keys_pb2, limits_pb2
 from services.common.pb.mesh.common.v1 import common_pb2
 from services.common.pb.mesh.events.v1.accounts_pb2 import KeySettings, Limits
 from tests.integration.accounts.conftest import PASSWORD, Person, Service
 
 NEW_PERSON = "a-new-person@example.com"
+INVITED = "somebody-invited@example.com"
 SECRET_TABLES = ("session_tokens", "user_passwords")
 
 
@@ -32,12 +33,15 @@ class Tenant:
     member: Person
     key_id: str
     team_id: str
+    invitation_id: str
+    link_token: str
 
     @property
     def traces(self) -> set[str]:
         """What must not appear in another tenant's answers."""
         people = (self.owner, self.member)
-        known = {self.key_id, self.team_id, self.owner.principal.account_id}
+        known = {self.key_id, self.team_id, self.invitation_id, INVITED}
+        known |= {self.owner.principal.account_id}
         known |= {person.principal.user_id for person in people}
         known |= {person.email for person in people}
         return known | {person.session_id for person in people}
@@ -50,7 +54,10 @@ async def victim(service: Service) -> Tenant:
     create = limits_pb2.CreateTeamRequest(name="research")
     team = await service.call(service.limits.CreateTeam, create, owner.principal)
     key_id = (await service.create_key(owner)).key.key_id
-    return Tenant(owner, member, key_id, team.team_id)
+    invite = invitations_pb2.InviteRequest(email=INVITED, role=common_pb2.ROLE_VIEWER)
+    sent = await service.call(service.invitations.Invite, invite, owner.principal)
+    invitation_id = sent.invitation.invitation_id
+    return Tenant(owner, member, key_id, team.team_id, invitation_id, sent.token)
 
 
 Attack = Callable[[Tenant, Person], Any]  # Any: a request of the method it is listed under
@@ -82,6 +89,25 @@ ATTACKS: Mapping[str, Attack] = {
         user_id=v.member.principal.user_id
     ),
     "AccountsService/ListAuditEvents": lambda _v, _a: pb.ListAuditEventsRequest(),
+    "AccountsService/ListMemberships": lambda _v, _a: pb.ListMembershipsRequest(),
+    "AccountsService/SwitchAccount": lambda v, a: pb.SwitchAccountRequest(
+        account_id=v.owner.principal.account_id, session_token=a.token
+    ),
+    # Inviting an address that another account invited as well is nobody's loss.
+    "InvitationsService/Invite": lambda _v, _a: invitations_pb2.InviteRequest(
+        email=NEW_PERSON, role=common_pb2.ROLE_VIEWER
+    ),
+    "InvitationsService/ListInvitations": lambda _v, _a: invitations_pb2.ListInvitationsRequest(),
+    "InvitationsService/RenewInvitation": lambda v, _a: invitations_pb2.RenewInvitationRequest(
+        invitation_id=v.invitation_id
+    ),
+    "InvitationsService/RevokeInvitation": lambda v, _a: invitations_pb2.RevokeInvitationRequest(
+        invitation_id=v.invitation_id
+    ),
+    # Whoever found the link knows for whom it is; the refusal says no more than the link does.
+    "InvitationsService/AcceptInvitation": lambda v, a: invitations_pb2.AcceptInvitationRequest(
+        token=v.link_token, session_token=a.token
+    ),
     "KeysService/CreateKey": lambda _v, _a: keys_pb2.CreateKeyRequest(
         settings=KeySettings(label="mine")
     ),
@@ -112,12 +138,15 @@ ATTACKS: Mapping[str, Attack] = {
     "LimitsService/GetKeyLimits": lambda v, _a: limits_pb2.GetKeyLimitsRequest(key_id=v.key_id),
 }
 WITHOUT_PRINCIPAL = {
-    f"AccountsService/{name}" for name in ("SignUp", "LogIn", "ResolveSession", "LogOut")
+    *(f"AccountsService/{name}" for name in ("SignUp", "LogIn", "ResolveSession", "LogOut")),
+    *(f"InvitationsService/{name}" for name in ("GetInvitation", "SignUpInvited")),
 }
 TAKES_A_FOREIGN_ID = {
     "AccountsService/RevokeSession",
     "AccountsService/ChangeMemberRole",
     "AccountsService/RemoveMember",
+    "AccountsService/SwitchAccount",
+    *(f"InvitationsService/{name}Invitation" for name in ("Renew", "Revoke")),
     *(f"KeysService/{name}Key" for name in ("Get", "Update", "Suspend", "Resume", "Rotate")),
     *(f"LimitsService/{name}" for name in ("RenameTeam", "RemoveTeam", "PutTeamMember")),
     *(f"LimitsService/{name}" for name in ("RemoveTeamMember", "SetLimits", "GetKeyLimits")),
@@ -144,6 +173,7 @@ def method_of(service: Service, name: str) -> Any:  # Any: a method of a stub
         "AccountsService": service.accounts,
         "KeysService": service.keys,
         "LimitsService": service.limits,
+        "InvitationsService": service.invitations,
     }
     return getattr(stubs[stub], method)
 
@@ -159,7 +189,8 @@ async def test_another_tenants_ids_lead_nowhere(
     answer = (await asyncio.gather(call, return_exceptions=True))[0]
     assert isinstance(answer, NotFound) or name not in TAKES_A_FOREIGN_ID
     assert isinstance(answer, AppError | Message)
-    assert not any(trace in str(answer) for trace in victim.traces)
+    shown = victim.traces - ({INVITED} if "Accept" in name else set())
+    assert not any(trace in str(answer) for trace in shown)
     assert await rows_of(service, victim) == before
 
 
@@ -187,6 +218,8 @@ async def test_the_database_itself_shows_a_tenant_only_its_own_rows(
 ) -> None:
     attacker = await service.sign_up()
     await service.create_key(attacker)
+    invite = invitations_pb2.InviteRequest(email=NEW_PERSON, role=common_pb2.ROLE_VIEWER)
+    await service.call(service.invitations.Invite, invite, attacker.principal)
     async with service.pool.acquire() as connection, connection.transaction():
         await connection.execute("SET LOCAL ROLE mesh_accounts_tenant")
         for table in READ_TABLES:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from services.accounts.rebuild import rebuild
-from services.common.pb.mesh.accounts.v1 import accounts_pb2, keys_pb2
-from tests.integration.accounts.conftest import Service, operator
+from services.common.pb.mesh.accounts.v1 import accounts_pb2, invitations_pb2, keys_pb2
+from services.common.pb.mesh.common.v1 import common_pb2
+from tests.integration.accounts.conftest import PASSWORD, Service, operator
 
 
 async def busy_account(service: Service) -> None:
@@ -19,6 +20,24 @@ async def busy_account(service: Service) -> None:
     await service.call(service.keys.RotateKey, rotation, owner.principal)
     suspension = keys_pb2.SuspendKeyRequest(key_id=key_id)
     await service.call(service.keys.SuspendKey, suspension, owner.principal)
+    links = [
+        await service.call(
+            service.invitations.Invite,
+            invitations_pb2.InviteRequest(
+                email=f"guest{n}@example.com", role=common_pb2.ROLE_ADMIN
+            ),
+            owner.principal,
+        )
+        for n in range(3)
+    ]
+    renewal = invitations_pb2.RenewInvitationRequest(
+        invitation_id=links[0].invitation.invitation_id
+    )
+    await service.call(service.invitations.RenewInvitation, renewal, member.principal)
+    end = invitations_pb2.RevokeInvitationRequest(invitation_id=links[1].invitation.invitation_id)
+    await service.call(service.invitations.RevokeInvitation, end, owner.principal)
+    entry = invitations_pb2.SignUpInvitedRequest(token=links[2].token, password=PASSWORD)
+    await service.call(service.invitations.SignUpInvited, entry)
     request = accounts_pb2.SuspendAccountRequest(reason="unpaid")
     acting = operator(owner.principal.account_id)
     await service.call(service.accounts.SuspendAccount, request, acting)

@@ -24,6 +24,7 @@ from services.dashboard.api.app import NONCE_PLACE, make_app
 from services.dashboard.bootstrap import WebServer, open_backends
 from services.dashboard.config import DashboardSettings
 from services.dashboard.live_balances import LiveBalances
+from services.dashboard.mail import MemoryMailer
 from services.dashboard.playground import Playground
 from services.dashboard.ports import Backends
 from tests.fixtures.chdb import chdb_dsn
@@ -123,6 +124,8 @@ class Panel:
     settings: DashboardSettings
     stack: AsyncExitStack
     balances: LiveBalances
+    # What the panel sent, where it has a mail server.
+    mailer: MemoryMailer | None
 
     async def browser(self) -> Browser:
         """A browser that was never here."""
@@ -177,17 +180,29 @@ def web_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @asynccontextmanager
-async def serve_panel(settings: DashboardSettings) -> AsyncIterator[Panel]:
+async def serve_panel(
+    settings: DashboardSettings, mailer: MemoryMailer | None = None
+) -> AsyncIterator[Panel]:
     """The panel on a free port."""
     backends = open_backends(settings)
     balances = LiveBalances()
     playground = Playground(backends, SystemClock(), api_url=settings.public_api_url)
     await playground.start()
-    app = make_app(settings, backends, SystemClock(), balances=balances, playground=playground)
+    app = make_app(
+        settings, backends, SystemClock(), balances=balances, playground=playground, mailer=mailer
+    )
     server = WebServer(settings, app)
     await server.start()
     async with AsyncExitStack() as stack:
-        yield Panel(f"http://127.0.0.1:{server.port}", server, backends, settings, stack, balances)
+        yield Panel(
+            url=f"http://127.0.0.1:{server.port}",
+            server=server,
+            backends=backends,
+            settings=settings,
+            stack=stack,
+            balances=balances,
+            mailer=mailer,
+        )
     await server.stop()
     await playground.stop()
     for channel in backends.channels:

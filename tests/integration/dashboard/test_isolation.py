@@ -67,6 +67,9 @@ async def furnish(owner: Browser, panel: Panel, chdb_dsn: str) -> Belongings:
     ]
     [session] = (await owner.call("GET", "/api/sessions")).json
     team = await owner.call("POST", "/api/teams", {"name": f"team {MARK}"})
+    guest = {"email": f"guest-{MARK}@example.com", "role": "viewer"}
+    invited = await owner.call("POST", "/api/invitations", guest)
+    assert invited.status == 201, invited.body
     hook = await owner.call("POST", "/api/webhooks", {"url": f"https://example.com/{MARK}"})
     assert (team.status, hook.status) == (201, 201), (team.body, hook.body)
     joined = f"/api/teams/{team.json['team_id']}/members/{member['user_id']}"
@@ -90,6 +93,8 @@ async def furnish(owner: Browser, panel: Panel, chdb_dsn: str) -> Belongings:
         "session_id": session["session_id"],
         "request_id": request.usage_id,
         "team_id": team.json["team_id"],
+        "invitation_id": invited.json["invitation"]["invitation_id"],
+        "account_id": owner.session["account_id"],
         "endpoint_id": (await owner.call("GET", "/api/webhooks")).json[0]["endpoint_id"],
     }
     secrets = {MARK, owner.session["account_id"], owner.session["email"], member["email"]}
@@ -101,6 +106,7 @@ READS = [
     "/members", "/sessions", "/audit", "/balance", "/transactions", "/requests",
     "/requests/{request_id}", "/refill", "/summary", "/keys/{key_id}/usage",
     "/teams", "/webhooks", "/alert-rules", "/alerts", "/webhook-deliveries",
+    "/invitations", "/accounts",
 ]  # fmt: skip
 
 
@@ -176,6 +182,7 @@ def test_no_route_names_a_thing_that_the_walk_does_not_own() -> None:
     names = {name for _, path in ROUTES for name in re.findall(r"\{(\w+)\}", path)}
     owned = {
         "key_id", "template_id", "user_id", "session_id", "request_id", "team_id", "endpoint_id",
+        "invitation_id", "account_id",
     }  # fmt: skip
     assert names - OF_NOBODY.keys() == owned
     assert set(WITH_ID).isdisjoint(WITHOUT_ID)

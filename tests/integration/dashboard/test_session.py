@@ -13,7 +13,10 @@ from services.dashboard.api.session import COOKIE, SAFE_METHODS, csrf_token
 from services.dashboard.config import DashboardSettings
 from tests.integration.dashboard.conftest import PASSWORD, Browser, Panel, serve_panel
 
-ENTRANCES = {("POST", "/session"), ("POST", "/sign-up")}
+ENTRANCES = {
+    ("POST", "/session"), ("POST", "/sign-up"),
+    ("POST", "/invitation"), ("POST", "/invitation/sign-up"),
+}  # fmt: skip
 ROUTES = sorted(
     (method, route.path)
     for router in ROUTERS

@@ -86,6 +86,7 @@ def service() -> Service:
         secrets=SystemSecrets(clock),
         clock=clock,
         session_lifetime_ms=LIFETIME_MS,
+        invitation_lifetime_ms=LIFETIME_MS,
     )
     return Service(clock, store, passwords, context)
 

@@ -7,15 +7,23 @@ import pytest
 from services.accounts.entrypoints.policies import POLICIES
 from services.common.errors import Forbidden, Unauthorized
 from services.common.grpc import CallIdentity, Principal
-from services.common.pb.mesh.accounts.v1 import accounts_pb2, keys_pb2, limits_pb2
+from services.common.pb.mesh.accounts.v1 import (
+    accounts_pb2,
+    invitations_pb2,
+    keys_pb2,
+    limits_pb2,
+)
 
 SERVICES = (
     accounts_pb2.DESCRIPTOR.services_by_name["AccountsService"],
     keys_pb2.DESCRIPTOR.services_by_name["KeysService"],
     limits_pb2.DESCRIPTOR.services_by_name["LimitsService"],
+    invitations_pb2.DESCRIPTOR.services_by_name["InvitationsService"],
 )
 METHODS = {f"/{s.full_name}/{method.name}" for s in SERVICES for method in s.methods}
-WITHOUT_PRINCIPAL = {"SignUp", "LogIn", "ResolveSession", "LogOut"}
+WITHOUT_PRINCIPAL = {
+    "SignUp", "LogIn", "ResolveSession", "LogOut", "GetInvitation", "SignUpInvited",
+}  # fmt: skip
 OPERATOR_ONLY = {"ListAccounts", "SuspendAccount", "ResumeAccount"}
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from services.accounts.adapters.wire import event_from_record, message_from_event
 from services.accounts.domain import account as accounts
+from services.accounts.domain import invitation, team
 from services.accounts.domain import key as keys
 from services.accounts.domain import session as sessions
-from services.accounts.domain import team
 from services.accounts.domain import user as users
 from services.accounts.domain.audit import Event
 from services.accounts.domain.key_settings import KeySettings
@@ -18,7 +18,7 @@ from services.accounts.domain.limits import CapWindow, Limits, ModelLimits
 from services.accounts.domain.roles import Role
 from services.accounts.rebuild import evolved
 from services.common.events import EventRecord, UndecodableEvent, record_of
-from services.common.ids import SessionId, TeamId
+from services.common.ids import InvitationId, SessionId, TeamId
 from services.common.pb.mesh.events.v1 import accounts_pb2
 from services.common.topics import ACCOUNTS
 from tests.contract.events.golden import examples
@@ -27,6 +27,7 @@ from tests.unit.accounts.builders import ACCOUNT, ISSUED, KEY, NOW_MS, OPENED, O
 SETTINGS = KeySettings("web", 5, CapWindow.DAY, 1, 2, 3, "m", '{"a":1}', ("x",), 9)
 LIMITS = Limits(5, CapWindow.MONTH, 1, 0, 3)
 TEAM = TeamId("tm_1")
+INVITATION = InvitationId("inv_1")
 LIMITED = replace(SETTINGS, team_id=TEAM, model_limits=(ModelLimits("m", LIMITS),))
 EVENTS: list[Event] = [
     *OPENED,
@@ -41,6 +42,12 @@ EVENTS: list[Event] = [
     *ISSUED,
     keys.KeyChanged(KEY, ACCOUNT, SETTINGS, OWNER, NOW_MS),
     keys.KeyChanged(KEY, ACCOUNT, LIMITED, OWNER, NOW_MS),
+    invitation.InvitationMade(
+        INVITATION, ACCOUNT, "eve@example.com", Role.DEVELOPER, "hash-2", NOW_MS + 1, OWNER, NOW_MS
+    ),
+    invitation.InvitationRenewed(INVITATION, ACCOUNT, "hash-3", NOW_MS + 2, OWNER, NOW_MS),
+    invitation.InvitationRevoked(INVITATION, ACCOUNT, OWNER, NOW_MS),
+    invitation.InvitationAccepted(INVITATION, ACCOUNT, VIEWER, NOW_MS),
     team.TeamCreated(ACCOUNT, TEAM, "research", OWNER, NOW_MS),
     team.TeamRenamed(ACCOUNT, TEAM, "search", OWNER, NOW_MS),
     team.TeamMemberAdded(ACCOUNT, TEAM, VIEWER, OWNER, NOW_MS),

@@ -14,6 +14,7 @@ import { ErrorNote } from "./components/feedback";
 import { Shell } from "./components/shell";
 import { AlertsPage } from "./pages/alerts";
 import { BillingPage } from "./pages/billing";
+import { JoinPage } from "./pages/join";
 import { KeysPage } from "./pages/keys";
 import { LimitsPage } from "./pages/limits";
 import { LogInPage } from "./pages/log-in";
@@ -29,6 +30,8 @@ import { TemplatesPage } from "./pages/templates";
 const root = createRootRouteWithContext<{ queries: QueryClient }>()({ component: Outlet });
 
 const logIn = createRoute({ getParentRoute: () => root, path: "/log-in", component: LogInPage });
+
+const join = createRoute({ getParentRoute: () => root, path: "/join", component: JoinPage });
 
 const inside = createRoute({
   getParentRoute: () => root,
@@ -116,6 +119,7 @@ const alerts = createRoute({ getParentRoute: () => inside, path: "/alerts", comp
 
 const tree = root.addChildren([
   logIn,
+  join,
   inside.addChildren([overview, playground, keys, billing, logs, request, models, templates, template, limits, alerts, settings]),
 ]);
 

@@ -280,12 +280,6 @@ export const useChangePassword = () =>
     ["sessions"],
   );
 
-export const useAddMember = () =>
-  useChange(
-    async (body: Schemas["MemberIn"]) => bodyOf(await api.POST("/api/members", { body })),
-    ["members"],
-  );
-
 export const useChangeMember = () =>
   useChange(
     async ({ userId, role }: { userId: string; role: Schemas["MemberChange"]["role"] }) =>

@@ -151,8 +151,11 @@ export function Choice({
   onChange,
   name,
   all = "All",
+  hideLabel = false,
 }: {
   label: string;
+  /** For screen readers alone: what it chooses is plain from where it stands. */
+  hideLabel?: boolean;
   value?: string;
   options: (readonly [string, string])[];
   onChange?: (value: string) => void;
@@ -162,7 +165,7 @@ export function Choice({
 }) {
   return (
     <label className="flex flex-col gap-1 text-xs text-muted">
-      {label}
+      <span className={hideLabel ? "sr-only" : ""}>{label}</span>
       <select
         {...(onChange ? { value: value ?? "" } : { defaultValue: value ?? "" })}
         {...(name ? { name } : {})}

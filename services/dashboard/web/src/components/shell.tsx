@@ -20,6 +20,7 @@ import {
 
 import { api } from "../api/client";
 import { balanceQuery, sessionQuery, useLiveBalance } from "../api/queries";
+import { accountsQuery, useSwitchAccount } from "../api/invitations";
 import { dollars } from "../format";
 import { type Theme, useTheme } from "../theme";
 
@@ -111,6 +112,32 @@ function LeaveButton() {
   );
 }
 
+/** The account one is in; a choice for whoever belongs to several. */
+function AccountName({ name }: { name: string }) {
+  const accounts = useQuery(accountsQuery);
+  const change = useSwitchAccount();
+  const navigate = useNavigate();
+  const here = accounts.data?.find((one) => one.is_this);
+  if (!here || (accounts.data?.length ?? 0) < 2) return <p className="truncate font-medium">{name}</p>;
+  return (
+    <select
+      aria-label="Account"
+      value={here.account_id}
+      disabled={change.isPending}
+      onChange={(event) =>
+        change.mutate(event.target.value, { onSuccess: () => void navigate({ to: "/" }) })
+      }
+      className="w-full truncate rounded-lg border border-line bg-surface px-2 py-1 font-medium"
+    >
+      {accounts.data?.map((one) => (
+        <option key={one.account_id} value={one.account_id}>
+          {one.name}
+        </option>
+      ))}
+    </select>
+  );
+}
+
 export function Shell() {
   const session = useQuery(sessionQuery);
   useLiveBalance();
@@ -138,7 +165,7 @@ export function Shell() {
         <Wallet />
         <div className="hidden items-center justify-between gap-2 md:flex">
           <div className="min-w-0">
-            <p className="truncate font-medium">{session.data?.account_name}</p>
+            <AccountName name={session.data?.account_name ?? ""} />
             <p className="truncate text-xs text-muted">{session.data?.email}</p>
           </div>
           <span className="flex">

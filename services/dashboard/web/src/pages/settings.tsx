@@ -1,31 +1,20 @@
 /** The person's password and sessions, the account's members, and who did what. */
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
-import { type FormEvent, useState } from "react";
+import type { FormEvent } from "react";
 
 import type { Schemas } from "../api/client";
 import {
   auditQuery,
-  membersQuery,
   sessionQuery,
   sessionsQuery,
-  useAddMember,
-  useChangeMember,
   useChangePassword,
-  useRemoveMember,
   useRevokeSession,
 } from "../api/queries";
-import { Button, Choice, Field, Sheet } from "../components/controls";
+import { Button, Field } from "../components/controls";
 import { ErrorNote, Nothing, Waiting } from "../components/feedback";
 import { Card, type Column, DataTable, Page } from "../components/layout";
+import { Members } from "../components/members";
 import { time } from "../format";
-
-type Role = Schemas["MemberIn"]["role"];
-const ROLES: [Role, string][] = [
-  ["viewer", "Viewer: sees everything"],
-  ["developer", "Developer: makes keys"],
-  ["admin", "Admin: members and money"],
-  ["owner", "Owner"],
-];
 
 function Password() {
   const change = useChangePassword();
@@ -90,108 +79,6 @@ function Sessions() {
   );
 }
 
-function AddMember({ onClose }: { onClose: () => void }) {
-  const add = useAddMember();
-  const submit = (event: FormEvent<HTMLFormElement>) => {
-    event.preventDefault();
-    const form = new FormData(event.currentTarget);
-    add.mutate(
-      {
-        email: String(form.get("email")),
-        name: String(form.get("name")),
-        role: String(form.get("role")) as Role,
-        initial_password: String(form.get("password")),
-      },
-      { onSuccess: onClose },
-    );
-  };
-  return (
-    <form className="space-y-4" onSubmit={submit}>
-      <ErrorNote error={add.error} />
-      <Field name="email" type="email" label="E-mail" isRequired autoFocus />
-      <Field name="name" label="Name" />
-      <Choice label="Role" name="role" value="developer" options={ROLES} all={null} />
-      <Field
-        name="password"
-        label="First password"
-        hint="For somebody who has no log-in here yet; tell it to them, they can change it."
-        autoComplete="off"
-      />
-      <div className="flex justify-end gap-2">
-        <Button onPress={onClose}>Cancel</Button>
-        <Button look="primary" type="submit" isDisabled={add.isPending}>Add</Button>
-      </div>
-    </form>
-  );
-}
-
-function Members({ mayChange }: { mayChange: boolean }) {
-  const members = useQuery(membersQuery);
-  const change = useChangeMember();
-  const remove = useRemoveMember();
-  const [adding, setAdding] = useState(false);
-  const columns: Column<Schemas["MemberOut"]>[] = [
-    {
-      title: "Person",
-      cell: (row) => (
-        <div>
-          <p className="font-medium">{row.name || row.email}</p>
-          <p className="text-xs text-muted">{row.email}</p>
-        </div>
-      ),
-    },
-    {
-      title: "Role",
-      cell: (row) =>
-        mayChange ? (
-          <Choice
-            label={`Role of ${row.email}`}
-            value={row.role}
-            options={ROLES}
-            all={null}
-            onChange={(role) => change.mutate({ userId: row.user_id, role: role as Role })}
-          />
-        ) : (
-          row.role
-        ),
-    },
-    { title: "Added", cell: (row) => time(row.added_at), wide: true },
-    ...(mayChange
-      ? [
-          {
-            title: "Actions",
-            align: "right" as const,
-            cell: (row: Schemas["MemberOut"]) => (
-              <Button look="danger" isDisabled={remove.isPending} onPress={() => remove.mutate(row.user_id)}>
-                Remove
-              </Button>
-            ),
-          },
-        ]
-      : []),
-  ];
-  return (
-    <Card title="Members">
-      <div className="space-y-3">
-        <ErrorNote error={members.error ?? change.error ?? remove.error} />
-        {members.data ? (
-          <DataTable label="Members" columns={columns} rows={members.data} keyOf={(row) => row.user_id} />
-        ) : (
-          <Waiting rows={2} />
-        )}
-        {mayChange && (
-          <div className="border-t border-line p-3">
-            <Button onPress={() => setAdding(true)}>Add a member</Button>
-          </div>
-        )}
-      </div>
-      <Sheet title="Add a member" isOpen={adding} onClose={() => setAdding(false)}>
-        <AddMember onClose={() => setAdding(false)} />
-      </Sheet>
-    </Card>
-  );
-}
-
 const AUDIT: Column<Schemas["AuditEventOut"]>[] = [
   { title: "When", cell: (row) => <span className="whitespace-nowrap">{time(row.occurred_at)}</span> },
   { title: "What", cell: (row) => row.type.replace("accounts.", "").replace(/([a-z])([A-Z])/g, "$1 $2") },
@@ -228,7 +115,7 @@ export function SettingsPage() {
   const role = session.data?.role;
   return (
     <Page title="Settings" about={session.data ? `${session.data.email}, ${role} of ${session.data.account_name}` : ""}>
-      <Members mayChange={role === "owner" || role === "admin"} />
+      <Members mayChange={role === "owner" || role === "admin"} ownEmail={session.data?.email ?? ""} />
       <Sessions />
       <Password />
       <Audit />

@@ -71,6 +71,16 @@ class AccountsServiceStub:
                 request_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.ChangePasswordRequest.SerializeToString,
                 response_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.ChangePasswordResponse.FromString,
                 _registered_method=True)
+        self.ListMemberships = channel.unary_unary(
+                '/mesh.accounts.v1.AccountsService/ListMemberships',
+                request_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.ListMembershipsRequest.SerializeToString,
+                response_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.ListMembershipsResponse.FromString,
+                _registered_method=True)
+        self.SwitchAccount = channel.unary_unary(
+                '/mesh.accounts.v1.AccountsService/SwitchAccount',
+                request_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.SwitchAccountRequest.SerializeToString,
+                response_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.SessionResponse.FromString,
+                _registered_method=True)
         self.GetAccount = channel.unary_unary(
                 '/mesh.accounts.v1.AccountsService/GetAccount',
                 request_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.GetAccountRequest.SerializeToString,
@@ -164,6 +174,20 @@ class AccountsServiceServicer:
 
     def ChangePassword(self, request, context):
         """Ends every other session of the user.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMemberships(self, request, context):
+        """Where the person of the principal is a member, longest membership first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SwitchAccount(self, request, context):
+        """A new session of the person in another account of theirs, in place of the old one. NOT_FOUND where they are no member.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -265,6 +289,16 @@ def add_AccountsServiceServicer_to_server(servicer, server):
                     servicer.ChangePassword,
                     request_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.ChangePasswordRequest.FromString,
                     response_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.ChangePasswordResponse.SerializeToString,
+            ),
+            'ListMemberships': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMemberships,
+                    request_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.ListMembershipsRequest.FromString,
+                    response_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.ListMembershipsResponse.SerializeToString,
+            ),
+            'SwitchAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.SwitchAccount,
+                    request_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.SwitchAccountRequest.FromString,
+                    response_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.SessionResponse.SerializeToString,
             ),
             'GetAccount': grpc.unary_unary_rpc_method_handler(
                     servicer.GetAccount,
@@ -503,6 +537,60 @@ class AccountsService:
             '/mesh.accounts.v1.AccountsService/ChangePassword',
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.ChangePasswordRequest.SerializeToString,
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.ChangePasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMemberships(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.accounts.v1.AccountsService/ListMemberships',
+            mesh_dot_accounts_dot_v1_dot_accounts__pb2.ListMembershipsRequest.SerializeToString,
+            mesh_dot_accounts_dot_v1_dot_accounts__pb2.ListMembershipsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SwitchAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.accounts.v1.AccountsService/SwitchAccount',
+            mesh_dot_accounts_dot_v1_dot_accounts__pb2.SwitchAccountRequest.SerializeToString,
+            mesh_dot_accounts_dot_v1_dot_accounts__pb2.SessionResponse.FromString,
             options,
             channel_credentials,
             insecure,

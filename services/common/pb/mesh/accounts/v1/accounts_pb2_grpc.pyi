@@ -46,6 +46,10 @@ class AccountsServiceStub:
     RevokeSession: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.RevokeSessionRequest, _accounts_pb2.RevokeSessionResponse]
     ChangePassword: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ChangePasswordRequest, _accounts_pb2.ChangePasswordResponse]
     """Ends every other session of the user."""
+    ListMemberships: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListMembershipsRequest, _accounts_pb2.ListMembershipsResponse]
+    """Where the person of the principal is a member, longest membership first."""
+    SwitchAccount: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.SwitchAccountRequest, _accounts_pb2.SessionResponse]
+    """A new session of the person in another account of theirs, in place of the old one. NOT_FOUND where they are no member."""
     GetAccount: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.GetAccountRequest, _accounts_pb2.Account]
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListAccountsRequest, _accounts_pb2.ListAccountsResponse]
     """Operator only."""
@@ -79,6 +83,10 @@ class AccountsServiceAsyncStub(AccountsServiceStub):
     RevokeSession: _aio.UnaryUnaryMultiCallable[_accounts_pb2.RevokeSessionRequest, _accounts_pb2.RevokeSessionResponse]  # type: ignore[assignment]
     ChangePassword: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ChangePasswordRequest, _accounts_pb2.ChangePasswordResponse]  # type: ignore[assignment]
     """Ends every other session of the user."""
+    ListMemberships: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListMembershipsRequest, _accounts_pb2.ListMembershipsResponse]  # type: ignore[assignment]
+    """Where the person of the principal is a member, longest membership first."""
+    SwitchAccount: _aio.UnaryUnaryMultiCallable[_accounts_pb2.SwitchAccountRequest, _accounts_pb2.SessionResponse]  # type: ignore[assignment]
+    """A new session of the person in another account of theirs, in place of the old one. NOT_FOUND where they are no member."""
     GetAccount: _aio.UnaryUnaryMultiCallable[_accounts_pb2.GetAccountRequest, _accounts_pb2.Account]  # type: ignore[assignment]
     ListAccounts: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListAccountsRequest, _accounts_pb2.ListAccountsResponse]  # type: ignore[assignment]
     """Operator only."""
@@ -151,6 +159,22 @@ class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.ChangePasswordResponse, _abc.Awaitable[_accounts_pb2.ChangePasswordResponse]]:
         """Ends every other session of the user."""
+
+    @_abc_1.abstractmethod
+    def ListMemberships(
+        self,
+        request: _accounts_pb2.ListMembershipsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ListMembershipsResponse, _abc.Awaitable[_accounts_pb2.ListMembershipsResponse]]:
+        """Where the person of the principal is a member, longest membership first."""
+
+    @_abc_1.abstractmethod
+    def SwitchAccount(
+        self,
+        request: _accounts_pb2.SwitchAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.SessionResponse, _abc.Awaitable[_accounts_pb2.SessionResponse]]:
+        """A new session of the person in another account of theirs, in place of the old one. NOT_FOUND where they are no member."""
 
     @_abc_1.abstractmethod
     def GetAccount(

@@ -227,6 +227,133 @@ class MemberRemoved(_message.Message):
 Global___MemberRemoved: _TypeAlias = MemberRemoved  # noqa: Y015
 
 @_typing.final
+class InvitationMade(_message.Message):
+    """type `accounts.InvitationMade`"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INVITATION_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    TOKEN_HASH_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_MS_FIELD_NUMBER: _builtins.int
+    INVITED_BY_FIELD_NUMBER: _builtins.int
+    invitation_id: _builtins.str
+    account_id: _builtins.str
+    email: _builtins.str
+    role: _common_pb2.Role.ValueType
+    token_hash: _builtins.str
+    """SHA-256 of the link's token, hexadecimal."""
+    expires_at_ms: _builtins.int
+    invited_by: _builtins.str
+    def __init__(
+        self,
+        *,
+        invitation_id: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        email: _builtins.str = ...,
+        role: _common_pb2.Role.ValueType = ...,
+        token_hash: _builtins.str = ...,
+        expires_at_ms: _builtins.int = ...,
+        invited_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "email", b"email", "expires_at_ms", b"expires_at_ms", "invitation_id", b"invitation_id", "invited_by", b"invited_by", "role", b"role", "token_hash", b"token_hash"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InvitationMade: _TypeAlias = InvitationMade  # noqa: Y015
+
+@_typing.final
+class InvitationRenewed(_message.Message):
+    """type `accounts.InvitationRenewed`: a new link; the old one works no more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INVITATION_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    TOKEN_HASH_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_MS_FIELD_NUMBER: _builtins.int
+    RENEWED_BY_FIELD_NUMBER: _builtins.int
+    invitation_id: _builtins.str
+    account_id: _builtins.str
+    token_hash: _builtins.str
+    expires_at_ms: _builtins.int
+    renewed_by: _builtins.str
+    def __init__(
+        self,
+        *,
+        invitation_id: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        token_hash: _builtins.str = ...,
+        expires_at_ms: _builtins.int = ...,
+        renewed_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "expires_at_ms", b"expires_at_ms", "invitation_id", b"invitation_id", "renewed_by", b"renewed_by", "token_hash", b"token_hash"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InvitationRenewed: _TypeAlias = InvitationRenewed  # noqa: Y015
+
+@_typing.final
+class InvitationRevoked(_message.Message):
+    """type `accounts.InvitationRevoked`"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INVITATION_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    REVOKED_BY_FIELD_NUMBER: _builtins.int
+    invitation_id: _builtins.str
+    account_id: _builtins.str
+    revoked_by: _builtins.str
+    def __init__(
+        self,
+        *,
+        invitation_id: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        revoked_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "invitation_id", b"invitation_id", "revoked_by", b"revoked_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InvitationRevoked: _TypeAlias = InvitationRevoked  # noqa: Y015
+
+@_typing.final
+class InvitationAccepted(_message.Message):
+    """type `accounts.InvitationAccepted`"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INVITATION_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    invitation_id: _builtins.str
+    account_id: _builtins.str
+    user_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        invitation_id: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "invitation_id", b"invitation_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InvitationAccepted: _TypeAlias = InvitationAccepted  # noqa: Y015
+
+@_typing.final
 class SessionStarted(_message.Message):
     """type `accounts.SessionStarted`"""
 
@@ -271,7 +398,7 @@ class SessionEnded(_message.Message):
     session_id: _builtins.str
     user_id: _builtins.str
     reason: _builtins.str
-    """`log_out`, `revoked`, `password_changed`, `member_removed`"""
+    """`log_out`, `revoked`, `password_changed`, `member_removed`, `switched`"""
     def __init__(
         self,
         *,
