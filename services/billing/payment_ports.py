@@ -1,7 +1,8 @@
 """What payments need from outside: a payment gateway, and a box for its notices.
 
-Stripe is the first gateway. One for other ways to pay (UPI and the like) is another class of this
-port; nothing beyond its adapter knows which it is.
+Stripe is the first gateway. One for local ways to pay (UPI and the like) is two more classes,
+`PaymentGateway` and `NoticeReader`; nothing beyond them and the bootstrap knows which it is. A
+gateway takes and gives US dollars in whole cents; one that pays in another currency converts.
 """
 
 from __future__ import annotations
@@ -92,6 +93,12 @@ class PaymentGateway(Protocol):
     async def ensure_customer(self, account_id: AccountId) -> str:
         """The account's customer id there."""
 
+    async def send_receipts_to(self, customer_id: str, email: str) -> None:
+        """From now on receipts of the customer's payments go to this address."""
+
+    async def receipt_url(self, payment_id: str) -> str:
+        """Where a payment's receipt is shown; "" where there is none."""
+
     async def open_checkout(self, top_up: TopUp, customer_id: str) -> Checkout:
         """Makes the page on which a top-up is paid."""
 
@@ -123,6 +130,27 @@ class PaymentGateway(Protocol):
 
     async def close(self) -> None:
         """Lets go of connections."""
+
+
+class NoticeRefused(Exception):
+    """A delivery that is not taken; the text says why, for the log."""
+
+
+class NoticeReader(Protocol):
+    """Reads what is delivered at `path`, signed in the header `header`."""
+
+    @property
+    def path(self) -> str:
+        """Where the gateway delivers to."""
+
+    @property
+    def header(self) -> str:
+        """The header that bears the signature."""
+
+    def read(self, body: bytes, signature: str, *, now_ms: int) -> Notice | None:
+        """The notice in a delivery; None where it is no business of ours. Raises NoticeRefused for
+        one that is forged, stale, cut short, or no notice.
+        """
 
 
 class InboxStore(Protocol):

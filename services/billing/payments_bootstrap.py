@@ -8,6 +8,7 @@ import asyncpg
 
 from services.billing.adapters.inbox_postgres import PostgresInbox
 from services.billing.adapters.payments_stripe import StripeGateway, stripe_client
+from services.billing.adapters.stripe_notices import StripeNotices
 from services.billing.config import BillingSettings
 from services.billing.domain.payments import TopUpRules
 from services.billing.domain.refills import RefillRules
@@ -75,11 +76,13 @@ def compose_payments(
         settings.webhook_listen,
         inbox,
         clock,
-        secrets=[
-            settings.stripe_webhook_secret.get_secret_value(),
-            settings.stripe_webhook_secret_old.get_secret_value(),
-        ],
-        tolerance_s=settings.webhook_tolerance_s,
+        reader=StripeNotices(
+            [
+                settings.stripe_webhook_secret.get_secret_value(),
+                settings.stripe_webhook_secret_old.get_secret_value(),
+            ],
+            tolerance_s=settings.webhook_tolerance_s,
+        ),
     )
     servicer = OperatorPaymentsServicer(
         store, pool, clock, gateway=gateway, rules=top_up_rules, box=box, inbox=inbox,

@@ -146,6 +146,16 @@ class LedgerStore(Protocol):
     async def payments_of(self, account_id: AccountId) -> PaymentBook:
         """Every payment row of an account, not locked."""
 
+    async def payments_booked(self, from_ms: int, to_ms: int) -> list[tuple[str, AccountId]]:
+        """Payments that were booked within this time, or of which something was taken back, with
+        their accounts; not locked.
+        """
+
+    async def money_at_gateway(self) -> tuple[int, int]:
+        """What of all payments is at the gateway, in nano-dollars, as of one moment: by the payment
+        rows, and by the journal.
+        """
+
     async def gateway_total(self, account_id: str = "") -> Mapping[str, int]:
         """What all transactions, or one account's, add up to by ledger account, in nano-dollars."""
 

@@ -14,7 +14,9 @@ from asyncpg.pool import PoolConnectionProxy
 
 from services.billing.domain.caps import first_day
 from services.billing.domain.events import CapWindow
+from services.billing.domain.payment_events import PAYMENT_EVENTS
 from services.billing.domain.state import Wallet
+from services.billing.payments.history import UNTOLD
 from services.common.events import EventRecord
 from services.common.ids import AccountId, GrantId, KeyId
 from services.common.postgres import translated
@@ -29,10 +31,15 @@ WHERE stream_id = 'wallet:' || $1::text AND type = 'billing.TransactionPosted'
     AND stream_version < $2
 ORDER BY stream_version DESC LIMIT $3
 """
+_PAYMENT_EVENTS = """
+SELECT payload FROM events
+WHERE stream_id = 'wallet:' || $1::text AND type = ANY($2::text[]) AND stream_version < $3
+ORDER BY stream_version DESC LIMIT $4
+"""
 _JOURNAL = """
 SELECT stream_version, payload FROM events
 WHERE stream_id = 'wallet:' || $1::text AND type = 'billing.TransactionPosted'
-    AND stream_version > $2 AND stream_version <= $3
+    AND stream_version > $2 AND stream_version <= $3 AND occurred_at_ms >= $5
 ORDER BY stream_version LIMIT $4
 """
 _KEYS = """
@@ -65,6 +72,7 @@ ORDER BY grant_id LIMIT $4
 _AS_TENANT = """
 SELECT set_config('role', 'mesh_billing_tenant', true), set_config('mesh.account_id', $1, true)
 """
+_TOLD_TYPES = [f"billing.{one.__name__}" for one in PAYMENT_EVENTS if one not in UNTOLD]
 VERSION_MAX = 2**63 - 1
 _PAGE = 500
 
@@ -122,8 +130,24 @@ async def transactions(
     return [EventRecord.from_bytes(row["payload"]) for row in rows]
 
 
-async def journal(pool: asyncpg.Pool, account_id: AccountId) -> AsyncIterator[EventRecord]:
-    """The transactions of an account in the order of its journal, up to those of this moment.
+async def payment_events(
+    pool: asyncpg.Pool, account_id: AccountId, *, before_version: int, limit: int
+) -> list[EventRecord]:
+    """What happened about paying before this version of the stream, newest first, without what is
+    bookkeeping alone. Raises Unavailable.
+    """
+    async with _as_tenant(pool, account_id) as connection:
+        rows = await connection.fetch(
+            _PAYMENT_EVENTS, account_id, _TOLD_TYPES, before_version, limit
+        )
+    return [EventRecord.from_bytes(row["payload"]) for row in rows]
+
+
+async def journal(
+    pool: asyncpg.Pool, account_id: AccountId, *, booked_from_ms: int = 0
+) -> AsyncIterator[EventRecord]:
+    """The transactions of an account that were booked from a moment on, in the order of its
+    journal, up to those of this moment.
 
     No connection is held between two pages. Raises Unavailable.
     """
@@ -131,7 +155,9 @@ async def journal(pool: asyncpg.Pool, account_id: AccountId) -> AsyncIterator[Ev
     version = 0
     while True:
         async with _as_tenant(pool, account_id) as connection:
-            rows = await connection.fetch(_JOURNAL, account_id, version, last_version, _PAGE)
+            rows = await connection.fetch(
+                _JOURNAL, account_id, version, last_version, _PAGE, booked_from_ms
+            )
         for row in rows:
             yield EventRecord.from_bytes(row["payload"])
         if len(rows) < _PAGE:

@@ -93,13 +93,22 @@ class StripeAudit:
         for key, intent in paid.items():
             row = rows.payment.get(key)
             amount = intent["amount_received"] * CENT
-            right = row is not None and row.received_nanousd == row.credited_nanousd == amount
+            right = row is not None and row.received_nanousd == amount
             self._check("credited_right", right, f"{key}: {row}")
+            wanted = self._wanted(intent) * CENT
+            right = row is not None and row.credited_nanousd == wanted <= amount
+            self._check("credited_without_tax", right, f"{key}: {wanted} {row}")
             same = row is not None and row.taken_nanousd == taken[key]
             self._check("taken_back_right", same, f"{key}: {taken[key]} {row}")
         for top_up in rows.top_up.values():
             ended = top_up.status in ("paid", "failed", "expired")
             self._check("top_up_ends", ended, top_up)
+
+    def _wanted(self, intent: dict[str, Any]) -> int:  # Any: JSON
+        """What somebody wanted to have of a payment, in cents: all of it but its tax."""
+        for session in self._gateway.where("checkout.session", payment_intent=intent["id"]):
+            return int(session["amount_subtotal"])
+        return int(intent["amount"])
 
     def _refills(self, tables: LedgerTables) -> None:
         """No refill charged twice; no day and no month above its ceiling; none left open."""
@@ -145,6 +154,11 @@ class StripeAudit:
             if one["status"] not in ("won", "lost")
         )
         self._check("disputes_held", totals["disputes"] == held, f"{held}")
+        kept = sum(
+            (p.received_nanousd - p.credited_nanousd) - (p.taken_nanousd - p.wallet_taken_nanousd)
+            for p in tables.payments.payment.values()
+        )
+        self._check("tax_is_what_is_kept", totals["tax"] == kept, f"{kept}")
         self._check("nothing_reserved", totals["refunds"] == 0, f"{totals['refunds']}")
         self._check("zero_sum", sum(totals.values()) == 0, "entries")
         promo = sum(

@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from services.billing.adapters import payments_stripe
+from services.billing.adapters import payments_stripe, stripe_notices
 from services.billing.domain import payments, refills, takings
 from services.billing.domain.payment_book import PaymentBook
 from services.billing.domain.payment_events import RefillStarted
 from services.billing.domain.payment_seen import PaymentSeen, Posting, Step
 from services.billing.domain.payment_state import Refill
-from services.billing.entrypoints import webhook
 from services.billing.payments import observe
 from tests.sim.simulation import Target
 
@@ -85,11 +84,21 @@ def dispute_never_released() -> list[Target]:
 
 def unsigned_taken() -> list[Target]:
     """Signatures are not checked."""
-    return [(webhook, "_is_signed", lambda body, header, secret: True)]
+    return [(stripe_notices, "_is_signed", lambda body, header, secret: True)]
+
+
+def tax_credited() -> list[Target]:
+    """What a payment brought is credited whole, its tax too."""
+    received = payments._received
+
+    def mutated(payment: Any, kind: str, seen: PaymentSeen) -> Iterator[Step]:  # Any: a row
+        return received(replace(payment, credited_nanousd=payment.received_nanousd), kind, seen)
+
+    return [(payments, "_received", mutated)]
 
 
 def stale_key_used() -> list[Target]:
-    """A refund is asked for again after the gateway forgot its key, without looking."""
+    """A charge is asked for again after the gateway forgot its key, without looking."""
     return [(observe, "is_stale", lambda refill, now_ms, rules: False)]
 
 
@@ -123,9 +132,9 @@ def shortfall_twice() -> list[Target]:
 STRIPE_MUTANTS: dict[str, Callable[[], list[Target]]] = {
     one.__name__: one
     for one in (
-        credited_by_notice, charge_without_key, given_up_without_looking, no_ceiling,
-        failed_refund_ignored, dispute_never_released, unsigned_taken, two_at_once,
-        shortfall_twice,
+        credited_by_notice, charge_without_key, given_up_without_looking, stale_key_used,
+        no_ceiling, failed_refund_ignored, dispute_never_released, unsigned_taken, two_at_once,
+        shortfall_twice, tax_credited,
     )
 }  # fmt: skip
 

@@ -87,8 +87,9 @@ class People:
     async def _top_up(self) -> None:
         town, rng = self._town, self._town.world.rng
         command = StartTopUp(
-            self._account(), rng.randint(500, 4_000) * CENT, rng.random() < 0.7, "usr_1"
-        )
+            self._account(), rng.randint(500, 4_000) * CENT, rng.random() < 0.7, "usr_1",
+            rng.choice(["", "one@example.com", "other@example.com"]),
+        )  # fmt: skip
 
         async def start(host: PayingBilling) -> str:
             assert host.gateway is not None

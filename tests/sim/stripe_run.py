@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import sys
 import time
 from collections.abc import Sequence
@@ -15,7 +16,9 @@ from typing import cast
 
 from deploy.local.stripe_sim.faults import FaultPlan
 from deploy.local.stripe_sim.world import World as GatewayWorld
+from services.billing.domain.payment_seen import CENT
 from services.billing.domain.refills import RefillRules
+from services.billing.payments.compare import Comparison
 from tests.sim.disk import SimOs
 from tests.sim.log import SimLog
 from tests.sim.loop import NETWORK, Stuck, spawn
@@ -25,7 +28,14 @@ from tests.sim.simulation import Target, dispose
 from tests.sim.store import SimLedger
 from tests.sim.stripe_audit import StripeAudit
 from tests.sim.stripe_people import People
-from tests.sim.stripe_town import SECRET, Courier, PayingBilling, SimInbox, StripeTown
+from tests.sim.stripe_town import (
+    OLD_SECRET,
+    SECRET,
+    Courier,
+    PayingBilling,
+    SimInbox,
+    StripeTown,
+)
 from tests.sim.world import World
 
 STORM_S = 20 * 3_600.0
@@ -102,7 +112,12 @@ class _Run:
             RefillRules(),
             world.rng.choice([120.0, 600.0]),
             self.defect,
+            world.rng.random() < 0.3,
+            [OLD_SECRET],
+            [OLD_SECRET],
+            asyncio.Event(),
         )
+        self.gateway.tax_percent = 8
         self.hosts = [PayingBilling(self.town, f"b{n}") for n in range(2)]
         self.courier = Courier(self.town, self.hosts)
         self.people = People(self.town, self.hosts, self.courier)
@@ -117,7 +132,10 @@ class _Run:
         for host in self.hosts:
             host.start()
         courier = spawn(NETWORK, self.courier.run(), "courier")
+        rotation = spawn(NETWORK, self._rotate(), "rotation")
+        outage = spawn(NETWORK, self._go_away(), "outage")
         await self.people.live(STORM_S)
+        await asyncio.gather(rotation, outage)
         world.calm = True
         self.gateway.plan = FaultPlan()
         for process in world.processes:
@@ -129,6 +147,43 @@ class _Run:
         courier.cancel()
         world.require("comes_to_rest", not left, lambda: "; ".join(left))
         self.audit.at_rest(self.town.ledger.tables)
+        await self._compare()
+
+    async def _rotate(self) -> None:
+        """The secret of the notices is rotated: processes learn the new one as they start, one
+        after the other; then the gateway signs with it; then the old one is forgotten.
+        """
+        rng, town = self.world.rng, self.town
+        for secrets, signs_with in (
+            ([SECRET, OLD_SECRET], [OLD_SECRET]),
+            # The order of the two must not matter, nor that some processes know the old one alone.
+            (rng.choice([[SECRET, OLD_SECRET], [OLD_SECRET, SECRET]]), [SECRET, OLD_SECRET]),
+            ([SECRET], [SECRET]),
+        ):
+            await asyncio.sleep(rng.random() * STORM_S / 4)
+            town.secrets[:], town.signs_with[:] = secrets, signs_with
+            if rng.random() < 0.7:
+                self.world.kill(rng.choice(self.hosts).process)
+        await asyncio.sleep(rng.random() * STORM_S / 4)
+        for host in self.hosts:
+            self.world.kill(host.process)
+
+    async def _go_away(self) -> None:
+        """In some runs all of billing is away for longer than the gateway's keys live, or than it
+        takes to give a charge up; at any moment, mostly in the middle of a charge.
+        """
+        rng, charged = self.world.rng, self.town.charged
+        if rng.random() < 0.5:
+            return
+        await asyncio.sleep(rng.random() * STORM_S / 2)
+        charged.clear()
+        if rng.random() < 0.8:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(charged.wait(), STORM_S / 2)
+        away_s = rng.choice([13.0, 26.0, 40.0]) * 3_600.0
+        for host in self.hosts:
+            host.go_away(away_s + rng.random() * 3_600.0)
+        await asyncio.sleep(away_s + 3_600.0)
 
     async def _pass_time(self) -> None:
         """Half an hour, and then on to the next thing that the gateway has planned."""
@@ -138,6 +193,19 @@ class _Run:
             away_s = (next_ms - self.world.now_ms()) / 1000 - 60.0
             if away_s > 3_600.0:
                 self.world.loop.jump(away_s)
+
+    async def _compare(self) -> None:
+        """What the operators' own comparison says, over all of it."""
+        observer = next((host.observer for host in self.hosts if host.observer), None)
+        if observer is None:
+            self.world.fail("comparison_sound", "no process is up")
+            return
+        found = await Comparison(observer).run(0, self.world.now_ms() + 86_400_000)
+        moved = sum(one["amount"] for one in self.gateway.where("balance_transaction"))
+        sound = (found.findings, found.repaired, found.foreign) == ([], 0, 0)
+        self.world.require("comparison_sound", sound, lambda: str(found))
+        same = found.moved_nanousd == moved * CENT
+        self.world.require("comparison_sums", same, lambda: f"{found} {moved}")
 
     def _unfinished(self) -> list[str]:
         """What is still under way, or was put aside for a person, which nothing here needs."""

@@ -14,6 +14,7 @@ from deploy.local.stripe_sim import api
 from deploy.local.stripe_sim.world import World as GatewayWorld
 from services.billing.adapters.inbox_memory import MemoryInbox
 from services.billing.adapters.payments_stripe import StripeGateway, stripe_client
+from services.billing.adapters.stripe_notices import StripeNotices
 from services.billing.domain.refills import RefillRules
 from services.billing.entrypoints.webhook import WebhookServer
 from services.billing.payment_ports import InboxRow
@@ -57,10 +58,11 @@ class Line(stripe.HTTPClient):
 
     name = "sim"
 
-    def __init__(self, world: World, gateway: GatewayWorld) -> None:
+    def __init__(self, town: StripeTown) -> None:
         super().__init__()
-        self._world = world
-        self._gateway = gateway
+        self._world = town.world
+        self._gateway = town.gateway
+        self._charged = town.charged
 
     async def request_async(
         self, method: str, url: str, headers: Mapping[str, str], post_data: Any = None
@@ -74,6 +76,8 @@ class Line(stripe.HTTPClient):
         body = json.dumps(answer.body).encode()
         if method == "post":
             world.note(f"{path} {answer.status}{' lost' if answer.lost else ''}")
+            if path == "/v1/payment_intents":
+                self._charged.set()
         await world.pause(0.1, 40.0)
         world.point("after the call")
         if answer.lost:
@@ -127,6 +131,12 @@ class StripeTown:
     rules: RefillRules
     every_s: float
     on_defect: Any  # Any: as the other town has it
+    tax: bool
+    # What a process takes when it starts, and what the gateway signs with.
+    secrets: list[str]
+    signs_with: list[str]
+    # Set whenever a card was charged and the answer is on its way.
+    charged: asyncio.Event
 
 
 class PayingBilling(Host):
@@ -135,14 +145,18 @@ class PayingBilling(Host):
     def __init__(self, town: StripeTown, name: str) -> None:
         super().__init__(cast(Town, town), name)
         self.stripe_town = town
+        # Until when the machine is away, should it die before.
+        self.away_until_s = 0.0
         self.observer: Observer | None = None
         self.server: WebhookServer | None = None
         self.gateway: StripeGateway | None = None
 
     async def work(self) -> None:
         town = self.stripe_town
-        client = stripe_client("sk_test_run", http_client=Line(town.world, town.gateway))
-        self.gateway = StripeGateway(client, return_url="http://panel/billing", is_test=True)
+        client = stripe_client("sk_test_run", http_client=Line(town))
+        self.gateway = StripeGateway(
+            client, return_url="http://panel/billing", is_test=True, tax=town.tax
+        )
         observer = Observer(town.ledger, self.gateway, self.clock, rules=town.rules)
         inbox = Inbox(town.box, observer, self.clock, every_s=town.every_s)
         charger = Charger(observer, self.clock, every_s=town.every_s)
@@ -154,15 +168,25 @@ class PayingBilling(Host):
             compare_every_s=86_400.0,
             quiet_s=town.every_s * 12,
         )
-        secrets = [SECRET, OLD_SECRET] if town.world.rng.random() < 0.8 else [OLD_SECRET, SECRET]
-        server = WebhookServer(
-            HostPort("127.0.0.1:0"), inbox, self.clock, secrets=secrets, tolerance_s=300.0
-        )
+        reader = StripeNotices(town.secrets, tolerance_s=300.0)
+        server = WebhookServer(HostPort("127.0.0.1:0"), inbox, self.clock, reader=reader)
         self.observer, self.server = observer, server
         await asyncio.gather(inbox.run(), charger.run(), reconciler.run())
 
     def on_death(self) -> None:
         self.observer = self.server = self.gateway = None
+
+    def _restart(self) -> None:
+        left_s = self.away_until_s - self.town.world.loop.time()
+        if left_s > 0:
+            self.town.world.loop.call_later(left_s, self._restart)
+        else:
+            super()._restart()
+
+    def go_away(self, seconds: float) -> None:
+        """Dies now, and is not there again for so long."""
+        self.away_until_s = self.town.world.loop.time() + seconds
+        self.town.world.kill(self.process)
 
 
 class Courier:
@@ -189,8 +213,7 @@ class Courier:
 
     async def _deliver(self, event_id: str, attempt: int) -> None:
         town, world = self._town, self._town.world
-        # Half of them are still signed with the secret that is being rotated out.
-        secret = world.rng.choice([SECRET, OLD_SECRET])
+        secret = world.rng.choice(town.signs_with)
         payload = town.gateway.payload(event_id)
         signature = town.gateway.signature(payload, secret=secret)
         taken = await self._send(payload, signature) == 200
@@ -214,13 +237,13 @@ class Courier:
         if not events:
             return
         payload = town.gateway.payload(world.rng.choice(events))
-        good = town.gateway.signature(payload, secret=SECRET)
+        good = town.gateway.signature(payload, secret=town.secrets[0])
         kind = world.rng.choice(["forged", "stale", "cut", "changed", "unsigned"])
         if kind == "forged":
             bad = payload, town.gateway.signature(payload, secret="whsec_of_somebody_else")
         elif kind == "stale":
             old_s = town.gateway.now_s - 3_600
-            bad = payload, town.gateway.signature(payload, secret=SECRET, at_s=old_s)
+            bad = payload, town.gateway.signature(payload, secret=town.secrets[0], at_s=old_s)
         elif kind == "cut":
             bad = payload[: len(payload) // 2], good
         elif kind == "changed":

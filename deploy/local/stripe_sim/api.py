@@ -179,6 +179,7 @@ def _attached(world: World, key: str, params: Params) -> Object:
 
 _WRITES: dict[tuple[str, str], Handler] = {
     ("customers", ""): lambda w, _, p: intents.create_customer(w, p),
+    ("customers", "update"): lambda w, k, p: intents.update_customer(w, w.find("customer", k), p),
     ("payment_methods", "attach"): _attached,
     ("payment_intents", ""): lambda w, _, p: intents.create_intent(w, p),
     ("payment_intents", "confirm"): lambda w, k, p: intents.confirm_intent(

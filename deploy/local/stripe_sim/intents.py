@@ -25,6 +25,16 @@ def create_customer(world: World, params: Params) -> Object:
     )
 
 
+def update_customer(world: World, customer: Object, params: Params) -> Object:
+    """Takes over what is named of the customer's address and name. Raises ApiError."""
+    email = params.get("email")
+    if email and "@" not in email:
+        raise bad(f"Invalid email address: {email}", code="email_invalid", param="email")
+    customer.update({name: params[name] for name in ("email", "name") if name in params})
+    world.tell("customer.updated", customer)
+    return customer
+
+
 def create_payment_method(
     world: World, *, number: str = "", bank: str = "", customer: str | None = None
 ) -> Object:
@@ -182,6 +192,9 @@ def succeed(world: World, intent: Object) -> Object:
     kind = "payment" if method["type"] == "us_bank_account" else "charge"
     movement = world.move(kind, intent["amount"], charge["id"], fee=fee, of="charge")
     charge["balance_transaction"] = movement["id"]
+    payer = world.objects["customer"].get(intent["customer"] or "", {})
+    charge["receipt_email"] = intent["receipt_email"] or payer.get("email")
+    charge["receipt_url"] = f"{world.public_url}/receipt/{charge['id']}"
     intent.update(status="succeeded", amount_received=intent["amount"], latest_charge=charge["id"])
     if intent["customer"] and intent["setup_future_usage"] and method["type"] == "card":
         method["customer"] = intent["customer"]

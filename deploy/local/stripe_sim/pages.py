@@ -102,9 +102,25 @@ def routes(world: World) -> list[web.RouteDef]:
         web.post("/pay/{session_id}", pay),
         web.get("/question/{session_id}", question),
         web.post("/question/{session_id}", answer),
+        web.get("/receipt/{charge_id}", _receipt(world)),
         web.get("/", _overview(world)),
         web.post("/act/{action}/{key}", _act(world)),
     ]
+
+
+def _receipt(world: World) -> Handler:
+    """What a person would get by mail."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        try:
+            charge = world.find("charge", request.match_info["charge_id"])
+        except ApiError as error:
+            raise web.HTTPNotFound(text="There is no such receipt.") from error
+        [kind] = charge["payment_method_details"]
+        last4 = charge["payment_method_details"][kind]["last4"]
+        return page("receipt.html.j2", charge=charge, last4=last4)
+
+    return handler
 
 
 def _overview(world: World) -> Handler:

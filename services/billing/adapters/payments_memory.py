@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from services.billing.domain.ledger import REVENUE
 from services.billing.domain.payment_book import PaymentBook
+from services.billing.domain.payment_seen import CASH, DISPUTES
 from services.billing.domain.payment_state import (
     OPEN_REFILL,
     OPEN_TOP_UP,
@@ -122,6 +123,27 @@ class MemoryPayments:
         """Every payment row of an account. Raises Unavailable."""
         self._check()
         return _of_account(self.tables.payments, account_id)
+
+    async def payments_booked(self, from_ms: int, to_ms: int) -> list[tuple[str, AccountId]]:
+        """Payments that were booked within this time. Raises Unavailable."""
+        self._check()
+        rows = self.tables.payments
+        booked = [(p.payment_id, p.account_id, p.received_at_ms) for p in rows.payment.values()]
+        booked += [(r.payment_id, r.account_id, r.since_ms) for r in rows.refund.values()]
+        booked += [(d.payment_id, d.account_id, d.since_ms) for d in rows.dispute.values()]
+        return sorted({(key, owner) for key, owner, at_ms in booked if from_ms <= at_ms < to_ms})
+
+    async def money_at_gateway(self) -> tuple[int, int]:
+        """What of all payments is at the gateway, by rows and by journal. Raises Unavailable."""
+        self._check()
+        rows = self.tables.payments
+        received = sum(one.received_nanousd for one in rows.payment.values())
+        refunded = sum(r.amount_nanousd for r in rows.refund.values() if r.status == "made")
+        disputed = sum(d.amount_nanousd for d in rows.dispute.values() if d.status != "won")
+        booked = sum(
+            amount for (_, name), amount in self.tables.totals.items() if name in (CASH, DISPUTES)
+        )
+        return received - refunded - disputed, -booked
 
     async def gateway_total(self, account_id: str = "") -> Mapping[str, int]:
         """What the transactions add up to, by ledger account. Raises Unavailable."""

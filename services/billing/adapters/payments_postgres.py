@@ -11,6 +11,7 @@ import asyncpg
 from services.billing.adapters.ledger_sql import Connection
 from services.billing.domain.ledger import REVENUE
 from services.billing.domain.payment_book import PaymentBook
+from services.billing.domain.payment_seen import CASH, DISPUTES
 from services.billing.domain.payment_state import ROW_CLASSES, Refill, Refund, TopUp
 from services.common.errors import ConcurrencyConflict
 from services.common.ids import AccountId
@@ -37,6 +38,22 @@ _LAPSED_PROMOS = """
 SELECT DISTINCT account_id FROM promo
 WHERE remaining_nanousd > 0 AND expires_at_ms > 0 AND expires_at_ms <= $1
 ORDER BY account_id LIMIT $2
+"""
+_BOOKED = """
+SELECT DISTINCT payment_id, account_id FROM (
+    SELECT payment_id, account_id, received_at_ms AS at_ms FROM payment
+    UNION ALL SELECT payment_id, account_id, since_ms FROM refund
+    UNION ALL SELECT payment_id, account_id, since_ms FROM dispute
+) AS booked
+WHERE at_ms >= $1 AND at_ms < $2 ORDER BY payment_id
+"""
+_AT_GATEWAY = """
+SELECT
+    (SELECT coalesce(sum(received_nanousd), 0) FROM payment)
+    - (SELECT coalesce(sum(amount_nanousd), 0) FROM refund WHERE status = 'made')
+    - (SELECT coalesce(sum(amount_nanousd), 0) FROM dispute WHERE status <> 'won') AS by_rows,
+    (SELECT -coalesce(sum(balance_nanousd), 0) FROM ledger_total
+     WHERE ledger_account = ANY($1::text[])) AS by_journal
 """
 _SPENT = """
 SELECT balance_nanousd FROM ledger_total WHERE account_id = $1 AND ledger_account = $2
@@ -168,6 +185,19 @@ class PostgresPayments:
                 connection.transaction(isolation="repeatable_read", readonly=True),
             ):
                 return await read_payments(connection, account_id)
+
+    async def payments_booked(self, from_ms: int, to_ms: int) -> list[tuple[str, AccountId]]:
+        """Payments that were booked within this time. Raises Unavailable."""
+        with translated():
+            rows = await self._pool.fetch(_BOOKED, from_ms, to_ms)
+        return [(row["payment_id"], row["account_id"]) for row in rows]
+
+    async def money_at_gateway(self) -> tuple[int, int]:
+        """What of all payments is at the gateway, by rows and by journal. Raises Unavailable."""
+        with translated():
+            row = await self._pool.fetchrow(_AT_GATEWAY, [CASH, DISPUTES])
+        assert row is not None
+        return int(row["by_rows"]), int(row["by_journal"])
 
     async def gateway_total(self, account_id: str = "") -> Mapping[str, int]:
         """What the transactions add up to, by ledger account. Raises Unavailable."""

@@ -4,7 +4,7 @@ is made of our id and is the same at every try.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -74,6 +74,19 @@ class StripeGateway:
         )
         return str(made["id"])
 
+    async def send_receipts_to(self, customer_id: str, email: str) -> None:
+        """Stripe mails receipts to the customer's address, of refills too."""
+        with _translated():
+            await self._v1.customers.update_async(customer_id, {"email": email})
+
+    async def receipt_url(self, payment_id: str) -> str:
+        """Stripe's page for the payment's charge."""
+        intent = await self._get(
+            self._v1.payment_intents.retrieve_async, payment_id, expand=["latest_charge"]
+        )
+        charge = intent.get("latest_charge")
+        return str(charge.get("receipt_url") or "") if isinstance(charge, Mapping) else ""
+
     async def open_checkout(self, top_up: TopUp, customer_id: str) -> Checkout:
         """A session in the mode `payment`."""
         ids = {ACCOUNT: top_up.account_id, TOP_UP: top_up.top_up_id}
@@ -101,7 +114,9 @@ class StripeGateway:
         }
         if self._tax:
             params["automatic_tax"] = {"enabled": True}
-            params["customer_update"] = {"address": "auto"}
+            # A firm may name its tax number; both are kept with the customer.
+            params["customer_update"] = {"address": "auto", "name": "auto"}
+            params["tax_id_collection"] = {"enabled": True}
         made = await self._call(
             self._v1.checkout.sessions.create_async, params, key=f"checkout:{top_up.top_up_id}"
         )

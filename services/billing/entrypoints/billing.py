@@ -19,6 +19,7 @@ from services.billing.entrypoints.checks import (
     page_size,
     text_from_token,
     token_from_text,
+    version_from_token,
 )
 from services.billing.handlers import CreditAccount, credit_account
 from services.billing.ports import LedgerStore
@@ -86,7 +87,7 @@ class BillingServicer(billing_pb2_grpc.BillingServiceServicer):
         records = await views.transactions(
             self._pool,
             callers_account(),
-            before_version=_version_from_token(request.page.page_token),
+            before_version=version_from_token(request.page.page_token),
             limit=limit + 1,
         )
         page = records[:limit]
@@ -196,12 +197,3 @@ def grant_to_pb(row: views.GrantRow) -> billing_pb2.GrantInfo:
         status=row.status,
         expires_at_ms=row.expires_at_ms,
     )
-
-
-def _version_from_token(token: str) -> int:
-    text = text_from_token(token)
-    if not text:
-        return views.VERSION_MAX
-    if not text.isdecimal() or int(text) > views.VERSION_MAX:
-        raise InvalidArgument.of("page.page_token", "is not a page token")
-    return int(text)

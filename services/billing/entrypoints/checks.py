@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 
+from services.billing import views
 from services.common.errors import InvalidArgument
 from services.common.grpc import principal
 from services.common.ids import AccountId
 
 ID_LENGTH_MAX = 200
 TEXT_LENGTH_MAX = 1_000
+EMAIL_LENGTH_MAX = 254
 PAGE_SIZE_DEFAULT = 50
 PAGE_SIZE_MAX = 500
 
@@ -28,6 +30,15 @@ def checked_text(field: str, value: str, *, length_max: int = TEXT_LENGTH_MAX) -
         raise InvalidArgument.of(field, f"is longer than {length_max} characters")
     if "\0" in value:
         raise InvalidArgument.of(field, "contains a NUL character")
+    return value
+
+
+def checked_email(field: str, value: str) -> str:
+    """An address of e-mail, or "" for none. Raises InvalidArgument where it is no address."""
+    checked_text(field, value, length_max=EMAIL_LENGTH_MAX)
+    name, _, domain = value.rpartition("@")
+    if value and not (name and domain and value.isprintable() and " " not in value):
+        raise InvalidArgument.of(field, "is not an address of e-mail")
     return value
 
 
@@ -63,3 +74,13 @@ def text_from_token(token: str) -> str:
         return checked_text("page.page_token", raw.decode(), length_max=ID_LENGTH_MAX)
     except (binascii.Error, ValueError) as error:
         raise InvalidArgument.of("page.page_token", "is not a page token") from error
+
+
+def version_from_token(token: str) -> int:
+    """Before which version of a stream a page begins. Raises InvalidArgument."""
+    text = text_from_token(token)
+    if not text:
+        return views.VERSION_MAX
+    if not text.isdecimal() or int(text) > views.VERSION_MAX:
+        raise InvalidArgument.of("page.page_token", "is not a page token")
+    return int(text)

@@ -16,11 +16,20 @@ from services.billing.domain.events import TransactionPosted
 from services.billing.domain.payment_events import RefillConfigured
 from services.billing.domain.payments import TopUpRules
 from services.billing.entrypoints import payments_pb
-from services.billing.entrypoints.checks import callers_account, checked_amount, checked_text
+from services.billing.entrypoints.checks import (
+    callers_account,
+    checked_amount,
+    checked_email,
+    checked_id,
+    checked_text,
+    page_size,
+    version_from_token,
+)
 from services.billing.payment_ports import PaymentGateway
 from services.billing.payments.handlers import (
     StartTopUp,
     configure_refill,
+    receipt_url,
     refill_view,
     start_top_up,
 )
@@ -35,14 +44,18 @@ from services.common.pb.mesh.billing.v1 import payments_pb2, payments_pb2_grpc
 SERVICE = "mesh.billing.v1.PaymentsService"
 LIST_MAX = 200
 PART_BYTES = 64 * 1024
+CLOCKS_DIFFER_MS = 3_600_000
 _READERS = Access(frozenset({"dashboard", "cli"}), "any")
+# A receipt shows who paid, and with which card.
+_PEOPLE = Access(frozenset({"dashboard", "cli"}), "user")
 _PAYERS = Access(frozenset({"dashboard", "cli"}), "user", "admin")
 _OPERATOR = Access(frozenset({"cli"}), "operator")
 POLICIES = {
     f"/{SERVICE}/{name}": access
     for access, names in (
         (_READERS, ("GetPaymentSetup", "ListPayments", "GetRefill", "GetStatement",
-                    "GetSpendHistory")),
+                    "GetSpendHistory", "ListPaymentHistory")),
+        (_PEOPLE, ("GetReceipt",)),
         (_PAYERS, ("StartTopUp", "ConfigureRefill")),
         (_OPERATOR, ("RequestRefund", "GrantPromo", "ListInbox", "ReplayInbox",
                      "ComparePayments")),
@@ -97,13 +110,44 @@ class PaymentsServicer(payments_pb2_grpc.PaymentsServiceServicer):
         request: payments_pb2.StartTopUpRequest,
         context: Any,  # Any: grpc's own class
     ) -> payments_pb2.StartTopUpResponse:
-        command = StartTopUp(callers_account(), request.amount_nanousd, request.save_card, _who())
+        command = StartTopUp(
+            callers_account(),
+            request.amount_nanousd,
+            request.save_card,
+            _who(),
+            checked_email("receipt_email", request.receipt_email),
+        )
         opened = await start_top_up(
             self._store, self.gateway(), self._clock, command=command, rules=self._rules
         )
         return payments_pb2.StartTopUpResponse(
             top_up=payments_pb.top_up(opened.top_up), checkout_url=opened.url
         )
+
+    async def GetReceipt(
+        self,
+        request: payments_pb2.GetReceiptRequest,
+        context: Any,  # Any: grpc's own class
+    ) -> payments_pb2.GetReceiptResponse:
+        payment_id = checked_id("payment_id", request.payment_id)
+        url = await receipt_url(
+            self._store, self._gateway, callers_account(), payment_id=payment_id
+        )
+        return payments_pb2.GetReceiptResponse(url=url)
+
+    async def ListPaymentHistory(
+        self,
+        request: payments_pb2.ListPaymentHistoryRequest,
+        context: Any,  # Any: grpc's own class
+    ) -> payments_pb2.ListPaymentHistoryResponse:
+        limit = page_size(request.page.page_size)
+        records = await views.payment_events(
+            self._pool,
+            callers_account(),
+            before_version=version_from_token(request.page.page_token),
+            limit=limit + 1,
+        )
+        return payments_pb.history(records, limit=limit)
 
     async def ListPayments(
         self,
@@ -179,9 +223,10 @@ class PaymentsServicer(payments_pb2_grpc.PaymentsServiceServicer):
     ) -> payments_pb2.GetSpendHistoryResponse:
         from_ms = checked_amount("from_ms", request.from_ms, least=0)
         to_ms = checked_amount("to_ms", request.to_ms, least=0) or self._clock.now_ms()
-        rows = await spend_history(
-            journal_of(self._pool, callers_account()), from_ms=from_ms, to_ms=to_ms
-        )
+        # What was admitted from then on was booked from then on, but for how far clocks differ.
+        booked_from_ms = max(0, from_ms - CLOCKS_DIFFER_MS)
+        journal = journal_of(self._pool, callers_account(), booked_from_ms=booked_from_ms)
+        rows = await spend_history(journal, from_ms=from_ms, to_ms=to_ms)
         return payments_pb2.GetSpendHistoryResponse(
             rows=[
                 payments_pb2.SpendRow(
@@ -198,9 +243,11 @@ class PaymentsServicer(payments_pb2_grpc.PaymentsServiceServicer):
         )
 
 
-async def journal_of(pool: asyncpg.Pool, account_id: AccountId) -> AsyncIterator[TransactionPosted]:
-    """An account's transactions in the order of its journal. Raises Unavailable."""
-    async for record in views.journal(pool, account_id):
+async def journal_of(
+    pool: asyncpg.Pool, account_id: AccountId, *, booked_from_ms: int = 0
+) -> AsyncIterator[TransactionPosted]:
+    """An account's transactions booked from then on, in their order. Raises Unavailable."""
+    async for record in views.journal(pool, account_id, booked_from_ms=booked_from_ms):
         yield transaction_from_record(record)
 
 

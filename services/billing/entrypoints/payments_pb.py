@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from services.billing.adapters.events_pb import event_from_record
 from services.billing.domain.payment_book import PaymentBook
+from services.billing.domain.payment_events import PAYMENT_EVENTS
 from services.billing.domain.payment_state import Refund, TopUp
+from services.billing.entrypoints.checks import token_from_text
 from services.billing.payment_ports import InboxRow
 from services.billing.payments.handlers import RefillView
+from services.billing.payments.history import fact_of
+from services.common.events import EventRecord
 from services.common.pb.mesh.billing.v1 import payments_pb2
+from services.common.pb.mesh.common.v1 import common_pb2
 
 CHARGES_SHOWN = 20
 
@@ -80,6 +88,35 @@ def payments(book: PaymentBook, *, limit: int) -> payments_pb2.ListPaymentsRespo
             )
             for one in promos[:limit]
         ],
+    )
+
+
+def history(
+    records: Sequence[EventRecord], *, limit: int
+) -> payments_pb2.ListPaymentHistoryResponse:
+    """Payment events in words, a page of them; one more than the page says that there are more."""
+    page = records[:limit]
+    more = token_from_text(str(page[-1].stream_version)) if len(records) > limit else ""
+    return payments_pb2.ListPaymentHistoryResponse(
+        facts=[fact for fact in map(_fact, page) if fact is not None],
+        page=common_pb2.PageResponse(next_page_token=more),
+    )
+
+
+def _fact(record: EventRecord) -> payments_pb2.PaymentFact | None:
+    event = event_from_record(record)
+    fact = fact_of(event) if isinstance(event, PAYMENT_EVENTS) else None
+    if fact is None:
+        return None
+    return payments_pb2.PaymentFact(
+        at_ms=record.occurred_at_ms,
+        kind=fact.kind,
+        status=fact.status,
+        actor=fact.actor,
+        subject_id=fact.subject_id,
+        amount_nanousd=fact.amount_nanousd,
+        detail=fact.detail,
+        event_id=record.event_id,
     )
 
 

@@ -28,18 +28,25 @@ from services.billing.payment_ports import Checkout, GatewayUnsure, PaymentGatew
 from services.billing.payments.work import working_on
 from services.billing.ports import LedgerStore
 from services.common.clock import Clock
-from services.common.errors import Conflict, InvalidArgument
+from services.common.errors import AppError, Conflict, InvalidArgument, NotFound
 from services.common.ids import AccountId, new_id
+from services.common.telemetry import get_logger
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class StartTopUp:
-    """A person wants to pay; `requested_by` is the user."""
+    """A person wants to pay; `requested_by` is the user, and receipts go to `receipt_email`.
+
+    The address is the gateway's to keep: it stands in no event and no table of ours.
+    """
 
     account_id: AccountId
     amount_nanousd: int
     save_card: bool
     requested_by: str
+    receipt_email: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,7 @@ async def start_top_up(
     customer_id = customer_id or await _customer(
         store, gateway, clock, account_id=command.account_id
     )
+    await _send_receipts(gateway, customer_id, command.receipt_email)
     checkout = await _checkout(gateway, top_up, customer_id)
     await note_checkout(store, clock, checkout)
     return OpenedTopUp(replace(top_up, status="open", session_id=checkout.session_id), checkout.url)
@@ -96,6 +104,16 @@ async def _customer(
         if not known:
             work.record([CustomerLinked(account_id, customer_id)])
         return known or customer_id
+
+
+async def _send_receipts(gateway: PaymentGateway, customer_id: str, email: str) -> None:
+    if not email:
+        return
+    try:
+        await gateway.send_receipts_to(customer_id, email)
+    except AppError as error:
+        # Nobody is kept from paying by an address that the gateway does not take.
+        log.warning("receipts_not_addressed", error=error.message)
 
 
 async def _checkout(gateway: PaymentGateway, top_up: TopUp, customer_id: str) -> Checkout:
@@ -124,6 +142,21 @@ async def note_checkout(
                 session_id=checkout.session_id,
             )
         )
+
+
+async def receipt_url(
+    store: LedgerStore, gateway: PaymentGateway | None, account_id: AccountId, *, payment_id: str
+) -> str:
+    """Where the receipt of one of the account's payments is shown.
+
+    Raises NotFound where it is no payment of the account or has no receipt, Unavailable.
+    """
+    book = await store.payments_of(account_id)
+    if gateway is not None and payment_id in book.payment:
+        found = await gateway.receipt_url(payment_id)
+        if found:
+            return found
+    raise NotFound("there is no receipt of such a payment")
 
 
 async def configure_refill(

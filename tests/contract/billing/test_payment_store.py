@@ -56,6 +56,13 @@ async def test_rows_are_read_as_they_were_written_and_of_their_account_alone(
     totals = await store.gateway_total()
     assert sum(totals.values()) == 0
     assert (await store.gateway_total(ACCOUNT))["cash:stripe"] * 2 == totals["cash:stripe"]
+    by_rows, by_journal = await store.money_at_gateway()
+    assert by_rows == by_journal == -totals["cash:stripe"]
+    booked = await store.payments_booked(0, clock.now_ms() + 1)
+    assert booked == sorted(
+        (f"pi_{owner}_{n}", owner) for owner in (ACCOUNT, OTHER) for n in (1, 2)
+    )
+    assert await store.payments_booked(clock.now_ms() + 1, 2**62) == []
 
 
 async def test_a_payment_seen_by_many_at_once_is_credited_once(store: LedgerStore) -> None:

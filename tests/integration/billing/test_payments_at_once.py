@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import random
-from collections.abc import Mapping
-from typing import Any
 
 import asyncpg
-import stripe
 
-from deploy.local.stripe_sim import api, checkout
-from deploy.local.stripe_sim.world import World
+from deploy.local.stripe_sim import checkout
 from services.billing import views
 from services.billing.adapters.inbox_postgres import PostgresInbox
 from services.billing.adapters.ledger_postgres import PostgresLedger
-from services.billing.adapters.payments_stripe import StripeGateway, stripe_client
 from services.billing.domain.ledger import REVENUE, transfer, wallet_account
 from services.billing.domain.payment_seen import Posting
 from services.billing.domain.payments import TopUpRules
@@ -31,41 +24,17 @@ from services.billing.verify import verify
 from services.common.clock import FakeClock
 from services.common.ids import AccountId
 from tests.fixtures.ledger import NOW_MS
+from tests.fixtures.payment_gateway import simulated
 from tests.fixtures.payments import USD, configured
 
 ACCOUNT = AccountId("acc_1")
-
-
-class InProcess(stripe.HTTPClient):
-    """The package's HTTP client, straight into the simulator."""
-
-    name = "in process"
-
-    def __init__(self, world: World) -> None:
-        super().__init__()
-        self._world = world
-
-    async def request_async(
-        self, method: str, url: str, headers: Mapping[str, str], post_data: Any = None
-    ) -> tuple[bytes, int, Mapping[str, str]]:  # Any: the package's type
-        await asyncio.sleep(0)
-        path, _, query = url.removeprefix("https://api.stripe.com").partition("?")
-        answer = api.handle(
-            self._world, method.upper(), path, text=post_data or query, headers=headers
-        )
-        return json.dumps(answer.body).encode(), answer.status, {}
 
 
 async def test_two_tabs_two_admins_and_the_refill_at_the_same_second(
     ledger: PostgresLedger, pool: asyncpg.Pool
 ) -> None:
     clock = FakeClock(NOW_MS)
-    world = World(now_ms=clock.now_ms, rng=random.Random(5), secret="whsec_test")
-    gateway = StripeGateway(
-        stripe_client("sk_test_x", http_client=InProcess(world)),
-        return_url="http://panel",
-        is_test=True,
-    )
+    world, gateway = simulated(clock)
     observer = Observer(ledger, gateway, clock, rules=RefillRules())
     inbox = Inbox(PostgresInbox(pool), observer, clock, every_s=1.0)
     reconciler = Reconciler(

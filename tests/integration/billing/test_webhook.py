@@ -13,8 +13,9 @@ from deploy.local.stripe_sim import checkout, intents
 from deploy.local.stripe_sim.world import World
 from services.billing.adapters.inbox_memory import MemoryInbox
 from services.billing.adapters.ledger_memory import MemoryLedger
+from services.billing.adapters.stripe_notices import StripeNotices
 from services.billing.domain.refills import RefillRules
-from services.billing.entrypoints.webhook import BODY_BYTES_MAX, HEADER, PATH, WebhookServer
+from services.billing.entrypoints.webhook import BODY_BYTES_MAX, WebhookServer
 from services.billing.payments.observe import Observer
 from services.billing.payments.workers import Inbox
 from services.common.clock import FakeClock
@@ -31,10 +32,8 @@ class Endpoint:
         self.world = World(now_ms=self.clock.now_ms, rng=random.Random(1), secret=NEW)
         self.box = MemoryInbox()
         observer = Observer(MemoryLedger(), None, self.clock, rules=RefillRules())  # type: ignore[arg-type]  # nothing is looked at here
-        self.server = WebhookServer(
-            HostPort("127.0.0.1:0"), Inbox(self.box, observer, self.clock, every_s=1.0),
-            self.clock, secrets=[NEW, OLD], tolerance_s=300.0,
-        )  # fmt: skip
+        self.inbox = Inbox(self.box, observer, self.clock, every_s=1.0)
+        self.server = self.serving(NEW, OLD)
         session = checkout.create_session(
             self.world,
             {
@@ -45,9 +44,14 @@ class Endpoint:
         checkout.pay(self.world, session, number="4242424242424242")
         self.payload = self.world.payload(self.world.where("event")[0]["id"])
 
+    def serving(self, *secrets: str) -> WebhookServer:
+        """A server of its own, over the same box."""
+        reader = StripeNotices(secrets, tolerance_s=300.0)
+        return WebhookServer(HostPort("127.0.0.1:0"), self.inbox, self.clock, reader=reader)
+
     async def post(self, body: bytes, signature: str | None) -> int:
-        url = f"http://127.0.0.1:{self.server.port}{PATH}"
-        headers = {} if signature is None else {HEADER: signature}
+        url = f"http://127.0.0.1:{self.server.port}{StripeNotices.path}"
+        headers = {} if signature is None else {StripeNotices.header: signature}
         async with aiohttp.ClientSession() as session:
             async with session.post(url, data=body, headers=headers) as answer:
                 return answer.status
@@ -78,6 +82,36 @@ async def test_while_the_secret_is_rotated_both_are_taken(endpoint: Endpoint) ->
         signature = endpoint.world.signature(endpoint.payload, secret=secret)
         assert await endpoint.post(endpoint.payload, signature) == 200
     assert len(endpoint.box.rows) == 1
+
+
+async def test_a_notice_signed_with_a_secret_not_yet_known_is_delivered_again_and_kept(
+    endpoint: Endpoint,
+) -> None:
+    """The gateway signs with the new secret before a process knows it: nothing is lost."""
+    world = endpoint.world
+    event_id = world.where("event")[0]["id"]
+
+    async def deliver() -> list[int]:
+        answers = []
+        for due_id, attempt in world.deliveries_due():
+            body = world.payload(due_id)
+            answer, _ = await endpoint.server.receive(body, world.signature(body, secret=NEW))
+            world.delivery_ended(due_id, attempt, taken=answer == 200)
+            answers.append(answer)
+        return answers
+
+    await endpoint.server.stop()
+    endpoint.server = endpoint.serving(OLD)
+    await endpoint.clock.advance(1)
+    assert set(await deliver()) == {400}
+    assert endpoint.box.rows == {}
+    assert not world.delivered[event_id]
+    endpoint.server = endpoint.serving(NEW, OLD)
+    await endpoint.clock.advance(60)
+    assert set(await deliver()) == {200}
+    assert world.delivered[event_id]
+    assert set(endpoint.box.rows) <= {event["id"] for event in world.where("event")}
+    assert any(row.notice.type == "payment_intent.succeeded" for row in endpoint.box.rows.values())
 
 
 async def test_what_is_forged_stale_cut_changed_or_unsigned_is_refused_and_changes_nothing(

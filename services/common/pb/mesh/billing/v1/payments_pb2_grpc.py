@@ -45,6 +45,16 @@ class PaymentsServiceStub:
                 request_serializer=mesh_dot_billing_dot_v1_dot_payments__pb2.StartTopUpRequest.SerializeToString,
                 response_deserializer=mesh_dot_billing_dot_v1_dot_payments__pb2.StartTopUpResponse.FromString,
                 _registered_method=True)
+        self.GetReceipt = channel.unary_unary(
+                '/mesh.billing.v1.PaymentsService/GetReceipt',
+                request_serializer=mesh_dot_billing_dot_v1_dot_payments__pb2.GetReceiptRequest.SerializeToString,
+                response_deserializer=mesh_dot_billing_dot_v1_dot_payments__pb2.GetReceiptResponse.FromString,
+                _registered_method=True)
+        self.ListPaymentHistory = channel.unary_unary(
+                '/mesh.billing.v1.PaymentsService/ListPaymentHistory',
+                request_serializer=mesh_dot_billing_dot_v1_dot_payments__pb2.ListPaymentHistoryRequest.SerializeToString,
+                response_deserializer=mesh_dot_billing_dot_v1_dot_payments__pb2.ListPaymentHistoryResponse.FromString,
+                _registered_method=True)
         self.ListPayments = channel.unary_unary(
                 '/mesh.billing.v1.PaymentsService/ListPayments',
                 request_serializer=mesh_dot_billing_dot_v1_dot_payments__pb2.ListPaymentsRequest.SerializeToString,
@@ -111,6 +121,20 @@ class PaymentsServiceServicer:
     def StartTopUp(self, request, context):
         """Opens a page on which the amount is paid. The wallet is credited when the gateway says that it has the money, never
         because somebody came back from the page.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetReceipt(self, request, context):
+        """Where the gateway shows the receipt of one of the account's payments.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPaymentHistory(self, request, context):
+        """Who did what about paying, and what came of it, newest first, from the events of the ledger.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -195,6 +219,16 @@ def add_PaymentsServiceServicer_to_server(servicer, server):
                     servicer.StartTopUp,
                     request_deserializer=mesh_dot_billing_dot_v1_dot_payments__pb2.StartTopUpRequest.FromString,
                     response_serializer=mesh_dot_billing_dot_v1_dot_payments__pb2.StartTopUpResponse.SerializeToString,
+            ),
+            'GetReceipt': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReceipt,
+                    request_deserializer=mesh_dot_billing_dot_v1_dot_payments__pb2.GetReceiptRequest.FromString,
+                    response_serializer=mesh_dot_billing_dot_v1_dot_payments__pb2.GetReceiptResponse.SerializeToString,
+            ),
+            'ListPaymentHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPaymentHistory,
+                    request_deserializer=mesh_dot_billing_dot_v1_dot_payments__pb2.ListPaymentHistoryRequest.FromString,
+                    response_serializer=mesh_dot_billing_dot_v1_dot_payments__pb2.ListPaymentHistoryResponse.SerializeToString,
             ),
             'ListPayments': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPayments,
@@ -302,6 +336,60 @@ class PaymentsService:
             '/mesh.billing.v1.PaymentsService/StartTopUp',
             mesh_dot_billing_dot_v1_dot_payments__pb2.StartTopUpRequest.SerializeToString,
             mesh_dot_billing_dot_v1_dot_payments__pb2.StartTopUpResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReceipt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.billing.v1.PaymentsService/GetReceipt',
+            mesh_dot_billing_dot_v1_dot_payments__pb2.GetReceiptRequest.SerializeToString,
+            mesh_dot_billing_dot_v1_dot_payments__pb2.GetReceiptResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPaymentHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.billing.v1.PaymentsService/ListPaymentHistory',
+            mesh_dot_billing_dot_v1_dot_payments__pb2.ListPaymentHistoryRequest.SerializeToString,
+            mesh_dot_billing_dot_v1_dot_payments__pb2.ListPaymentHistoryResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,10 @@ class PaymentsServiceStub:
     """Opens a page on which the amount is paid. The wallet is credited when the gateway says that it has the money, never
     because somebody came back from the page.
     """
+    GetReceipt: _grpc.UnaryUnaryMultiCallable[_payments_pb2.GetReceiptRequest, _payments_pb2.GetReceiptResponse]
+    """Where the gateway shows the receipt of one of the account's payments."""
+    ListPaymentHistory: _grpc.UnaryUnaryMultiCallable[_payments_pb2.ListPaymentHistoryRequest, _payments_pb2.ListPaymentHistoryResponse]
+    """Who did what about paying, and what came of it, newest first, from the events of the ledger."""
     ListPayments: _grpc.UnaryUnaryMultiCallable[_payments_pb2.ListPaymentsRequest, _payments_pb2.ListPaymentsResponse]
     """Newest first, payments with what refunds and disputes took back of them."""
     GetRefill: _grpc.UnaryUnaryMultiCallable[_payments_pb2.GetRefillRequest, _payments_pb2.GetRefillResponse]
@@ -68,6 +72,10 @@ class PaymentsServiceAsyncStub(PaymentsServiceStub):
     """Opens a page on which the amount is paid. The wallet is credited when the gateway says that it has the money, never
     because somebody came back from the page.
     """
+    GetReceipt: _aio.UnaryUnaryMultiCallable[_payments_pb2.GetReceiptRequest, _payments_pb2.GetReceiptResponse]  # type: ignore[assignment]
+    """Where the gateway shows the receipt of one of the account's payments."""
+    ListPaymentHistory: _aio.UnaryUnaryMultiCallable[_payments_pb2.ListPaymentHistoryRequest, _payments_pb2.ListPaymentHistoryResponse]  # type: ignore[assignment]
+    """Who did what about paying, and what came of it, newest first, from the events of the ledger."""
     ListPayments: _aio.UnaryUnaryMultiCallable[_payments_pb2.ListPaymentsRequest, _payments_pb2.ListPaymentsResponse]  # type: ignore[assignment]
     """Newest first, payments with what refunds and disputes took back of them."""
     GetRefill: _aio.UnaryUnaryMultiCallable[_payments_pb2.GetRefillRequest, _payments_pb2.GetRefillResponse]  # type: ignore[assignment]
@@ -106,6 +114,22 @@ class PaymentsServiceServicer(metaclass=_abc_1.ABCMeta):
         """Opens a page on which the amount is paid. The wallet is credited when the gateway says that it has the money, never
         because somebody came back from the page.
         """
+
+    @_abc_1.abstractmethod
+    def GetReceipt(
+        self,
+        request: _payments_pb2.GetReceiptRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payments_pb2.GetReceiptResponse, _abc.Awaitable[_payments_pb2.GetReceiptResponse]]:
+        """Where the gateway shows the receipt of one of the account's payments."""
+
+    @_abc_1.abstractmethod
+    def ListPaymentHistory(
+        self,
+        request: _payments_pb2.ListPaymentHistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payments_pb2.ListPaymentHistoryResponse, _abc.Awaitable[_payments_pb2.ListPaymentHistoryResponse]]:
+        """Who did what about paying, and what came of it, newest first, from the events of the ledger."""
 
     @_abc_1.abstractmethod
     def ListPayments(
