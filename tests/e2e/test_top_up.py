@@ -22,8 +22,12 @@ async def test_a_person_tops_up_and_sees_the_balance_change_within_a_second(stac
     assert Decimal(seen["second"]) - Decimal(seen["first"]) == 20
     assert seen["beforeQuestion"] == seen["second"]
     assert Decimal(seen["third"]) - Decimal(seen["second"]) == 20
-    # Measured from the click that pays; a loaded machine may take several times as long.
+    # From the click that pays until the page shows it; a loaded machine may take several times as
+    # long as the second that it takes at most on one that is not.
+    print(f"balance shown {seen['creditedMs']} ms after paying")
     assert seen["creditedMs"] < 8_000
+    assert demo["MESH_DEMO_EMAIL"] in seen["receipt"]
+    assert "TEST MODE" in seen["receipt"]
     assert seen["refill"]["enabled"]
     assert "4242" in seen["refill"]["card"] or "3184" in seen["refill"]["card"]
     assert seen["csv"].count(",top_up,20.00,") == 2

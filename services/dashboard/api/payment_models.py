@@ -20,6 +20,7 @@ class TopUpOut(BaseModel):
     status: str
     started_at: str
     payment_id: str
+    reason: str
 
 
 class TopUpStarted(BaseModel):
@@ -46,6 +47,18 @@ class ReversalOut(BaseModel):
     amount_usd: str
     status: str
     since: str
+    reason: str
+
+
+class PromoOut(BaseModel):
+    """Promotional credit; `expires_at` is null where it never does."""
+
+    promo_id: str
+    amount_usd: str
+    remaining_usd: str
+    granted_at: str
+    expires_at: str | None
+    reason: str
 
 
 class PaymentsOut(BaseModel):
@@ -58,6 +71,25 @@ class PaymentsOut(BaseModel):
     top_ups: list[TopUpOut]
     payments: list[PaymentOut]
     reversals: list[ReversalOut]
+    promos: list[PromoOut]
+
+
+class PaymentFactOut(BaseModel):
+    """What happened about paying; `actor` is a user's id, `operator`, or `mesh`."""
+
+    at: str
+    kind: str
+    status: str
+    actor: str
+    subject_id: str
+    amount_usd: str
+    detail: str
+    event_id: str
+
+
+class PaymentHistoryOut(BaseModel):
+    facts: list[PaymentFactOut]
+    next_page_token: str
 
 
 class RefillIn(BaseModel):

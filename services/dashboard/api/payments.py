@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Path, Query
+from fastapi.responses import RedirectResponse, StreamingResponse
 
 from services.common.money import nanousd_from_field, usd_from_nanousd
 from services.common.pb.mesh.billing.v1 import payments_pb2, payments_pb2_grpc
+from services.common.pb.mesh.common.v1 import common_pb2
 from services.dashboard.api import payment_models as models
-from services.dashboard.api.session import BackendsDep, Session, SessionDep
+from services.dashboard.api.session import BackendsDep, PathId, Session, SessionDep
 from services.dashboard.api.translate import moment
 from services.dashboard.ports import Backends
 
@@ -40,6 +41,32 @@ def top_up_out(row: payments_pb2.TopUp) -> models.TopUpOut:
         status=row.status,
         started_at=moment(row.started_at_ms) or "",
         payment_id=row.payment_id,
+        reason=row.reason,
+    )
+
+
+def reversal_out(
+    row: payments_pb2.Refund | payments_pb2.Dispute, reversal_id: str
+) -> models.ReversalOut:
+    return models.ReversalOut(
+        reversal_id=reversal_id,
+        kind="refund" if isinstance(row, payments_pb2.Refund) else "dispute",
+        payment_id=row.payment_id,
+        amount_usd=usd_from_nanousd(row.amount_nanousd),
+        status=row.status,
+        since=moment(row.since_ms) or "",
+        reason=row.reason,
+    )
+
+
+def promo_out(row: payments_pb2.Promo) -> models.PromoOut:
+    return models.PromoOut(
+        promo_id=row.promo_id,
+        amount_usd=usd_from_nanousd(row.amount_nanousd),
+        remaining_usd=usd_from_nanousd(row.remaining_nanousd),
+        granted_at=moment(row.granted_at_ms) or "",
+        expires_at=moment(row.expires_at_ms),
+        reason=row.reason,
     )
 
 
@@ -95,27 +122,56 @@ async def list_payments(session: SessionDep, backends: BackendsDep) -> models.Pa
             for one in found.payments
         ],
         reversals=[
-            models.ReversalOut(
-                reversal_id=one.refund_id,
-                kind="refund",
-                payment_id=one.payment_id,
-                amount_usd=usd_from_nanousd(one.amount_nanousd),
-                status=one.status,
-                since=moment(one.since_ms) or "",
-            )
-            for one in found.refunds
-        ]
-        + [
-            models.ReversalOut(
-                reversal_id=one.dispute_id,
-                kind="dispute",
-                payment_id=one.payment_id,
-                amount_usd=usd_from_nanousd(one.amount_nanousd),
-                status=one.status,
-                since=moment(one.since_ms) or "",
-            )
-            for one in found.disputes
+            *(reversal_out(one, one.refund_id) for one in found.refunds),
+            *(reversal_out(one, one.dispute_id) for one in found.disputes),
         ],
+        promos=[promo_out(one) for one in found.promos],
+    )
+
+
+@router.get("/payments/{payment_id}/receipt", response_class=RedirectResponse, status_code=303)
+async def open_receipt(
+    payment_id: PathId, session: SessionDep, backends: BackendsDep
+) -> RedirectResponse:
+    """Goes to the receipt, which the payment gateway shows."""
+    answer = await backends.billing_channel.call(
+        stub_of(backends).GetReceipt,
+        payments_pb2.GetReceiptRequest(payment_id=payment_id),
+        principal=session.caller,
+    )
+    return RedirectResponse(answer.url, status_code=303)
+
+
+@router.get("/payment-history")
+async def payment_history(
+    session: SessionDep,
+    backends: BackendsDep,
+    *,
+    page_size: Annotated[int, Query(ge=1, le=200)] = 50,
+    page_token: Annotated[str, Query(max_length=300)] = "",
+) -> models.PaymentHistoryOut:
+    """Who did what about paying, and what came of it, newest first."""
+    page = common_pb2.PageRequest(page_size=page_size, page_token=page_token)
+    answer = await backends.billing_channel.call(
+        stub_of(backends).ListPaymentHistory,
+        payments_pb2.ListPaymentHistoryRequest(page=page),
+        principal=session.caller,
+    )
+    return models.PaymentHistoryOut(
+        facts=[
+            models.PaymentFactOut(
+                at=moment(one.at_ms) or "",
+                kind=one.kind,
+                status=one.status,
+                actor=one.actor,
+                subject_id=one.subject_id,
+                amount_usd=usd_from_nanousd(one.amount_nanousd),
+                detail=one.detail,
+                event_id=one.event_id,
+            )
+            for one in answer.facts
+        ],
+        next_page_token=answer.page.next_page_token,
     )
 
 
@@ -125,7 +181,9 @@ async def start_top_up(
 ) -> models.TopUpStarted:
     """Opens the page on which the amount is paid; the browser goes there."""
     request = payments_pb2.StartTopUpRequest(
-        amount_nanousd=nanousd_from_field("amount_usd", body.amount_usd), save_card=body.save_card
+        amount_nanousd=nanousd_from_field("amount_usd", body.amount_usd),
+        save_card=body.save_card,
+        receipt_email=session.principal.email,
     )
     answer = await backends.billing_channel.call(
         stub_of(backends).StartTopUp, request, principal=session.caller

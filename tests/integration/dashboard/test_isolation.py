@@ -95,6 +95,7 @@ async def furnish(owner: Browser, panel: Panel, chdb_dsn: str) -> Belongings:
         "team_id": team.json["team_id"],
         "invitation_id": invited.json["invitation"]["invitation_id"],
         "account_id": owner.session["account_id"],
+        "payment_id": f"pi_{MARK}",
         "endpoint_id": (await owner.call("GET", "/api/webhooks")).json[0]["endpoint_id"],
     }
     secrets = {MARK, owner.session["account_id"], owner.session["email"], member["email"]}
@@ -106,7 +107,7 @@ READS = [
     "/members", "/sessions", "/audit", "/balance", "/transactions", "/requests",
     "/requests/{request_id}", "/refill", "/summary", "/keys/{key_id}/usage",
     "/teams", "/webhooks", "/alert-rules", "/alerts", "/webhook-deliveries",
-    "/invitations", "/accounts",
+    "/invitations", "/accounts", "/payments", "/payment-history",
 ]  # fmt: skip
 
 
@@ -182,7 +183,7 @@ def test_no_route_names_a_thing_that_the_walk_does_not_own() -> None:
     names = {name for _, path in ROUTES for name in re.findall(r"\{(\w+)\}", path)}
     owned = {
         "key_id", "template_id", "user_id", "session_id", "request_id", "team_id", "endpoint_id",
-        "invitation_id", "account_id",
+        "invitation_id", "account_id", "payment_id",
     }  # fmt: skip
     assert names - OF_NOBODY.keys() == owned
     assert set(WITH_ID).isdisjoint(WITHOUT_ID)

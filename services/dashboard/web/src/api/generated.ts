@@ -565,6 +565,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/payment-history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Payment History
+         * @description Who did what about paying, and what came of it, newest first.
+         */
+        get: operations["payment_history_api_payment_history_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/payments": {
         parameters: {
             query?: never;
@@ -577,6 +597,26 @@ export interface paths {
          * @description What was paid, what of it went back, and how one may pay now.
          */
         get: operations["list_payments_api_payments_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/payments/{payment_id}/receipt": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Open Receipt
+         * @description Goes to the receipt, which the payment gateway shows.
+         */
+        get: operations["open_receipt_api_payments__payment_id__receipt_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1710,6 +1750,35 @@ export interface components {
             /** New Password */
             new_password: string;
         };
+        /**
+         * PaymentFactOut
+         * @description What happened about paying; `actor` is a user's id, `operator`, or `mesh`.
+         */
+        PaymentFactOut: {
+            /** Actor */
+            actor: string;
+            /** Amount Usd */
+            amount_usd: string;
+            /** At */
+            at: string;
+            /** Detail */
+            detail: string;
+            /** Event Id */
+            event_id: string;
+            /** Kind */
+            kind: string;
+            /** Status */
+            status: string;
+            /** Subject Id */
+            subject_id: string;
+        };
+        /** PaymentHistoryOut */
+        PaymentHistoryOut: {
+            /** Facts */
+            facts: components["schemas"]["PaymentFactOut"][];
+            /** Next Page Token */
+            next_page_token: string;
+        };
         /** PaymentOut */
         PaymentOut: {
             /** Amount Usd */
@@ -1736,6 +1805,8 @@ export interface components {
             most_usd: string;
             /** Payments */
             payments: components["schemas"]["PaymentOut"][];
+            /** Promos */
+            promos: components["schemas"]["PromoOut"][];
             /** Reversals */
             reversals: components["schemas"]["ReversalOut"][];
             /** Test Mode */
@@ -1760,6 +1831,24 @@ export interface components {
             };
             /** Valid From */
             valid_from: string;
+        };
+        /**
+         * PromoOut
+         * @description Promotional credit; `expires_at` is null where it never does.
+         */
+        PromoOut: {
+            /** Amount Usd */
+            amount_usd: string;
+            /** Expires At */
+            expires_at: string | null;
+            /** Granted At */
+            granted_at: string;
+            /** Promo Id */
+            promo_id: string;
+            /** Reason */
+            reason: string;
+            /** Remaining Usd */
+            remaining_usd: string;
         };
         /**
          * QuantityOut
@@ -1903,6 +1992,8 @@ export interface components {
             kind: "refund" | "dispute";
             /** Payment Id */
             payment_id: string;
+            /** Reason */
+            reason: string;
             /** Reversal Id */
             reversal_id: string;
             /** Since */
@@ -2175,6 +2266,8 @@ export interface components {
             amount_usd: string;
             /** Payment Id */
             payment_id: string;
+            /** Reason */
+            reason: string;
             /** Started At */
             started_at: string;
             /** Status */
@@ -3154,6 +3247,38 @@ export interface operations {
             };
         };
     };
+    payment_history_api_payment_history_get: {
+        parameters: {
+            query?: {
+                page_size?: number;
+                page_token?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PaymentHistoryOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     list_payments_api_payments_get: {
         parameters: {
             query?: never;
@@ -3170,6 +3295,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PaymentsOut"];
+                };
+            };
+        };
+    };
+    open_receipt_api_payments__payment_id__receipt_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                payment_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            303: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
         };

@@ -36,6 +36,32 @@ export const refillQuery = queryOptions({
   refetchInterval: 3_000,
 });
 
+const SPEND_DAYS = 30;
+
+/** From the start of a UTC day, so that no day is shown in part. */
+export const spendQuery = queryOptions({
+  queryKey: ["spend"],
+  queryFn: async () => {
+    const day = 86_400_000;
+    const from = (Math.floor(Date.now() / day) - SPEND_DAYS + 1) * day;
+    return bodyOf(await api.GET("/api/spend", { params: { query: { from_ms: from } } }));
+  },
+  staleTime: 60_000,
+});
+
+export const paymentHistoryQuery = infiniteQueryOptions({
+  queryKey: ["payment-history"],
+  queryFn: async ({ pageParam }) =>
+    bodyOf(
+      await api.GET("/api/payment-history", {
+        params: { query: { page_size: 20, page_token: pageParam } },
+      }),
+    ),
+  initialPageParam: "",
+  getNextPageParam: (page) => page.next_page_token || undefined,
+  refetchInterval: 5_000,
+});
+
 export const keysQuery = queryOptions({
   queryKey: ["keys"],
   queryFn: async () => bodyOf(await api.GET("/api/keys")),

@@ -1,10 +1,10 @@
-/** Paying: a top-up, automatic refills with their state, what was paid, statements. */
+/** Paying: a top-up, automatic refills with their state, what was paid and what of it went back. */
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 
 import { api, bodyOf, type Schemas } from "../api/client";
 import { paymentsQuery, refillQuery } from "../api/queries";
-import { dollars, time } from "../format";
+import { dollars, time, words } from "../format";
 import { Button, Field, Sheet } from "./controls";
 import { ErrorNote, Nothing } from "./feedback";
 import { Card, type Column, DataTable } from "./layout";
@@ -13,7 +13,7 @@ const STATES: Record<string, string> = {
   off: "Off.",
   switched_off: "Switched off by itself",
   no_card: "No card is saved yet: top up once and tick “Keep this card”.",
-  needs_action: "Your bank wants you to confirm: top up once and keep the card, then refills go on.",
+  needs_action: "Your bank wants you to confirm the last refill. Confirm it, and refills go on.",
   charging: "The card is being charged.",
   waiting: "On. The card is charged when the balance falls below the threshold.",
   cooling_down: "Pausing after the last charge",
@@ -22,19 +22,24 @@ const STATES: Record<string, string> = {
   due: "About to charge the card.",
 };
 
+/** Opens the page on which an amount is paid, and goes there. */
+function useCheckout() {
+  return useMutation({
+    mutationFn: async (body: Schemas["TopUpIn"]) =>
+      bodyOf(await api.POST("/api/top-ups", { body })),
+    onSuccess: (opened) => window.location.assign(opened.checkout_url),
+  });
+}
+
 export function TopUpButton() {
   const payments = useQuery(paymentsQuery);
   const [isOpen, setOpen] = useState(false);
   const [amount, setAmount] = useState("20");
   const [keep, setKeep] = useState(true);
-  const start = useMutation({
-    mutationFn: async () =>
-      bodyOf(await api.POST("/api/top-ups", { body: { amount_usd: amount, save_card: keep } })),
-    onSuccess: (opened) => window.location.assign(opened.checkout_url),
-  });
+  const start = useCheckout();
   const submit = (event: FormEvent) => {
     event.preventDefault();
-    start.mutate();
+    start.mutate({ amount_usd: amount, save_card: keep });
   };
   if (!payments.data?.enabled) return null;
   return (
@@ -76,11 +81,46 @@ function TestMode() {
 
 export function RefillCard() {
   const refill = useQuery(refillQuery);
+  const payments = useQuery(paymentsQuery);
   if (!refill.data) return null;
-  return <RefillForm key={String(refill.isSuccess)} refill={refill.data} />;
+  const test = payments.data?.test_mode ?? false;
+  return <RefillForm key={String(refill.isSuccess)} refill={refill.data} test={test} />;
 }
 
-function RefillForm({ refill }: { refill: Schemas["RefillOut"] }) {
+const CHARGES: Record<string, string> = {
+  started: "being charged",
+  processing: "being charged",
+  succeeded: "paid",
+  needs_action: "to be confirmed by you",
+  declined: "declined",
+  abandoned: "given up: no answer",
+};
+
+const CHARGE_COLUMNS: Column<Schemas["RefillChargeOut"]>[] = [
+  { title: "When", cell: (row) => <span className="whitespace-nowrap">{time(row.started_at)}</span> },
+  { title: "State", cell: (row) => CHARGES[row.status] ?? row.status },
+  { title: "Why", cell: (row) => words(row.failure_code), wide: true },
+  { title: "Amount", align: "right", cell: (row) => dollars(row.amount_usd) },
+];
+
+/** A checkout with the owner present, which saves the card anew. */
+function ConfirmRefill({ amount }: { amount: string }) {
+  const start = useCheckout();
+  return (
+    <>
+      <Button
+        look="primary"
+        isDisabled={start.isPending}
+        onPress={() => start.mutate({ amount_usd: amount, save_card: true })}
+      >
+        Confirm {dollars(amount)} now
+      </Button>
+      <ErrorNote error={start.error} />
+    </>
+  );
+}
+
+function RefillForm({ refill, test }: { refill: Schemas["RefillOut"]; test: boolean }) {
   const client = useQueryClient();
   const [form, setForm] = useState({
     threshold_usd: positive(refill.threshold_usd, "10"),
@@ -105,11 +145,13 @@ function RefillForm({ refill }: { refill: Schemas["RefillOut"] }) {
   return (
     <Card title="Automatic refill">
       <div className="space-y-4 p-4">
+        {test && <TestMode />}
         <p role="status">
           {STATES[refill.state] ?? refill.state}
           {why}
           {until} {refill.card && <span className="text-muted">Card: {refill.card}</span>}
         </p>
+        {refill.state === "needs_action" && <ConfirmRefill amount={refill.amount_usd} />}
         <div className="grid gap-3 sm:grid-cols-2 lg:grid-cols-4">
           {field("threshold_usd", "When below, in USD")}
           {field("amount_usd", "Charge, in USD")}
@@ -128,20 +170,54 @@ function RefillForm({ refill }: { refill: Schemas["RefillOut"] }) {
           )}
         </div>
       </div>
+      {refill.charges.length > 0 && (
+        <div className="border-t border-line">
+          <DataTable
+            label="Automatic charges"
+            columns={CHARGE_COLUMNS}
+            rows={refill.charges}
+            keyOf={(row) => row.refill_id}
+          />
+        </div>
+      )}
     </Card>
   );
 }
 
-type Row = { id: string; at: string; what: string; status: string; amount: string };
+type Row = {
+  id: string;
+  at: string;
+  what: string;
+  status: string;
+  why: string;
+  amount: string;
+  paymentId: string;
+};
 
 const COLUMNS: Column<Row>[] = [
   { title: "When", cell: (row) => <span className="whitespace-nowrap">{time(row.at)}</span> },
   { title: "What", cell: (row) => row.what, wide: true },
   { title: "State", cell: (row) => row.status },
+  { title: "Why", cell: (row) => words(row.why), wide: true },
+  {
+    title: "Receipt",
+    cell: (row) =>
+      row.paymentId && (
+        <a
+          href={`/api/payments/${encodeURIComponent(row.paymentId)}/receipt`}
+          target="_blank"
+          rel="noreferrer"
+          className="underline"
+        >
+          Receipt
+        </a>
+      ),
+    wide: true,
+  },
   { title: "Amount", align: "right", cell: (row) => dollars(row.amount) },
 ];
 
-/** Top-ups and refills as they stand, refunds and disputes beside them, newest first. */
+/** Top-ups and refills as they stand, refunds, disputes and credit beside them, newest first. */
 function rowsOf(found: Schemas["PaymentsOut"]): Row[] {
   const rows: Row[] = [
     ...found.top_ups.map((one) => ({
@@ -149,7 +225,9 @@ function rowsOf(found: Schemas["PaymentsOut"]): Row[] {
       at: one.started_at,
       what: "Top-up",
       status: one.status,
+      why: one.reason,
       amount: one.amount_usd,
+      paymentId: one.status === "paid" ? one.payment_id : "",
     })),
     ...found.payments
       .filter((one) => one.kind === "refill")
@@ -158,14 +236,27 @@ function rowsOf(found: Schemas["PaymentsOut"]): Row[] {
         at: one.received_at,
         what: "Automatic refill",
         status: "paid",
+        why: "",
         amount: one.amount_usd,
+        paymentId: one.payment_id,
       })),
     ...found.reversals.map((one) => ({
       id: one.reversal_id,
       at: one.since,
       what: one.kind === "refund" ? "Refund" : "Dispute",
       status: one.status,
+      why: one.reason,
       amount: one.amount_usd,
+      paymentId: "",
+    })),
+    ...found.promos.map((one) => ({
+      id: one.promo_id,
+      at: one.granted_at,
+      what: "Promotional credit",
+      status: one.expires_at ? `until ${time(one.expires_at)}` : "granted",
+      why: one.reason,
+      amount: one.amount_usd,
+      paymentId: "",
     })),
   ];
   return rows.sort((one, other) => other.at.localeCompare(one.at));
@@ -175,7 +266,6 @@ export function PaymentsCard() {
   const payments = useQuery(paymentsQuery);
   if (!payments.data) return null;
   const rows = rowsOf(payments.data);
-  const month = new Date().toISOString().slice(0, 7);
   return (
     <Card title="Payments">
       {payments.data.test_mode && (
@@ -188,20 +278,37 @@ export function PaymentsCard() {
       ) : (
         <Nothing title="Nothing was paid yet">Top up to see it here.</Nothing>
       )}
-      <p className="border-t border-line p-4 text-sm">
-        Statement of {month}:{" "}
-        {(["pdf", "html", "csv"] as const).map((form) => (
-          <a
-            key={form}
-            href={`/api/statements/${month}/${form}`}
-            className="mr-3 underline"
-            download
-          >
-            {form.toUpperCase()}
-          </a>
-        ))}
-      </p>
+      <Statements />
     </Card>
+  );
+}
+
+/** A month's statement and entries as files. */
+function Statements() {
+  const [month, setMonth] = useState(new Date().toISOString().slice(0, 7));
+  return (
+    <p className="flex flex-wrap items-center gap-3 border-t border-line p-4 text-sm">
+      <label className="flex items-center gap-2">
+        Statement of
+        <input
+          type="month"
+          value={month}
+          max={new Date().toISOString().slice(0, 7)}
+          onChange={(event) => event.target.value && setMonth(event.target.value)}
+          className="rounded-lg border border-line bg-surface px-2 py-1"
+        />
+      </label>
+      {(["pdf", "html", "csv"] as const).map((form) => (
+        <a
+          key={form}
+          href={`/api/statements/${month}/${form}`}
+          className="underline"
+          download
+        >
+          {form.toUpperCase()}
+        </a>
+      ))}
+    </p>
   );
 }
 

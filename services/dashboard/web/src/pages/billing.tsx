@@ -6,6 +6,7 @@ import type { Schemas } from "../api/client";
 import { balanceQuery, transactionsQuery } from "../api/queries";
 import { Button } from "../components/controls";
 import { ErrorNote, Nothing, Waiting } from "../components/feedback";
+import { PaymentHistoryCard, SpendCard } from "../components/payment_history";
 import { PaymentsCard, RefillCard, TopUpButton } from "../components/payments";
 import { Card, type Column, DataTable, Figure, Page } from "../components/layout";
 import { dollars, dollarsExact, time } from "../format";
@@ -73,6 +74,7 @@ export function BillingPage() {
       </div>
       <RefillCard />
       <PaymentsCard />
+      <SpendCard />
       <Card title="Entries">
         {journal.isPending ? (
           <Waiting rows={6} />
@@ -99,6 +101,7 @@ export function BillingPage() {
           <Nothing title="No entries yet">Credits and spending appear here, one by one.</Nothing>
         )}
       </Card>
+      <PaymentHistoryCard />
     </Page>
   );
 }
