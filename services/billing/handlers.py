@@ -230,7 +230,8 @@ async def _write_off(
 async def _load_for(
     unit: LedgerUnit, book: Book, commands: Sequence[GrantCommand], *, now_ms: int
 ) -> Read:
-    book.grants = await unit.grants({command.grant_id for command in commands})
+    ids = {command.grant_id for command in commands}
+    book.grants, given_up = await unit.grants_or_given_up(ids)
     refs = {(grant.account_id, grant.key_id) for grant in book.grants.values()}
     refs |= {(c.account_id, c.key_id) for c in commands if isinstance(c, OpenGrant)}
     book.keys = await unit.keys(refs)
@@ -244,7 +245,7 @@ async def _load_for(
     return Read(
         await window_spend(unit, book.keys, now_ms),
         await scope_spend(unit, book.scopes, now_ms),
-        await unit.given_up({one.grant_id for one in opened if one.grant_id not in book.grants}),
+        given_up,
     )
 
 

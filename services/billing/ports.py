@@ -40,8 +40,10 @@ class LedgerUnit(Protocol):
     async def keys(self, refs: Collection[KeyRef]) -> dict[KeyRef, KeyAccount]:
         """The keys that are known of those named."""
 
-    async def given_up(self, ids: Collection[GrantId]) -> set[GrantId]:
-        """Which of these were closed when there was no such grant."""
+    async def grants_or_given_up(
+        self, ids: Collection[GrantId]
+    ) -> tuple[dict[GrantId, Grant], set[GrantId]]:
+        """The grants that exist of those named, and which were closed when there was none."""
 
     async def give_up(self, ids: Collection[GrantId], now_ms: int) -> None:
         """Remembers that these were closed when there was no such grant."""

@@ -27,6 +27,7 @@ from services.common.config import load_settings
 from services.common.errors import AppError, InternalError
 from services.common.ids import AccountId
 from services.common.postgres import migrate, open_pool, translated
+from services.common.runtime import calm_garbage_collector
 
 # Table and key, in the order in which they are locked: wallets first, as every writer does.
 READ_TABLES = (
@@ -110,7 +111,7 @@ async def _fold(connection: Connection) -> int:
     count = 0
     account_id = AccountId("")
     book, head = Book(), ZERO_HASH
-    async for stored in stored_events(connection):
+    async for stored in stored_events(connection, prefetch=_PREFETCH):
         if isinstance(stored, BadRow):
             raise InternalError(f"{stored.account_id}: {stored}")
         if stored.account_id != account_id or len(book.recorded) >= _PART:
@@ -149,6 +150,7 @@ async def main() -> int:
     pool = await open_pool(settings.dsn.get_secret_value(), size_max=2)
     try:
         await migrate(pool, "services.billing")
+        calm_garbage_collector()
         rebuilt = await rebuild(pool, repair=repair)
     finally:
         await pool.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
@@ -20,6 +21,8 @@ from services.common.config import SettingsError
 from services.common.telemetry import get_logger, shutdown_tracing
 
 _log = get_logger(__name__)
+
+_GC_THRESHOLD = 10_000
 
 Action = Callable[[], Awaitable[None]]
 
@@ -55,6 +58,7 @@ async def serve(service: str, *components: Component | Action, grace_s: float = 
             if stopping.is_set():
                 break
             await process.start(_named(component))
+        calm_garbage_collector()
         _log.info("started", service=service)
         await stopping.wait()
     except Exception as error:  # noqa: BLE001 - the edge: what does not start ends it
@@ -65,6 +69,18 @@ async def serve(service: str, *components: Component | Action, grace_s: float = 
             loop.remove_signal_handler(number)
     _log.info("stopped", service=service, exit_code=process.exit_code)
     return process.exit_code
+
+
+def calm_garbage_collector() -> None:
+    """What is loaded by now stays for good: it is left out of collections, which come less often.
+
+    Our values have no cycles, so reference counting frees nearly everything; the collector's looks
+    at batches of thousands of live values cost billing a fifth of its time. Call it once, when a
+    process is about to work.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD, 20, 50)
 
 
 def run(main: Coroutine[Any, Any, int | None]) -> None:

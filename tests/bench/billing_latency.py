@@ -16,11 +16,13 @@ import time
 from pathlib import Path
 
 import asyncpg
+import uvloop
 
 from deploy.local.kafka import KafkaNode
 from services.common.events import EventRecord
 from services.common.kafka import KafkaProducer, TableReader, create_topics
 from services.common.pb.mesh.events.v1 import ledger_pb2
+from services.common.runtime import calm_garbage_collector
 from services.common.topics import BALANCES, KEYS, USAGE
 from tests.bench._figures import quantile, say
 from tests.bench.billing_settlement import a_server
@@ -104,11 +106,12 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=500)
     parser.add_argument("--rate", type=float, default=50.0, help="usage events a second")
     arguments = parser.parse_args()
+    calm_garbage_collector()
     with a_server() as server, tempfile.TemporaryDirectory() as folder:
         kafka = KafkaNode(Path(folder), unused_port(), unused_port())
         kafka.start()
         try:
-            asyncio.run(bench(server, kafka.bootstrap, arguments))
+            uvloop.run(bench(server, kafka.bootstrap, arguments))
         finally:
             kafka.stop()
 

@@ -8,10 +8,10 @@ baseline writes what each event changes before it takes the next.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import time
 
 import asyncpg
+import uvloop
 
 from services.billing.adapters.event_log_postgres import StoredEvent, stored_events
 from services.billing.adapters.ledger_postgres import PostgresLedger, write_tables
@@ -21,6 +21,7 @@ from services.billing.domain.events import ZERO_HASH
 from services.billing.rebuild import READ_TABLES, rebuild
 from services.common.ids import AccountId
 from services.common.postgres import migrate, open_pool
+from services.common.runtime import calm_garbage_collector
 from tests.bench._figures import say
 from tests.bench.billing_settlement import Bench, a_server
 from tests.fixtures.engines import PostgresServer
@@ -77,8 +78,9 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=50_000)
     parser.add_argument("--accounts", type=int, default=50)
     arguments = parser.parse_args()
+    calm_garbage_collector()
     with a_server() as server:
-        asyncio.run(bench(server, arguments))
+        uvloop.run(bench(server, arguments))
 
 
 if __name__ == "__main__":

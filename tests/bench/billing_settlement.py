@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import uvloop
+
 from services.billing.adapters.ledger_postgres import PostgresLedger
 from services.billing.config import BillingSettings
 from services.billing.domain.grants import CloseGrant, GrantRules, OpenGrant
@@ -34,6 +36,7 @@ from services.common.clock import SystemClock
 from services.common.events import EventRecord
 from services.common.ids import AccountId, GrantId, KeyId, WorkerId, new_id
 from services.common.postgres import migrate, open_pool
+from services.common.runtime import calm_garbage_collector
 from services.common.topics import KEYS, USAGE
 from tests.bench._figures import quantile, say
 from tests.fixtures import engines
@@ -199,8 +202,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2_000)
     parser.add_argument("--accounts", type=int, default=50)
     arguments = parser.parse_args()
+    calm_garbage_collector()
     with a_server() as server:
-        asyncio.run(bench(server, arguments))
+        uvloop.run(bench(server, arguments))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from services.billing.adapters.ledger_memory import _MemoryUnit
 from services.billing.domain import grants
 from services.billing.domain.events import GrantRenewed
 from services.billing.domain.grants import GrantRules, OpenState, RenewGrant
+from services.common.ids import GrantId
 from services.gateway.budget import purse, renewal
 from services.gateway.budget.purse import LentGrant
 from services.gateway.ports import Hold
@@ -105,10 +106,10 @@ def held_money_given_back() -> list[Target]:
 def opened_after_it_was_given_up() -> list[Target]:
     """Billing lends to a question that arrives after its worker closed the grant."""
 
-    async def given_up(_: object, __: object) -> set[object]:
-        return set()
+    async def mutated(self: _MemoryUnit, ids: set[GrantId]) -> tuple[object, set[GrantId]]:
+        return await self.grants(ids), set()
 
-    return [(_MemoryUnit, "given_up", given_up)]
+    return [(_MemoryUnit, "grants_or_given_up", mutated)]
 
 
 RENEWAL_MUTANTS: tuple[Callable[[], list[Target]], ...] = (

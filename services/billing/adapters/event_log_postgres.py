@@ -84,10 +84,13 @@ class BadRow(Exception):
 
 
 async def stored_events(
-    connection: Connection, account_id: str = ""
+    connection: Connection, account_id: str = "", *, prefetch: int = _PREFETCH
 ) -> AsyncIterator[StoredEvent | BadRow]:
-    """Every event, by stream and version; of one account where one is named. In a transaction."""
-    async for row in connection.cursor(_EVENTS, account_id, prefetch=_PREFETCH):
+    """Every event, by stream and version; of one account where one is named. In a transaction.
+
+    `prefetch` is how many are fetched at once: more, where nobody shares the process.
+    """
+    async for row in connection.cursor(_EVENTS, account_id, prefetch=prefetch):
         yield _stored(row)
 
 

@@ -224,8 +224,10 @@ class _MemoryUnit(MemoryPaymentUnit):
     async def keys(self, refs: Collection[KeyRef]) -> dict[KeyRef, KeyAccount]:
         return {ref: self._tables.keys[ref] for ref in refs if ref in self._tables.keys}
 
-    async def given_up(self, ids: Collection[GrantId]) -> set[GrantId]:
-        return {one for one in ids if one in self._tables.given_up}
+    async def grants_or_given_up(
+        self, ids: Collection[GrantId]
+    ) -> tuple[dict[GrantId, Grant], set[GrantId]]:
+        return await self.grants(ids), {one for one in ids if one in self._tables.given_up}
 
     async def give_up(self, ids: Collection[GrantId], now_ms: int) -> None:
         for one in ids:

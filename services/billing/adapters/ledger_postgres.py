@@ -39,7 +39,13 @@ from services.common.errors import ConcurrencyConflict, InternalError, Unavailab
 from services.common.events import EventRecord
 from services.common.ids import AccountId, GrantId, TransactionId, UsageId
 from services.common.kafka import Batch, Claim, LogMessage
-from services.common.postgres import EventStore, PostgresCursors, Transaction, translated
+from services.common.postgres import (
+    COPY_ROWS_MIN,
+    EventStore,
+    PostgresCursors,
+    Transaction,
+    translated,
+)
 from services.common.telemetry import get_logger
 from services.common.topics import BALANCES, LEDGER, Topic
 
@@ -151,11 +157,13 @@ class _PostgresUnit(PostgresPaymentUnit):
         rows = await self._connection.fetch(sql.KEYS, *_columns(list(refs)))
         return {(row["account_id"], row["key_id"]): sql.key_from_row(row) for row in rows}
 
-    async def given_up(self, ids: Collection[GrantId]) -> set[GrantId]:
-        if not ids:
-            return set()
-        rows = await self._connection.fetch(sql.GIVEN_UP, list(ids))
-        return {row["grant_id"] for row in rows}
+    async def grants_or_given_up(
+        self, ids: Collection[GrantId]
+    ) -> tuple[dict[GrantId, Grant], set[GrantId]]:
+        rows = await self._connection.fetch(sql.GRANTS_OR_GIVEN_UP, list(ids))
+        found = [sql.grant_from_row(row) for row in rows if row["given_up_id"] is None]
+        given_up = {row["given_up_id"] for row in rows if row["given_up_id"] is not None}
+        return {grant.grant_id: grant for grant in found}, given_up
 
     async def give_up(self, ids: Collection[GrantId], now_ms: int) -> None:
         await self._connection.execute(sql.GIVE_UP, sorted(ids), now_ms)
@@ -233,9 +241,7 @@ class _PostgresUnit(PostgresPaymentUnit):
         expected: dict[str, int] = {}
         for record in records:
             expected.setdefault(record.stream_id, record.stream_version - 1)
-        await self._transaction.append_placed(records, values, expected)
         self._chain(records, values)
-        await write_tables(self._connection, book, self._log_hashes)
         rows: list[tuple[Topic, str, bytes | None]] = [
             (LEDGER, record.account_id, value)
             for record, value in zip(records, values, strict=True)
@@ -244,6 +250,19 @@ class _PostgresUnit(PostgresPaymentUnit):
             balance = balance_record(book.wallets[account_id])
             rows.append((BALANCES, account_id, balance.to_bytes()))
         await self._transaction.publish_many(rows)
+        if len(rows) < COPY_ROWS_MIN:
+            # The wallets are locked: the order of what is published is settled here as at the end.
+            writes = table_writes(book, self._log_hashes)
+            statements = [(statement, _columns(changed)) for statement, changed in writes]
+            counts = await self._transaction.write_together(
+                records, values, expected, statements=statements
+            )
+            if counts != [len(changed) for _, changed in writes]:
+                raise ConcurrencyConflict("another transaction was first")
+            await write_payments(self._connection, book.payments)
+        else:
+            await self._transaction.append_placed(records, values, expected)
+            await write_tables(self._connection, book, self._log_hashes)
 
     def _chain(self, records: Sequence[EventRecord], values: Sequence[bytes]) -> None:
         for record, value in zip(records, values, strict=True):
@@ -255,45 +274,48 @@ async def write_tables(
     connection: sql.Connection, book: Book, log_hashes: Mapping[AccountId, bytes]
 ) -> None:
     """Writes what the book touched into the read tables. Raises ConcurrencyConflict."""
-    await connection.execute(
-        sql.UPDATE_WALLETS,
-        *_columns(
-            [
-                sql.row_from_wallet(book.wallets[account_id], log_hashes[account_id])
-                for account_id in sorted(book.wallets_touched)
-            ]
-        ),
-    )
-    totals = [(*ref, amount) for ref, amount in sorted(book.totals.items())]
-    await _write(connection, sql.ADD_TOTALS, totals)
-    keys = [sql.row_from_key(book.keys[ref]) for ref in sorted(book.keys_touched)]
-    await _write(connection, sql.UPSERT_KEYS, keys)
-    days = [(*ref, amount) for ref, amount in sorted(book.day_spend.items())]
-    await _write(connection, sql.ADD_DAYS, days)
-    scopes = [sql.row_from_scope(book.scopes[ref]) for ref in sorted(book.scopes_touched)]
-    await _write(connection, sql.UPSERT_SCOPES, scopes)
-    spent = [(*ref, amount) for ref, amount in sorted(book.scope_spend.items())]
-    await _write(connection, sql.ADD_SCOPE_DAYS, spent)
-    grants = [sql.row_from_grant(book.grants[one]) for one in sorted(book.grants_touched)]
-    await _write(connection, sql.UPSERT_GRANTS, grants)
-    causes = [
+    for statement, rows in table_writes(book, log_hashes):
+        status = await connection.execute(statement, *_columns(rows))
+        # A row that belongs to another account is left alone by the statement.
+        if status.rpartition(" ")[2] != str(len(rows)):
+            raise ConcurrencyConflict("another transaction was first")
+    await write_payments(connection, book.payments)
+
+
+def table_writes(
+    book: Book, log_hashes: Mapping[AccountId, bytes]
+) -> list[tuple[str, list[tuple[object, ...]]]]:
+    """The statements that bring the read tables up to what the book touched, each with its rows; of
+    one statement, every row is written once.
+    """
+    causes: list[tuple[object, ...]] = [
         (recorded.event.account_id, recorded.event.idempotency_key, recorded.version)
         for recorded in book.recorded
         if isinstance(recorded.event, TransactionPosted) and not recorded.event.usage_id
     ]
-    await _write(connection, sql.INSERT_KEYS_OF_JOURNAL, causes)
-    await write_payments(connection, book.payments)
-
-
-async def _write(
-    connection: sql.Connection, statement: str, rows: Sequence[tuple[object, ...]]
-) -> None:
-    if not rows:
-        return
-    status = await connection.execute(statement, *_columns(rows))
-    # A row that belongs to another account is left alone by the statement.
-    if status != f"INSERT 0 {len(rows)}":
-        raise ConcurrencyConflict("another transaction was first")
+    writes: list[tuple[str, list[tuple[object, ...]]]] = [
+        (
+            sql.UPDATE_WALLETS,
+            [
+                sql.row_from_wallet(book.wallets[account_id], log_hashes[account_id])
+                for account_id in sorted(book.wallets_touched)
+            ],
+        ),
+        (sql.ADD_TOTALS, [(*ref, amount) for ref, amount in sorted(book.totals.items())]),
+        (sql.UPSERT_KEYS, [sql.row_from_key(book.keys[ref]) for ref in sorted(book.keys_touched)]),
+        (sql.ADD_DAYS, [(*ref, amount) for ref, amount in sorted(book.day_spend.items())]),
+        (
+            sql.UPSERT_SCOPES,
+            [sql.row_from_scope(book.scopes[ref]) for ref in sorted(book.scopes_touched)],
+        ),
+        (sql.ADD_SCOPE_DAYS, [(*ref, amount) for ref, amount in sorted(book.scope_spend.items())]),
+        (
+            sql.UPSERT_GRANTS,
+            [sql.row_from_grant(book.grants[one]) for one in sorted(book.grants_touched)],
+        ),
+        (sql.INSERT_KEYS_OF_JOURNAL, causes),
+    ]
+    return [(statement, rows) for statement, rows in writes if rows]
 
 
 def log_hash(previous: bytes, value: bytes) -> bytes:

@@ -143,7 +143,14 @@ SELECT account_id, key_id FROM grant_recall
 WHERE account_id = ANY($1::text[]) AND until_ms > $2 ORDER BY 1, 2
 """
 FORGET_RECALLS = "DELETE FROM grant_recall WHERE until_ms <= $1"
-GIVEN_UP = "SELECT grant_id FROM grant_given_up WHERE grant_id = ANY($1::text[])"
+# An id that was given up never becomes a grant's.
+GRANTS_OR_GIVEN_UP = """
+SELECT n.grant_id AS given_up_id, g.*
+FROM unnest($1::text[]) AS r(id)
+LEFT JOIN grants AS g ON g.grant_id = r.id
+LEFT JOIN grant_given_up AS n ON n.grant_id = r.id
+WHERE g.grant_id IS NOT NULL OR n.grant_id IS NOT NULL
+"""
 GIVE_UP = """
 INSERT INTO grant_given_up (grant_id, at_ms) SELECT g, $2 FROM unnest($1::text[]) AS g
 ON CONFLICT DO NOTHING

@@ -29,7 +29,7 @@ from services.billing.domain.events import (
     GrantWrittenOff,
 )
 from services.billing.domain.rooms import LimitName, Room, ScopeSpent, binding_room, rooms_of
-from services.billing.domain.state import Grant, KeyAccount, Wallet
+from services.billing.domain.state import Grant, GrantStatus, KeyAccount, Wallet
 from services.common.errors import Conflict, Forbidden, InternalError, NotFound
 from services.common.ids import AccountId, GrantId, KeyId, WorkerId
 
@@ -279,16 +279,9 @@ def resolution(grant: Grant) -> tuple[GrantResolved, ...]:
 def opened(event: GrantOpened) -> Grant:
     """The grant that the event begins."""
     return Grant(
-        event.grant_id,
-        event.account_id,
-        event.key_id,
-        event.worker_id,
-        event.amount_nanousd,
-        event.opened_at_ms,
-        event.expires_at_ms,
-        event.request_hash,
-        scopes=event.scopes,
-    )
+        event.grant_id, event.account_id, event.key_id, event.worker_id, event.amount_nanousd,
+        event.opened_at_ms, event.expires_at_ms, event.request_hash, scopes=event.scopes,
+    )  # fmt: skip
 
 
 def evolve(grant: Grant, event: GrantChange) -> Grant:
@@ -305,19 +298,36 @@ def evolve(grant: Grant, event: GrantChange) -> Grant:
                 renewals=event.number,
             )
         case GrantClosed():
-            return replace(
-                grant,
-                status="closed",
-                spent_nanousd=event.spent_nanousd,
-                returned_nanousd=event.returned_nanousd,
-            )
+            return _changed(grant, "closed", event.returned_nanousd, spent=event.spent_nanousd)
         case GrantExpired():
-            return replace(grant, status="unresolved")
+            return _changed(grant, "unresolved")
         case GrantResolved():
-            return replace(grant, status="resolved")
+            return _changed(grant, "resolved")
         case GrantWrittenOff():
             returned = grant.returned_nanousd + event.written_off_nanousd
-            return replace(grant, status="written_off", returned_nanousd=returned)
+            return _changed(grant, "written_off", returned)
+
+
+def _changed(
+    grant: Grant, status: GrantStatus, returned: int | None = None, *, spent: int | None = None
+) -> Grant:
+    """Written out: `replace` takes ten times as long, and every grant ends."""
+    return Grant(
+        grant.grant_id,
+        grant.account_id,
+        grant.key_id,
+        grant.worker_id,
+        grant.amount_nanousd,
+        grant.opened_at_ms,
+        grant.expires_at_ms,
+        grant.request_hash,
+        grant.settled_nanousd,
+        grant.spent_nanousd if spent is None else spent,
+        grant.returned_nanousd if returned is None else returned,
+        status,
+        grant.renewals,
+        grant.scopes,
+    )
 
 
 def _opened_before(grant: Grant, request: OpenGrant) -> Grant:

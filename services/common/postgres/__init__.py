@@ -3,12 +3,13 @@ cursors.
 """
 
 from services.common.postgres.cursors import PostgresCursors
-from services.common.postgres.event_store import EventStore, Transaction
+from services.common.postgres.event_store import COPY_ROWS_MIN, EventStore, Transaction
 from services.common.postgres.migrations import MigrationError, migrate
 from services.common.postgres.outbox import OutboxRelay
 from services.common.postgres.pool import open_pool, translated
 
 __all__ = [
+    "COPY_ROWS_MIN",
     "EventStore",
     "MigrationError",
     "OutboxRelay",

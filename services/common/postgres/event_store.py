@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 
 import asyncpg
@@ -12,6 +12,7 @@ from services.common.errors import ConcurrencyConflict
 from services.common.events import EventRecord
 from services.common.postgres.outbox import NOTIFY_CHANNEL
 from services.common.postgres.pool import acquired, translated
+from services.common.postgres.together import Statement, execute_together
 from services.common.telemetry.tracing import current_traceparent
 from services.common.topics import Topic
 
@@ -33,16 +34,20 @@ FROM unnest(
 ) WITH ORDINALITY AS r (a, b, c, d, e, f, g, h, n)
 ORDER BY n
 """
-_INSERT_OUTBOX = """
-WITH rows AS (
-    INSERT INTO outbox (topic, key, value, traceparent)
-    SELECT topic, key, value, traceparent
-    FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[])
-        WITH ORDINALITY AS r(topic, key, value, traceparent, n)
-    ORDER BY n
-)
-SELECT pg_notify($5, '')
+_VERSIONS_OTHERWISE = """
+SELECT 1 FROM unnest($1::text[], $2::bigint[]) AS expected (stream_id, version)
+WHERE version <> coalesce((
+    SELECT max(stream_version) FROM events WHERE events.stream_id = expected.stream_id
+), 0)
 """
+_INSERT_OUTBOX = """
+INSERT INTO outbox (topic, key, value, traceparent)
+SELECT topic, key, value, traceparent
+FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[])
+    WITH ORDINALITY AS r(topic, key, value, traceparent, n)
+ORDER BY n
+"""
+_NOTIFY = "SELECT pg_notify($1, '')"
 
 _EVENT_COLUMNS = (
     "stream_id", "stream_version", "event_id", "type", "version", "account_id", "occurred_at_ms",
@@ -115,22 +120,43 @@ class Transaction:
                 raise ConcurrencyConflict(
                     f"{stream_id} is at version {actual[stream_id]}, not {expected}"
                 )
-        rows = [
-            (r.stream_id, r.stream_version, r.event_id, r.type, r.version, r.account_id,
-             r.occurred_at_ms, value)
-            for r, value in zip(placed, values, strict=True)
-        ]  # fmt: skip
-        try:
+        rows = _event_rows(placed, values)
+        with _one_writer_a_stream():
             if len(rows) < COPY_ROWS_MIN:
-                await self.connection.execute(_INSERT_EVENTS, *map(list, zip(*rows, strict=True)))
+                await self.connection.execute(_INSERT_EVENTS, *_columns(rows))
             else:
                 await self.connection.copy_records_to_table(
                     "events", records=rows, columns=_EVENT_COLUMNS
                 )
-        except asyncpg.UniqueViolationError as error:
-            if error.constraint_name != "events_stream":
-                raise
-            raise ConcurrencyConflict("another writer appended to the stream first") from error
+
+    async def write_together(
+        self,
+        placed: Sequence[EventRecord],
+        values: Sequence[bytes],
+        expected_by_stream: Mapping[str, int],
+        *,
+        statements: Sequence[Statement],
+    ) -> list[int]:
+        """`append_placed`, what was published so far, and these statements, in one round trip; how
+        many rows each of the statements wrote. For few rows: many are cheaper by COPY.
+
+        Call it when every lock that orders the published messages is held; with events and
+        something published.
+        """
+        outbox, self._outbox = self._outbox, []
+        expected = [list(expected_by_stream), list(expected_by_stream.values())]
+        all_statements: list[Statement] = [
+            (_VERSIONS_OTHERWISE, expected),
+            (_INSERT_EVENTS, _columns(_event_rows(placed, values))),
+            (_INSERT_OUTBOX, _columns(outbox)),
+            (_NOTIFY, [NOTIFY_CHANNEL]),
+            *statements,
+        ]
+        with _one_writer_a_stream():
+            counts = await execute_together(self.connection, all_statements)
+        if counts[0]:
+            raise ConcurrencyConflict("a stream is not at the version that was expected")
+        return counts[4:]
 
     async def publish(self, topic: Topic, key: str, value: bytes | None) -> None:
         """Puts a message into the outbox (None is a tombstone); the relay sends it after the
@@ -155,10 +181,36 @@ class Transaction:
             await self.connection.copy_records_to_table(
                 "outbox", records=rows, columns=_OUTBOX_COLUMNS
             )
-            await self.connection.execute("SELECT pg_notify($1, '')", NOTIFY_CHANNEL)
+            await self.connection.execute(_NOTIFY, NOTIFY_CHANNEL)
         elif rows:
-            columns: list[list[str | bytes | None]] = [list(c) for c in zip(*rows, strict=True)]
-            await self.connection.execute(_INSERT_OUTBOX, *columns, NOTIFY_CHANNEL)
+            statements: list[Statement] = [
+                (_INSERT_OUTBOX, _columns(rows)),
+                (_NOTIFY, [NOTIFY_CHANNEL]),
+            ]
+            await execute_together(self.connection, statements)
+
+
+def _event_rows(placed: Sequence[EventRecord], values: Sequence[bytes]) -> list[tuple[object, ...]]:
+    return [
+        (r.stream_id, r.stream_version, r.event_id, r.type, r.version, r.account_id,
+         r.occurred_at_ms, value)
+        for r, value in zip(placed, values, strict=True)
+    ]  # fmt: skip
+
+
+def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+@contextmanager
+def _one_writer_a_stream() -> Iterator[None]:
+    """Raises ConcurrencyConflict where another transaction took the version."""
+    try:
+        yield
+    except asyncpg.UniqueViolationError as error:
+        if error.constraint_name != "events_stream":
+            raise
+        raise ConcurrencyConflict("another writer appended to the stream first") from error
 
 
 class EventStore:

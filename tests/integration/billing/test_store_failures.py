@@ -22,7 +22,7 @@ from services.billing.verify import verify
 from services.common.clock import FakeClock
 from services.common.errors import InvalidArgument, Unavailable
 from services.common.ids import AccountId, GrantId, KeyId, WorkerId
-from services.common.postgres import Transaction, open_pool
+from services.common.postgres import COPY_ROWS_MIN, Transaction, open_pool
 from services.common.topics import KEYS, USAGE
 from tests.fixtures.ledger import NOW_MS, Feed, LetterBox, key_record, usage_record
 
@@ -67,14 +67,15 @@ async def everything(pool: asyncpg.Pool) -> dict[str, list[asyncpg.Record]]:
 
 
 @pytest.mark.parametrize(
-    ("target", "name"),
+    ("target", "name", "events"),
     [
-        (ledger_postgres._PostgresUnit, "advance"),
-        (ledger_postgres._PostgresUnit, "mark_usage"),
-        (Transaction, "append_placed"),
-        (ledger_postgres, "write_tables"),
-        (Transaction, "publish_many"),
-        (Transaction, "flush"),
+        (ledger_postgres._PostgresUnit, "advance", 2),
+        (ledger_postgres._PostgresUnit, "mark_usage", 2),
+        (Transaction, "write_together", 2),
+        (Transaction, "append_placed", COPY_ROWS_MIN),
+        (ledger_postgres, "write_tables", COPY_ROWS_MIN),
+        (Transaction, "publish_many", COPY_ROWS_MIN),
+        (Transaction, "flush", COPY_ROWS_MIN),
     ],
 )
 async def test_a_crash_between_any_two_writes_of_a_batch_leaves_nothing_half_done(
@@ -83,15 +84,19 @@ async def test_a_crash_between_any_two_writes_of_a_batch_leaves_nothing_half_don
     monkeypatch: pytest.MonkeyPatch,
     target: object,
     name: str,
+    events: int,
 ) -> None:
     feed = await started(ledger)
-    messages = feed.put(usage_record("u1", account_id=ACCOUNT), usage_record("u2", account_id="b"))
+    accounts = [ACCOUNT if number % 2 else "b" for number in range(events)]
+    messages = feed.put(
+        *(usage_record(f"u{n}", account_id=account) for n, account in enumerate(accounts))
+    )
     before = await everything(pool)
     with crashing(monkeypatch, target, name), pytest.raises(Crash):
         await feed.deliver(messages)
     assert await everything(pool) == before
     await feed.deliver(messages)
-    assert await pool.fetchval("SELECT count(*) FROM usage_mark") == 2
+    assert await pool.fetchval("SELECT count(*) FROM usage_mark") == events
     assert (await verify(pool)).is_sound
 
 
