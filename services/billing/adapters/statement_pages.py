@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fpdf import FPDF
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from services.billing.payments.statements import Statement, iso, summary
 from services.common.money import usd_from_nanousd
+
+if TYPE_CHECKING:
+    from fpdf import FPDF
 
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parents[1] / "templates"),
@@ -50,7 +52,10 @@ def html(statement: Statement, *, test_mode: bool) -> bytes:
 
 
 def pdf(statement: Statement, *, test_mode: bool) -> bytes:
-    """The statement as PDF."""
+    """The statement as PDF. It takes its time: call it in a thread."""
+    # A second to import, of which billing's start need not know.
+    from fpdf import FPDF
+
     found = facts(statement, test_mode=test_mode)
     page = FPDF(format="A4")
     page.set_title(f"Statement {found['month']}")

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -205,10 +206,14 @@ class PaymentsServicer(payments_pb2_grpc.PaymentsServiceServicer):
         statement = await statement_of(journal, account_id, month)
         match request.format:
             case payments_pb2.STATEMENT_FORMAT_HTML:
-                raw = statement_pages.html(statement, test_mode=self.test_mode)
+                raw = await asyncio.to_thread(
+                    statement_pages.html, statement, test_mode=self.test_mode
+                )
                 kind, suffix = "text/html; charset=utf-8", "html"
             case payments_pb2.STATEMENT_FORMAT_PDF:
-                raw = statement_pages.pdf(statement, test_mode=self.test_mode)
+                raw = await asyncio.to_thread(
+                    statement_pages.pdf, statement, test_mode=self.test_mode
+                )
                 kind, suffix = "application/pdf", "pdf"
             case _:
                 raise InvalidArgument.of("format", "is required")
