@@ -44,6 +44,7 @@ class Money:
         journal_limits: JournalLimits | None = None,
     ) -> None:
         self.wal = wal
+        self._clock = clock
         limits = journal_limits or JournalLimits()
         self.delivery = UsageDelivery(wal, producer, clock=clock, limits=limits)
         self.flusher = Flusher(wal, on_synced=self.delivery.wake)
@@ -126,9 +127,14 @@ class Money:
     def _watch(self) -> None:
         money_metrics.JOURNAL_BYTES.set_function(lambda: self.wal.bytes_total)
         money_metrics.JOURNAL_OPEN.set_function(lambda: len(self.wal.state.admitted))
+        money_metrics.JOURNAL_OLDEST_SECONDS.set_function(self._oldest_s)
         money_metrics.GRANTS_OPEN.set_function(lambda: len(self.budget.grants))
         money_metrics.GRANTS_RETURNING.set_function(lambda: self.budget.closer.pending)
         money_metrics.HOLDS.set_function(lambda: self.budget.holds)
+
+    def _oldest_s(self) -> float:
+        oldest_ms = self.wal.state.oldest_admitted_ms()
+        return 0.0 if oldest_ms is None else max(0, self._clock.now_ms() - oldest_ms) / 1000
 
     def checks(self) -> Mapping[str, Callable[[], bool]]:
         """For /readyz."""

@@ -6,6 +6,11 @@ from prometheus_client import Counter, Gauge, Histogram
 
 JOURNAL_BYTES = Gauge("mesh_gateway_journal_bytes", "Size of the write-ahead file.")
 JOURNAL_OPEN = Gauge("mesh_gateway_journal_open", "Requests admitted and not ended yet.")
+JOURNAL_OLDEST_SECONDS = Gauge(
+    "mesh_gateway_journal_oldest_seconds",
+    "Since when a request has been admitted and not ended: admitted - settled - released is zero for"
+    " every hour before. 0: all have ended.",
+)
 JOURNAL_FLUSH_SECONDS = Histogram(
     "mesh_gateway_journal_flush_seconds",
     "Time of one flush of the write-ahead file.",

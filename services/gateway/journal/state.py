@@ -71,6 +71,11 @@ class JournalState:
         spent = total.spent_nanousd + facts.cost_nanousd
         self.grants[facts.grant_id] = replace(total, spent_nanousd=spent)
 
+    def oldest_admitted_ms(self) -> int | None:
+        """When the request was let in that has waited longest for its end; None: all have ended."""
+        skeleton = next(iter(self.admitted.values()), None)
+        return None if skeleton is None else UsageRecorded.FromString(skeleton).admitted_at_ms
+
     def open_grant(self, total: GrantTotal) -> None:
         """Billing is being asked for a grant, or a checkpoint says that it has lent one."""
         if total.grant_id in self.grants:

@@ -24,6 +24,7 @@ from services.common.topics import USAGE
 from services.gateway.adapters.grants_memory import MemoryGrants
 from services.gateway.journal.limits import JournalLimits
 from services.gateway.journal.segments import DiskCalls
+from services.gateway.journal.wal import WriteAheadFile
 from services.gateway.money import Money
 from services.gateway.ports import Hold
 from tests.unit.gateway_money.builders import ACCOUNT, admitted, event, wants
@@ -201,6 +202,22 @@ async def test_a_crash_leaves_exactly_one_event_for_each_admitted_request(world:
     assert len(crashed) == 6
     assert all(each.cost_nanousd == 0 and each.held_nanousd == 100 for each in crashed)
     assert all(each.request_id and each.account_id and each.key_id for each in crashed)
+
+
+async def test_since_when_a_request_has_not_ended_outlives_a_crash(world: World) -> None:
+    async with world.running() as money:
+        assert money._oldest_s() == 0
+        for number in range(2):
+            hold = await money.budget.place(wants(number, 100))
+            money.journal.admitted(admitted(number, hold))
+        since_ms = money.wal.state.oldest_admitted_ms()
+        assert since_ms
+        await money.journal.record(event(1, 9), hold)
+        assert money.wal.state.oldest_admitted_ms() == since_ms
+        await money.flusher.durable()
+    reborn = WriteAheadFile(world.directory, LIMITS)
+    assert reborn.state.oldest_admitted_ms() == since_ms
+    reborn.close(remove=False)
 
 
 async def test_a_crash_closes_every_grant_with_what_was_spent_under_it(world: World) -> None:
