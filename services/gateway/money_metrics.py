@@ -8,8 +8,8 @@ JOURNAL_BYTES = Gauge("mesh_gateway_journal_bytes", "Size of the write-ahead fil
 JOURNAL_OPEN = Gauge("mesh_gateway_journal_open", "Requests admitted and not ended yet.")
 JOURNAL_OLDEST_SECONDS = Gauge(
     "mesh_gateway_journal_oldest_seconds",
-    "Since when a request has been admitted and not ended: admitted - settled - released is zero for"
-    " every hour before. 0: all have ended.",
+    "Since when a request has been admitted and not ended; 0: all have. For every hour before,"
+    " admitted - settled - released is zero.",
 )
 JOURNAL_FLUSH_SECONDS = Histogram(
     "mesh_gateway_journal_flush_seconds",
