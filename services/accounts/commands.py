@@ -88,6 +88,30 @@ class LogIn(Command[StartedSession]):
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """A person as a log-in provider knows them; `email` is normalised."""
+
+    issuer: str
+    subject: str
+    email: str
+    email_verified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LogInWithIdentity(Command["StartedSession | None"]):
+    identity: Identity
+    name: str = ""
+    user_agent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectIdentity(Command[StartedSession]):
+    identity: Identity
+    password: str = field(repr=False)
+    user_agent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class LogOut(Command[None]):
     session_token: str = field(repr=False)
 

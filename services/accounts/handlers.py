@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
 from services.accounts import commands as c
+from services.accounts import identity_handlers as identities
 from services.accounts import invitation_handlers as invitations
 from services.accounts import team_handlers as teams
 from services.accounts.context import Context
@@ -21,20 +22,23 @@ from services.accounts.domain.roles import Actor, Role
 from services.accounts.domain.secret import masked, sha256_hex
 from services.accounts.domain.user import User, check_password
 from services.accounts.ports import AccountsTransaction
-from services.accounts.session_steps import end_session, start_session, user_of
+from services.accounts.session_steps import (
+    WRONG_CREDENTIALS,
+    account_to_enter,
+    end_session,
+    start_session,
+    user_of,
+)
 from services.accounts.team_handlers import held_account
 from services.common.errors import (
     ConcurrencyConflict,
     Conflict,
-    Forbidden,
     InvalidArgument,
     NotFound,
     Unauthorized,
 )
 from services.common.ids import AccountId, KeyId, UserId
 
-# The same words for an unknown address and a wrong password.
-WRONG_CREDENTIALS = "The e-mail address or the password is wrong."
 TRIES_MAX = 4
 
 
@@ -73,7 +77,7 @@ async def log_in(ctx: Context, command: c.LogIn) -> c.StartedSession:
     if ctx.passwords.is_outdated(known_hash):
         newer_hash = await ctx.passwords.hash(command.password)
     async with ctx.store.transaction() as tx:
-        account = await _account_to_enter(tx, user_id)
+        account = await account_to_enter(tx, user_id)
         # Read again and held: a password that was changed in between lets nobody in.
         if await tx.password_hash(user_id) != known_hash:
             raise Unauthorized(WRONG_CREDENTIALS)
@@ -84,16 +88,6 @@ async def log_in(ctx: Context, command: c.LogIn) -> c.StartedSession:
         return await start_session(
             ctx, tx, user=user, account=account, user_agent=command.user_agent
         )
-
-
-async def _account_to_enter(tx: AccountsTransaction, user_id: UserId) -> Account:
-    """The account of the person's longest membership, held until the end of the transaction."""
-    for account_id in await tx.accounts_of_user(user_id):
-        await tx.lock(account_id)
-        account = await tx.account(account_id)
-        if account is not None and user_id in account.members:
-            return account
-    raise Forbidden("You are not a member of any account.")
 
 
 async def log_out(ctx: Context, command: c.LogOut) -> None:
@@ -117,6 +111,8 @@ async def change_password(ctx: Context, command: c.ChangePassword) -> None:
     ctx.attempts.begin(f"user:{command.user_id}")
     async with ctx.store.transaction() as tx:
         known_hash = await tx.password_hash(command.user_id)
+    if known_hash is None:
+        raise Conflict("You have no password here: you log in through your log-in provider.")
     if not await ctx.passwords.verify(known_hash, command.current_password):
         raise InvalidArgument.of("current_password", "is wrong")
     ctx.attempts.succeeded(f"user:{command.user_id}")
@@ -320,6 +316,8 @@ Handler = Callable[[Context, Any], Awaitable[object]]  # Any: a mapping cannot p
 HANDLERS: Mapping[type[c.Command[Any]], Handler] = {  # Any: as above
     c.SignUp: sign_up,
     c.LogIn: log_in,
+    c.LogInWithIdentity: identities.log_in_with_identity,
+    c.ConnectIdentity: identities.connect_identity,
     c.LogOut: log_out,
     c.RevokeSession: revoke_session,
     c.ChangePassword: change_password,

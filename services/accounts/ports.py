@@ -48,8 +48,8 @@ class AccountsTransaction(Protocol):
     async def append_user(
         self, before: User | None, events: Sequence[UserEvent], account_id: AccountId
     ) -> User:
-        """As above; `account_id` is whose audit trail shows it. Conflict where the address has a
-        user already.
+        """As above; `account_id` is whose audit trail shows it. Conflict where the address or
+        the identity has a user already.
         """
 
     async def append_session(
@@ -71,6 +71,8 @@ class AccountsTransaction(Protocol):
         """Those that were neither accepted nor revoked; some may have expired."""
 
     async def user_id_of_email(self, email: str) -> UserId | None: ...
+
+    async def user_id_of_identity(self, issuer: str, subject: str) -> UserId | None: ...
 
     async def accounts_of_user(self, user_id: UserId) -> list[AccountId]:
         """Where the person is a member, longest membership first."""

@@ -134,7 +134,7 @@ def evolved(before: Aggregate | None, event: Event) -> Aggregate:
         case sessions.SessionStarted() | sessions.SessionEnded():
             assert before is None or isinstance(before, Session)
             return sessions.evolve(before, event)
-        case users.UserSignedUp() | users.PasswordChanged():
+        case users.UserSignedUp() | users.PasswordChanged() | users.IdentityLinked():
             assert before is None or isinstance(before, User)
             return users.evolve(before, event)
         case _:

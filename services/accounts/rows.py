@@ -25,7 +25,9 @@ Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 # Any: a row of asyncpg, whose values have the types of the columns.
 Row = Mapping[str, Any] | asyncpg.Record
 
-USER_COLUMNS = ("user_id", "email", "name", "created_at_ms", "version")
+USER_COLUMNS = (
+    "user_id", "email", "name", "created_at_ms", "issuer", "subject", "version",
+)  # fmt: skip
 ACCOUNT_COLUMNS = (
     "account_id", "name", "owner_user_id", "created_at_ms", "suspended", "suspension_changes",
     "limit_changes", "teams", "limits", "version",

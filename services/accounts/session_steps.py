@@ -12,8 +12,21 @@ from services.accounts.domain.secret import sha256_hex
 from services.accounts.domain.session import EndReason, Session
 from services.accounts.domain.user import User
 from services.accounts.ports import AccountsTransaction
-from services.common.errors import NotFound
+from services.common.errors import Forbidden, NotFound
 from services.common.ids import SessionId, UserId
+
+# The same words for an unknown address and a wrong password.
+WRONG_CREDENTIALS = "The e-mail address or the password is wrong."
+
+
+async def account_to_enter(tx: AccountsTransaction, user_id: UserId) -> Account:
+    """The account of the person's longest membership, held until the end of the transaction."""
+    for account_id in await tx.accounts_of_user(user_id):
+        await tx.lock(account_id)
+        account = await tx.account(account_id)
+        if account is not None and user_id in account.members:
+            return account
+    raise Forbidden("You are not a member of any account.")
 
 
 async def start_session(

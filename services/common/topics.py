@@ -61,7 +61,8 @@ ACCOUNTS = Topic(
     ("accounts",), ("usage", "rebuilds"),
     (
         "accounts.AccountOpened", "accounts.AccountSuspended", "accounts.AccountResumed",
-        "accounts.UserSignedUp", "accounts.PasswordChanged", "accounts.MemberAdded",
+        "accounts.UserSignedUp", "accounts.PasswordChanged", "accounts.IdentityLinked",
+        "accounts.MemberAdded",
         "accounts.MemberRoleChanged", "accounts.MemberRemoved", "accounts.SessionStarted",
         "accounts.SessionEnded", "accounts.KeyIssued", "accounts.KeyChanged",
         "accounts.KeySuspended", "accounts.KeyResumed", "accounts.KeyRotated",

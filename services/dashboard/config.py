@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.common.config import CommonSettings, HostPort
@@ -47,6 +48,24 @@ class DashboardSettings(CommonSettings):
     mail_from: str = Field(
         default="Mesh <mesh@localhost>", description="From whom those letters come."
     )
+    oidc_issuer: str = Field(
+        default="",
+        description=(
+            "A log-in provider (OpenID Connect), for instance https://accounts.example.com; empty: "
+            "people log in with passwords alone. It sends people back to <public URL>"
+            "/api/oidc/callback."
+        ),
+    )
+    oidc_client_id: str = Field(default="", description="This panel's name at that provider.")
+    oidc_client_secret: SecretStr = Field(
+        default=SecretStr(""), description="Its secret there; empty for a public client."
+    )
+    oidc_scopes: str = Field(
+        default="openid email profile", description="What it asks the provider for."
+    )
+    oidc_name: str = Field(
+        default="single sign-on", description="How the button calls it: Continue with ..."
+    )
     secure_cookies: bool = Field(
         default=False, description="Set where the panel is served over HTTPS."
     )
@@ -58,6 +77,21 @@ class DashboardSettings(CommonSettings):
     call_timeout_s: float = Field(
         default=10.0, gt=0, description="How long a call to another service may take."
     )
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _an_issuer(cls, value: str) -> str:
+        parts = urlsplit(value)
+        local = parts.hostname in ("localhost", "127.0.0.1", "::1")
+        if value and not (parts.scheme == "https" or (parts.scheme == "http" and local)):
+            raise ValueError("is not an https address (http is for this machine alone)")
+        return value
+
+    @model_validator(mode="after")
+    def _a_client(self) -> Self:
+        if self.oidc_issuer and not self.oidc_client_id:
+            raise ValueError("oidc_client_id is needed where oidc_issuer is set")
+        return self
 
     @field_validator("smtp_url")
     @classmethod

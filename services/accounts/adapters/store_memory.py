@@ -118,6 +118,9 @@ class MemoryTransaction:
         for other in self._tables.users.values():
             if other.email == user.email and other.user_id != user.user_id:
                 raise Conflict("The e-mail address has a user already.")
+            same = (other.issuer, other.subject) == (user.issuer, user.subject)
+            if user.subject and same and other.user_id != user.user_id:
+                raise Conflict("The identity has a user already.")
         known = self._tables.users.get(user.user_id)
         self._write(f"user:{user.user_id}", done, account_id=account_id, known=known)
         self._tables.users[user.user_id] = user
@@ -165,6 +168,11 @@ class MemoryTransaction:
 
     async def user_id_of_email(self, email: str) -> UserId | None:
         found = (user.user_id for user in self._tables.users.values() if user.email == email)
+        return next(found, None)
+
+    async def user_id_of_identity(self, issuer: str, subject: str) -> UserId | None:
+        users = self._tables.users.values()
+        found = (u.user_id for u in users if (u.issuer, u.subject) == (issuer, subject))
         return next(found, None)
 
     async def accounts_of_user(self, user_id: UserId) -> list[AccountId]:

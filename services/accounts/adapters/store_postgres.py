@@ -48,6 +48,7 @@ INSERT INTO members (account_id, user_id, role, added_at_ms) VALUES ($1, $2, $3,
 ON CONFLICT (account_id, user_id) DO UPDATE
 SET role = EXCLUDED.role, added_at_ms = EXCLUDED.added_at_ms
 """
+_TAKEN = {"users_email_unique": "e-mail address", "users_identity_unique": "identity"}
 # Two spaces of advisory locks: the first number says that it is an account of this service.
 _LOCK = "SELECT pg_advisory_xact_lock(1633837924, hashtext($1))"
 
@@ -62,9 +63,10 @@ class ReadTables:
         try:
             await self._connection.execute(_USER, *rows.user_row(user))
         except asyncpg.UniqueViolationError as error:
-            if error.constraint_name != "users_email_unique":
+            taken = _TAKEN.get(error.constraint_name or "")
+            if taken is None:
                 raise
-            raise Conflict("The e-mail address has a user already.") from error
+            raise Conflict(f"The {taken} has a user already.") from error
 
     async def save_account(self, before: Account | None, after: Account) -> None:
         """`before` is what the tables hold: only members that differ are written."""
@@ -204,6 +206,14 @@ class PostgresTransaction:
     async def user_id_of_email(self, email: str) -> UserId | None:
         found: str | None = await self._db.fetchval(
             "SELECT user_id FROM users WHERE email = $1", email
+        )
+        return None if found is None else UserId(found)
+
+    async def user_id_of_identity(self, issuer: str, subject: str) -> UserId | None:
+        found: str | None = await self._db.fetchval(
+            "SELECT user_id FROM users WHERE issuer = $1 AND subject = $2 AND subject <> ''",
+            issuer,
+            subject,
         )
         return None if found is None else UserId(found)
 

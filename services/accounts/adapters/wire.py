@@ -41,6 +41,7 @@ _CLASSES: tuple[tuple[type[Event], type[Message]], ...] = (
     (invitation.InvitationAccepted, pb.InvitationAccepted),
     (user.UserSignedUp, pb.UserSignedUp),
     (user.PasswordChanged, pb.PasswordChanged),
+    (user.IdentityLinked, pb.IdentityLinked),
     (session.SessionStarted, pb.SessionStarted),
     (session.SessionEnded, pb.SessionEnded),
     (key.KeyIssued, pb.KeyIssued),

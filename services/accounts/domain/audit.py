@@ -49,7 +49,13 @@ from services.accounts.domain.team import (
     TeamRemoved,
     TeamRenamed,
 )
-from services.accounts.domain.user import PasswordChanged, User, UserEvent, UserSignedUp
+from services.accounts.domain.user import (
+    IdentityLinked,
+    PasswordChanged,
+    User,
+    UserEvent,
+    UserSignedUp,
+)
 
 Event = AccountEvent | InvitationEvent | KeyEvent | SessionEvent | UserEvent
 Aggregate = Account | Invitation | Key | Session | User
@@ -80,6 +86,8 @@ def audit_entry(before: Aggregate | None, event: Event) -> AuditEntry:
             return AuditEntry(user_id, session_id, {"reason": reason})
         case UserSignedUp(user_id, email, name):
             return AuditEntry(user_id, user_id, {"email": email, "name": name})
+        case IdentityLinked(user_id, issuer):
+            return AuditEntry(user_id, user_id, {"issuer": issuer})
         case PasswordChanged(user_id):
             return AuditEntry(user_id, user_id, {})
         case _:

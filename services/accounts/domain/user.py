@@ -10,6 +10,8 @@ from services.common.ids import UserId
 
 NAME_LENGTH_MAX = 200
 PASSWORD_LENGTH_MIN = 10
+# As OpenID Connect has it.
+SUBJECT_LENGTH_MAX = 255
 # Argon2 reads the whole password, so that its length has to be bounded before.
 PASSWORD_LENGTH_MAX = 1_024
 
@@ -23,6 +25,9 @@ class User:
     name: str
     created_at_ms: int
     version: int
+    # The person at the log-in provider; empty where they never came that way.
+    issuer: str = ""
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,15 @@ class PasswordChanged:
     at_ms: int
 
 
-UserEvent = UserSignedUp | PasswordChanged
+@dataclass(frozen=True, slots=True)
+class IdentityLinked:
+    user_id: UserId
+    issuer: str
+    subject: str
+    at_ms: int
+
+
+UserEvent = UserSignedUp | PasswordChanged | IdentityLinked
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +68,14 @@ class ChangeUserPassword:
     at_ms: int
 
 
-UserCommand = SignUpUser | ChangeUserPassword
+@dataclass(frozen=True, slots=True)
+class LinkIdentity:
+    issuer: str
+    subject: str
+    at_ms: int
+
+
+UserCommand = SignUpUser | ChangeUserPassword | LinkIdentity
 
 
 def check_password(field: str, password: str) -> None:
@@ -80,6 +100,14 @@ def decide(user: User | None, command: UserCommand) -> list[UserEvent]:
             if user is None:
                 raise NotFound("There is no such user.")
             return [PasswordChanged(user.user_id, at_ms)]
+        case LinkIdentity(issuer, subject, at_ms):
+            if user is None:
+                raise NotFound("There is no such user.")
+            if not issuer or not 1 <= len(subject) <= SUBJECT_LENGTH_MAX:
+                raise InvalidArgument.of("identity", "is not whole")
+            if (user.issuer, user.subject) == (issuer, subject):
+                return []
+            return [IdentityLinked(user.user_id, issuer, subject, at_ms)]
         case _:
             assert_never(command)
 
@@ -93,5 +121,10 @@ def evolve(user: User | None, event: UserEvent) -> User:
         case PasswordChanged():
             assert user is not None, "the first event of a user is the sign-up"
             return replace(user, version=user.version + 1)
+        case IdentityLinked():
+            assert user is not None, "the first event of a user is the sign-up"
+            return replace(
+                user, version=user.version + 1, issuer=event.issuer, subject=event.subject
+            )
         case _:
             assert_never(event)

@@ -43,6 +43,23 @@ class AccountsServicer(AccountsServiceServicer):
         command = c.LogIn(normalised("email", request.email), request.password, request.user_agent)
         return t.started_to_message(await handle(self._context, command))
 
+    async def LogInWithIdentity(
+        self, request: pb.LogInWithIdentityRequest, context: Call
+    ) -> pb.LogInWithIdentityResponse:
+        identity = t.identity_from_message(request.identity)
+        command = c.LogInWithIdentity(identity, request.name, request.user_agent)
+        started = await handle(self._context, command)
+        if started is None:
+            return pb.LogInWithIdentityResponse()
+        return pb.LogInWithIdentityResponse(session=t.started_to_message(started))
+
+    async def ConnectIdentity(
+        self, request: pb.ConnectIdentityRequest, context: Call
+    ) -> pb.SessionResponse:
+        identity = t.identity_from_message(request.identity)
+        command = c.ConnectIdentity(identity, request.password, request.user_agent)
+        return t.started_to_message(await handle(self._context, command))
+
     async def ResolveSession(
         self, request: pb.ResolveSessionRequest, context: Call
     ) -> pb.ResolveSessionResponse:

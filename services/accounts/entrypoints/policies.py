@@ -21,6 +21,9 @@ WRITE_MEMBERS = Access(CALLERS, "user", "admin")
 _ACCOUNTS: Mapping[str, Access] = {
     "SignUp": NOBODY,
     "LogIn": NOBODY,
+    # Only the dashboard checks what a log-in provider says.
+    "LogInWithIdentity": Access(frozenset({"dashboard"}), "none"),
+    "ConnectIdentity": Access(frozenset({"dashboard"}), "none"),
     "ResolveSession": SESSIONS,
     "LogOut": NOBODY,
     # A person's own sessions and password: no role is needed beyond being a member.

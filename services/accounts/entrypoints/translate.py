@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from services.accounts.adapters.email_address import normalised
 from services.accounts.adapters.wire import (
     limits_from_message,
     settings_from_message,
     settings_to_message,
 )
-from services.accounts.commands import MemberView, StartedSession
+from services.accounts.commands import Identity, MemberView, StartedSession
 from services.accounts.domain.key import Key
 from services.accounts.domain.key_settings import KeySettings
 from services.accounts.domain.limits import Limits
@@ -90,6 +91,12 @@ def account_to_message(account: AccountRow) -> accounts_pb2.Account:
         created_at_ms=account.created_at_ms,
         owner_email=account.owner_email,
     )
+
+
+def identity_from_message(found: accounts_pb2.Identity) -> Identity:
+    """The identity of a request. InvalidArgument where its address is none."""
+    email = normalised("identity.email", found.email)
+    return Identity(found.issuer, found.subject, email, found.email_verified)
 
 
 def started_to_message(started: StartedSession) -> accounts_pb2.SessionResponse:

@@ -23,6 +23,7 @@ from services.dashboard.api import (
     invitations,
     limits,
     live,
+    oidc,
     payments,
     people,
     play,
@@ -31,6 +32,7 @@ from services.dashboard.api import (
 )
 from services.dashboard.config import DashboardSettings
 from services.dashboard.live_balances import LiveBalances
+from services.dashboard.oidc import OidcClient
 from services.dashboard.playground import Playground
 from services.dashboard.ports import Backends, Mailer
 
@@ -59,6 +61,7 @@ ROUTERS = (
     accounts.router,
     people.router,
     invitations.router,
+    oidc.router,
     live.router,
     figures.router,
     limits.router,
@@ -189,6 +192,7 @@ def make_app(
     app.state.settings, app.state.backends, app.state.clock = settings, backends, clock
     app.state.balances, app.state.playground = balances, playground
     app.state.mailer = mailer
+    app.state.oidc = OidcClient(settings, clock) if settings.oidc_issuer else None
     app.middleware("http")(with_headers)
     app.add_exception_handler(AppError, app_error)
     app.add_exception_handler(RequestValidationError, bad_body)

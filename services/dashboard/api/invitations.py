@@ -7,8 +7,9 @@ from fastapi import APIRouter, Request, Response
 from services.common.errors import AppError
 from services.common.pb.mesh.accounts.v1 import accounts_pb2
 from services.common.pb.mesh.accounts.v1 import invitations_pb2 as pb
-from services.dashboard.api import models
+from services.dashboard.api import entrance_models as models
 from services.dashboard.api.accounts import started, user_agent
+from services.dashboard.api.models import SessionOut
 from services.dashboard.api.parts import role_name, role_pb
 from services.dashboard.api.session import BackendsDep, PathId, SessionDep, SettingsDep
 from services.dashboard.api.translate import moment
@@ -151,7 +152,7 @@ async def sign_up_invited(
     response: Response,
     backends: BackendsDep,
     known: SettingsDep,
-) -> models.SessionOut:
+) -> SessionOut:
     """Makes the user of the invited address and logs them in to the account."""
     answer = await backends.accounts_channel.call(
         backends.invitations.SignUpInvited,
@@ -171,7 +172,7 @@ async def accept_invitation(
     session: SessionDep,
     backends: BackendsDep,
     known: SettingsDep,
-) -> models.SessionOut:
+) -> SessionOut:
     """Joins, and goes on in that account with a new session."""
     answer = await backends.accounts_channel.call(
         backends.invitations.AcceptInvitation,
@@ -211,7 +212,7 @@ async def switch_account(
     session: SessionDep,
     backends: BackendsDep,
     known: SettingsDep,
-) -> models.SessionOut:
+) -> SessionOut:
     """Goes on in another account of the person, with a new session."""
     answer = await backends.accounts_channel.call(
         backends.accounts.SwitchAccount,

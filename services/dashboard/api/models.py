@@ -73,59 +73,6 @@ class MemberOut(BaseModel):
     added_at: str
 
 
-Mailed = Literal["sent", "failed", "not_set_up"]
-
-
-class InvitationIn(Taken):
-    email: str
-    role: Role
-
-
-class InvitationOut(BaseModel):
-    invitation_id: str
-    email: str
-    role: str
-    invited_at: str
-    expires_at: str
-    expired: bool
-
-
-class InvitationSent(BaseModel):
-    """An invitation with its link, which is shown this once."""
-
-    invitation: InvitationOut
-    link: str
-    mailed: Mailed
-
-
-class InvitationToken(Taken):
-    token: str = Field(max_length=200)
-
-
-class InvitedSignUp(InvitationToken):
-    password: str
-    name: str = ""
-
-
-class OfferOut(BaseModel):
-    """What the holder of an invitation's link sees of it."""
-
-    account_name: str
-    email: str
-    role: str
-    invited_by: str
-    expires_at: str
-    # The address has a log-in already.
-    has_user: bool
-
-
-class MembershipOut(BaseModel):
-    account_id: str
-    name: str
-    role: str
-    is_this: bool
-
-
 class AuditEventOut(BaseModel):
     event_id: str
     type: str

@@ -139,6 +139,7 @@ ATTACKS: Mapping[str, Attack] = {
 }
 WITHOUT_PRINCIPAL = {
     *(f"AccountsService/{name}" for name in ("SignUp", "LogIn", "ResolveSession", "LogOut")),
+    *(f"AccountsService/{name}Identity" for name in ("LogInWith", "Connect")),
     *(f"InvitationsService/{name}" for name in ("GetInvitation", "SignUpInvited")),
 }
 TAKES_A_FOREIGN_ID = {

@@ -16,6 +16,8 @@ from tests.integration.dashboard.conftest import PASSWORD, Browser, Panel, serve
 ENTRANCES = {
     ("POST", "/session"), ("POST", "/sign-up"),
     ("POST", "/invitation"), ("POST", "/invitation/sign-up"),
+    ("GET", "/log-in-options"), ("GET", "/oidc/start"), ("GET", "/oidc/callback"),
+    ("GET", "/oidc/pending"), ("POST", "/oidc/connect"),
 }  # fmt: skip
 ROUTES = sorted(
     (method, route.path)

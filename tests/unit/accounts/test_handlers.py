@@ -17,7 +17,8 @@ from services.accounts.context import Context
 from services.accounts.domain.key_settings import KeySettings
 from services.accounts.domain.roles import Actor, Role
 from services.accounts.domain.secret import sha256_hex
-from services.accounts.handlers import HANDLERS, WRONG_CREDENTIALS, handle
+from services.accounts.handlers import HANDLERS, handle
+from services.accounts.session_steps import WRONG_CREDENTIALS
 from services.common.clock import FakeClock
 from services.common.errors import (
     AppError,

@@ -23,6 +23,7 @@ SERVICES = (
 METHODS = {f"/{s.full_name}/{method.name}" for s in SERVICES for method in s.methods}
 WITHOUT_PRINCIPAL = {
     "SignUp", "LogIn", "ResolveSession", "LogOut", "GetInvitation", "SignUpInvited",
+    "LogInWithIdentity", "ConnectIdentity",
 }  # fmt: skip
 OPERATOR_ONLY = {"ListAccounts", "SuspendAccount", "ResumeAccount"}
 

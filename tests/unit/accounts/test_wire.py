@@ -38,6 +38,7 @@ EVENTS: list[Event] = [
     users.UserSignedUp(OWNER, "ada@example.com", "Ada", NOW_MS),
     users.PasswordChanged(OWNER, NOW_MS),
     sessions.SessionStarted(SessionId("ses_1"), OWNER, ACCOUNT, "browser", NOW_MS + 1, NOW_MS),
+    users.IdentityLinked(OWNER, "https://id.example.com", "subject-1", NOW_MS),
     sessions.SessionEnded(SessionId("ses_1"), OWNER, "revoked", NOW_MS),
     *ISSUED,
     keys.KeyChanged(KEY, ACCOUNT, SETTINGS, OWNER, NOW_MS),

@@ -29,7 +29,18 @@ import { TemplatesPage } from "./pages/templates";
 
 const root = createRootRouteWithContext<{ queries: QueryClient }>()({ component: Outlet });
 
-const logIn = createRoute({ getParentRoute: () => root, path: "/log-in", component: LogInPage });
+/** What the way through a log-in provider left to say. */
+type LogInSearch = { connect?: boolean; problem?: string; request_id?: string };
+const logIn = createRoute({
+  getParentRoute: () => root,
+  path: "/log-in",
+  component: LogInPage,
+  validateSearch: (search: Record<string, unknown>): LogInSearch => ({
+    ...(search.connect ? { connect: true } : {}),
+    ...(typeof search.problem === "string" ? { problem: search.problem } : {}),
+    ...(typeof search.request_id === "string" ? { request_id: search.request_id } : {}),
+  }),
+});
 
 const join = createRoute({ getParentRoute: () => root, path: "/join", component: JoinPage });
 

@@ -65,6 +65,29 @@ function useEntrance<Input>(enter: (input: Input) => Promise<Schemas["SessionOut
   });
 }
 
+/** How one can log in, beside with a password. */
+export const logInOptionsQuery = queryOptions({
+  queryKey: ["log-in-options"],
+  queryFn: async () => bodyOf(await api.GET("/api/log-in-options")),
+  staleTime: Number.POSITIVE_INFINITY,
+});
+
+export const pendingIdentityQuery = queryOptions({
+  queryKey: ["pending-identity"],
+  queryFn: async () => bodyOf(await api.GET("/api/oidc/pending")),
+  retry: false,
+  staleTime: 0,
+});
+
+export const useConnect = () =>
+  useMutation({
+    mutationFn: async (password: string) => {
+      const connected = bodyOf(await api.POST("/api/oidc/connect", { body: { password } }));
+      rememberSession(connected.session);
+      return connected;
+    },
+  });
+
 export const useSignUpInvited = () =>
   useEntrance(async (body: Schemas["InvitedSignUp"]) =>
     bodyOf(await api.POST("/api/invitation/sign-up", { body })),

@@ -8,7 +8,10 @@ import type { Schemas } from "../api/client";
 import { sessionQuery } from "../api/queries";
 import { Button, Field } from "../components/controls";
 import { ErrorNote, Waiting } from "../components/feedback";
+import { ProviderButton } from "../components/provider-log-in";
 import { time } from "../format";
+
+const KEPT = "mesh-invitation";
 
 type Way = { token: string; offer: Schemas["OfferOut"]; onIn: () => void };
 
@@ -94,7 +97,9 @@ function Frame({ title, children }: { title: string; children: ReactNode }) {
 export function JoinPage() {
   // Kept from the first moment: the address is tidied, so that the link is in no history.
   const [token] = useState(() => {
-    const found = window.location.hash.slice(1);
+    // Kept across the way through a log-in provider, and no longer.
+    const found = window.location.hash.slice(1) || (sessionStorage.getItem(KEPT) ?? "");
+    sessionStorage.removeItem(KEPT);
     window.history.replaceState(window.history.state, "", window.location.pathname);
     return found;
   });
@@ -142,6 +147,7 @@ export function JoinPage() {
       ) : (
         <SignUp token={token} offer={found} onIn={onIn} />
       )}
+      {!session.data && <ProviderButton to="/join" onLeave={() => sessionStorage.setItem(KEPT, token)} />}
     </Frame>
   );
 }

@@ -1,11 +1,12 @@
 /** Log-in and sign-up, one form with two verbs. */
 import { useQueryClient } from "@tanstack/react-query";
-import { useNavigate } from "@tanstack/react-router";
+import { useNavigate, useSearch } from "@tanstack/react-router";
 import { type FormEvent, useState } from "react";
 
 import { api, bodyOf, rememberSession } from "../api/client";
 import { sessionQuery } from "../api/queries";
 import { Button, Field } from "../components/controls";
+import { Connect, ProviderButton, ProviderProblem } from "../components/provider-log-in";
 import { ErrorNote } from "../components/feedback";
 
 export function LogInPage() {
@@ -14,6 +15,7 @@ export function LogInPage() {
   const [busy, setBusy] = useState(false);
   const queries = useQueryClient();
   const navigate = useNavigate();
+  const search = useSearch({ from: "/log-in" });
 
   const submit = async (event: FormEvent<HTMLFormElement>) => {
     event.preventDefault();
@@ -37,6 +39,7 @@ export function LogInPage() {
     }
   };
 
+  if (search.connect) return <Connect />;
   return (
     <main className="flex min-h-dvh items-center justify-center p-4">
       <form
@@ -49,7 +52,7 @@ export function LogInPage() {
             {isNew ? "Create an account" : "Log in to Mesh"}
           </h1>
         </div>
-        <ErrorNote error={error} />
+        {error ? <ErrorNote error={error} /> : <ProviderProblem {...search} />}
         {isNew && <Field name="name" label="Name" autoComplete="name" />}
         <Field name="email" type="email" label="E-mail" autoComplete="email" isRequired autoFocus />
         <Field
@@ -75,6 +78,7 @@ export function LogInPage() {
             {isNew ? "I have an account" : "Create an account"}
           </button>
         </div>
+        <ProviderButton to="/" />
       </form>
     </main>
   );

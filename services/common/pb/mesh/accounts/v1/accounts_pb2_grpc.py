@@ -46,6 +46,16 @@ class AccountsServiceStub:
                 request_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.LogInRequest.SerializeToString,
                 response_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.SessionResponse.FromString,
                 _registered_method=True)
+        self.LogInWithIdentity = channel.unary_unary(
+                '/mesh.accounts.v1.AccountsService/LogInWithIdentity',
+                request_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.LogInWithIdentityRequest.SerializeToString,
+                response_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.LogInWithIdentityResponse.FromString,
+                _registered_method=True)
+        self.ConnectIdentity = channel.unary_unary(
+                '/mesh.accounts.v1.AccountsService/ConnectIdentity',
+                request_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.ConnectIdentityRequest.SerializeToString,
+                response_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.SessionResponse.FromString,
+                _registered_method=True)
         self.ResolveSession = channel.unary_unary(
                 '/mesh.accounts.v1.AccountsService/ResolveSession',
                 request_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.ResolveSessionRequest.SerializeToString,
@@ -142,6 +152,21 @@ class AccountsServiceServicer:
 
     def LogIn(self, request, context):
         """Without a principal. UNAUTHENTICATED with the same words for an unknown address and a wrong password.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LogInWithIdentity(self, request, context):
+        """Without a principal, by the dashboard, which has checked what the log-in provider said. Finds the person by the
+        identity; one that is new gets a user of its own, where the provider vouches for the address.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConnectIdentity(self, request, context):
+        """Without a principal: links an identity to a user who has a password, which proves that they are the same person.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -263,6 +288,16 @@ def add_AccountsServiceServicer_to_server(servicer, server):
             'LogIn': grpc.unary_unary_rpc_method_handler(
                     servicer.LogIn,
                     request_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.LogInRequest.FromString,
+                    response_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.SessionResponse.SerializeToString,
+            ),
+            'LogInWithIdentity': grpc.unary_unary_rpc_method_handler(
+                    servicer.LogInWithIdentity,
+                    request_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.LogInWithIdentityRequest.FromString,
+                    response_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.LogInWithIdentityResponse.SerializeToString,
+            ),
+            'ConnectIdentity': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConnectIdentity,
+                    request_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.ConnectIdentityRequest.FromString,
                     response_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.SessionResponse.SerializeToString,
             ),
             'ResolveSession': grpc.unary_unary_rpc_method_handler(
@@ -401,6 +436,60 @@ class AccountsService:
             target,
             '/mesh.accounts.v1.AccountsService/LogIn',
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.LogInRequest.SerializeToString,
+            mesh_dot_accounts_dot_v1_dot_accounts__pb2.SessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LogInWithIdentity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.accounts.v1.AccountsService/LogInWithIdentity',
+            mesh_dot_accounts_dot_v1_dot_accounts__pb2.LogInWithIdentityRequest.SerializeToString,
+            mesh_dot_accounts_dot_v1_dot_accounts__pb2.LogInWithIdentityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConnectIdentity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.accounts.v1.AccountsService/ConnectIdentity',
+            mesh_dot_accounts_dot_v1_dot_accounts__pb2.ConnectIdentityRequest.SerializeToString,
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.SessionResponse.FromString,
             options,
             channel_credentials,

@@ -39,6 +39,12 @@ class AccountsServiceStub:
     """Without a principal, by the dashboard. ALREADY_EXISTS where the e-mail address has a user."""
     LogIn: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.LogInRequest, _accounts_pb2.SessionResponse]
     """Without a principal. UNAUTHENTICATED with the same words for an unknown address and a wrong password."""
+    LogInWithIdentity: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.LogInWithIdentityRequest, _accounts_pb2.LogInWithIdentityResponse]
+    """Without a principal, by the dashboard, which has checked what the log-in provider said. Finds the person by the
+    identity; one that is new gets a user of its own, where the provider vouches for the address.
+    """
+    ConnectIdentity: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ConnectIdentityRequest, _accounts_pb2.SessionResponse]
+    """Without a principal: links an identity to a user who has a password, which proves that they are the same person."""
     ResolveSession: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ResolveSessionRequest, _accounts_pb2.ResolveSessionResponse]
     """Without a principal, by the dashboard: who holds this session token. UNAUTHENTICATED when ended or expired."""
     LogOut: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.LogOutRequest, _accounts_pb2.LogOutResponse]
@@ -76,6 +82,12 @@ class AccountsServiceAsyncStub(AccountsServiceStub):
     """Without a principal, by the dashboard. ALREADY_EXISTS where the e-mail address has a user."""
     LogIn: _aio.UnaryUnaryMultiCallable[_accounts_pb2.LogInRequest, _accounts_pb2.SessionResponse]  # type: ignore[assignment]
     """Without a principal. UNAUTHENTICATED with the same words for an unknown address and a wrong password."""
+    LogInWithIdentity: _aio.UnaryUnaryMultiCallable[_accounts_pb2.LogInWithIdentityRequest, _accounts_pb2.LogInWithIdentityResponse]  # type: ignore[assignment]
+    """Without a principal, by the dashboard, which has checked what the log-in provider said. Finds the person by the
+    identity; one that is new gets a user of its own, where the provider vouches for the address.
+    """
+    ConnectIdentity: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ConnectIdentityRequest, _accounts_pb2.SessionResponse]  # type: ignore[assignment]
+    """Without a principal: links an identity to a user who has a password, which proves that they are the same person."""
     ResolveSession: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ResolveSessionRequest, _accounts_pb2.ResolveSessionResponse]  # type: ignore[assignment]
     """Without a principal, by the dashboard: who holds this session token. UNAUTHENTICATED when ended or expired."""
     LogOut: _aio.UnaryUnaryMultiCallable[_accounts_pb2.LogOutRequest, _accounts_pb2.LogOutResponse]  # type: ignore[assignment]
@@ -122,6 +134,24 @@ class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.SessionResponse, _abc.Awaitable[_accounts_pb2.SessionResponse]]:
         """Without a principal. UNAUTHENTICATED with the same words for an unknown address and a wrong password."""
+
+    @_abc_1.abstractmethod
+    def LogInWithIdentity(
+        self,
+        request: _accounts_pb2.LogInWithIdentityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.LogInWithIdentityResponse, _abc.Awaitable[_accounts_pb2.LogInWithIdentityResponse]]:
+        """Without a principal, by the dashboard, which has checked what the log-in provider said. Finds the person by the
+        identity; one that is new gets a user of its own, where the provider vouches for the address.
+        """
+
+    @_abc_1.abstractmethod
+    def ConnectIdentity(
+        self,
+        request: _accounts_pb2.ConnectIdentityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.SessionResponse, _abc.Awaitable[_accounts_pb2.SessionResponse]]:
+        """Without a principal: links an identity to a user who has a password, which proves that they are the same person."""
 
     @_abc_1.abstractmethod
     def ResolveSession(

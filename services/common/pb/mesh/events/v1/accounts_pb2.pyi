@@ -140,6 +140,33 @@ class PasswordChanged(_message.Message):
 Global___PasswordChanged: _TypeAlias = PasswordChanged  # noqa: Y015
 
 @_typing.final
+class IdentityLinked(_message.Message):
+    """type `accounts.IdentityLinked`: the person logs in through this identity of a log-in provider, in place of any earlier one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    ISSUER_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    issuer: _builtins.str
+    subject: _builtins.str
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        issuer: _builtins.str = ...,
+        subject: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["issuer", b"issuer", "subject", b"subject", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IdentityLinked: _TypeAlias = IdentityLinked  # noqa: Y015
+
+@_typing.final
 class MemberAdded(_message.Message):
     """type `accounts.MemberAdded`"""
 
