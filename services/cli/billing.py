@@ -7,12 +7,14 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from services.cli.admin.common import AccountOption, Options, run
+from services.cli.admin.common import AccountOption, Count, Options, run
 from services.cli.context import Services, operator
 from services.cli.output import Row, moment, show_one, show_rows, usd
 from services.common.ids import new_id
 from services.common.money import nanousd_from_field
 from services.common.pb.mesh.billing.v1 import payments_pb2, payments_pb2_grpc
+from services.common.pb.mesh.common.v1 import common_pb2
+from services.common.pb.mesh.usage.v1 import usage_pb2
 
 LONG_TIMEOUT_S = 600.0
 
@@ -191,6 +193,88 @@ def promo(
     posted = run(work).posted_nanousd
     row: Row = {"balance_usd": usd(posted), "balance_nanousd": posted}
     show_one(row, as_json=options.json)
+
+
+@app.command
+def spend(
+    account: str | None = None,
+    *,
+    days: Annotated[int, Parameter(help="UTC days, today included.")] = 30,
+    options: Options = Options(),
+) -> None:
+    """What was spent by day, provider, model and key: by the journal, and by the request log.
+
+    Exits 1 where the two differ. What is not settled yet is in neither.
+    """
+    first = datetime.now(UTC).date() - timedelta(days=max(1, days) - 1)
+    from_ms = round(datetime(first.year, first.month, first.day, tzinfo=UTC).timestamp() * 1000)
+
+    async def work(found: Services) -> list[Row]:
+        account_id = await found.account_id(account)
+        request = payments_pb2.GetSpendHistoryRequest(from_ms=from_ms)
+        journal = await call(found, "GetSpendHistory", request, account=account_id)
+        log = await found.channels["usage"].call(
+            found.usage.SpendByDay, usage_pb2.SpendByDayRequest(from_ms=from_ms),
+            principal=operator(account_id), timeout_s=LONG_TIMEOUT_S,
+        )  # fmt: skip
+        return spend_rows(journal, log)
+
+    rows = run(work)
+    show_rows(rows, as_json=options.json, nothing="nothing was spent")
+    if not all(row["equal"] for row in rows):
+        raise SystemExit(1)
+
+
+def spend_rows(
+    journal: payments_pb2.GetSpendHistoryResponse, log: usage_pb2.SpendByDayResponse
+) -> list[Row]:
+    """The two side by side; a row that one of them has not is nothing there."""
+    ours = {(one.day, one.provider_id, one.model_id, one.key_id): one for one in journal.rows}
+    logged = {(one.day, one.provider_id, one.model_id, one.key_id): one for one in log.rows}
+    rows: list[Row] = []
+    for key in sorted({*ours, *logged}):
+        entry = ours.get(key, payments_pb2.SpendRow())
+        cost = logged.get(key, usage_pb2.SpendDay())
+        served = entry.spent_nanousd - entry.corrected_nanousd
+        rows.append(
+            {
+                "day": key[0],
+                "provider_id": key[1],
+                "model_id": key[2],
+                "key_id": key[3],
+                "requests": cost.requests,
+                "spent_usd": usd(entry.spent_nanousd),
+                "corrected_usd": usd(entry.corrected_nanousd),
+                "log_usd": usd(cost.cost_nanousd),
+                "equal": (served, entry.requests) == (cost.cost_nanousd, cost.requests),
+            }
+        )
+    return rows
+
+
+@app.command
+def history(account: str | None = None, *, limit: Count = 50, options: Options = Options()) -> None:
+    """Who did what about an account's paying, and what came of it, newest first."""
+
+    async def work(found: Services) -> Any:  # Any: a protobuf message
+        account_id = await found.account_id(account)
+        page = common_pb2.PageRequest(page_size=limit)
+        request = payments_pb2.ListPaymentHistoryRequest(page=page)
+        return await call(found, "ListPaymentHistory", request, account=account_id)
+
+    rows: list[Row] = [
+        {
+            "at": moment(one.at_ms),
+            "what": f"{one.kind} {one.status}",
+            "actor": one.actor,
+            "amount_usd": usd(one.amount_nanousd),
+            "subject_id": one.subject_id,
+            "detail": one.detail,
+            "event_id": one.event_id,
+        }
+        for one in run(work).facts
+    ]
+    show_rows(rows, as_json=options.json, nothing="nothing happened")
 
 
 @app.command

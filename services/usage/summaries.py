@@ -20,6 +20,7 @@ from services.usage.domain.filter import RequestFilter, Scope
 from services.usage.ports import LogReader
 from services.usage.rollup.days import valid_days
 from services.usage.rollup.marks import DAY_MS
+from services.usage.spend_by_day import SpendDay, spend_by_day
 
 BUCKETS_DEFAULT = 100
 BUCKETS_MAX = 1_000
@@ -136,6 +137,10 @@ class UsageSummaries:
 
     def __init__(self, reader: LogReader) -> None:
         self._reader = reader
+
+    async def spend_by_day(self, scope: Scope, *, from_ms: int, to_ms: int) -> list[SpendDay]:
+        """As `spend_by_day.py` has it. Raises InvalidArgument, Unavailable."""
+        return await spend_by_day(self._reader, scope, from_ms=from_ms, to_ms=to_ms)
 
     async def summarize(
         self,

@@ -141,15 +141,19 @@ class Stack:
 
     async def admin(self, *arguments: str, timeout_s: float = 30.0) -> list[dict[str, Any]]:
         """What `mesh admin ... --json` prints. Raises RuntimeError with its words."""
+        return await self.mesh("admin", *arguments, timeout_s=timeout_s)
+
+    async def mesh(self, *arguments: str, timeout_s: float = 30.0) -> list[dict[str, Any]]:
+        """What `mesh ... --json` prints. Raises RuntimeError with its words."""
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "services.cli", "admin", *arguments, "--json",
+            sys.executable, "-m", "services.cli", *arguments, "--json",
             cwd=REPOSITORY, env=self.environment,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         async with asyncio.timeout(timeout_s):
             out, problems = await process.communicate()
         if process.returncode != 0:
-            raise RuntimeError(f"mesh admin {' '.join(arguments)}: {problems.decode()}")
+            raise RuntimeError(f"mesh {' '.join(arguments)}: {out.decode()}{problems.decode()}")
         return [json.loads(line) for line in out.decode().splitlines()]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
+from services.common.money import nanousd_from_usd
 from tests.e2e.load import Books, Kind, Load, Seen, books, posted_nanousd, quiescence
 from tests.e2e.market import Market
 from tests.e2e.stack import Stack, gateway_names
@@ -32,6 +33,19 @@ def assert_books_agree(found: Books) -> None:
     assert found.log_nanousd == found.recomputed_nanousd
     assert found.wallet_fall_nanousd == found.log_nanousd
     assert found.held_nanousd == 0
+
+
+async def assert_spending_is_alike_by_day_provider_model_and_key(
+    stack: Stack, account: str, found: Books
+) -> None:
+    """`mesh billing spend` ends with 1 where a row of the journal is not the log's."""
+    rows = await stack.mesh("billing", "spend", account)
+    assert all(row["equal"] for row in rows)
+    assert sum(nanousd_from_usd(row["spent_usd"]) for row in rows) == found.log_nanousd
+    assert sum(nanousd_from_usd(row["log_usd"]) for row in rows) == found.wallet_fall_nanousd
+    priced = {(r["provider_id"], r["model_id"], r["key_id"])
+              for r in found.rows.values() if int(r["cost_nanousd"])}  # fmt: skip
+    assert {(row["provider_id"], row["model_id"], row["key_id"]) for row in rows} == priced
 
 
 def assert_log_says_what_clients_saw(found: Books, seen: list[Seen]) -> None:
@@ -59,6 +73,7 @@ async def test_a_thousand_mixed_requests_leave_tokens_times_price_equal_wallet_a
     assert len(found.rows) == REQUESTS
     assert found.log_nanousd > 0
     assert_books_agree(found)
+    await assert_spending_is_alike_by_day_provider_model_and_key(stack, customer.account_id, found)
     assert_log_says_what_clients_saw(found, load.seen)
     workers = {row["worker_id"] for row in found.rows.values()}
     assert len(workers) == len(gateway_names(stack)) == 3

@@ -239,12 +239,13 @@ class PaymentsServicer(payments_pb2_grpc.PaymentsServiceServicer):
                     provider_id=provider_id,
                     model_id=model_id,
                     key_id=key_id,
-                    spent_nanousd=spent,
-                    requests=requests,
+                    spent_nanousd=one.spent_nanousd,
+                    corrected_nanousd=one.corrected_nanousd,
+                    requests=one.requests,
                 )
-                for (day, provider_id, model_id, key_id), (spent, requests) in rows.items()
+                for (day, provider_id, model_id, key_id), one in rows.items()
             ],
-            spent_nanousd=sum(spent for spent, _ in rows.values()),
+            spent_nanousd=sum(one.spent_nanousd for one in rows.values()),
         )
 
 

@@ -138,14 +138,23 @@ async def csv_of(journal: AsyncIterator[TransactionPosted], month: Month) -> Asy
             )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """Nano-dollars spent, corrections included; what these changed of it; requests."""
+
+    spent_nanousd: int = 0
+    corrected_nanousd: int = 0
+    requests: int = 0
+
+
 async def spend_history(
     journal: AsyncIterator[TransactionPosted], *, from_ms: int, to_ms: int
-) -> dict[SpendKey, tuple[int, int]]:
-    """Nano-dollars and requests by UTC day of admission, provider, model and key.
+) -> dict[SpendKey, Spend]:
+    """Spending by UTC day of admission, provider, model and key.
 
     Corrections count where the request counts that they correct.
     """
-    found: dict[SpendKey, tuple[int, int]] = {}
+    found: dict[SpendKey, Spend] = {}
     async for posted in journal:
         if posted.kind != USAGE and posted.kind not in CORRECTIONS:
             continue
@@ -153,9 +162,13 @@ async def spend_history(
             continue
         day = iso(day_of(posted.occurred_at_ms) * DAY_MS)[:10]
         key = (day, provider_of(posted), posted.model_id, posted.key_id)
-        spent, requests = found.get(key, (0, 0))
-        change = wallet_change(posted.account_id, posted.entries)
-        found[key] = (spent - change, requests + (posted.kind == USAGE))
+        before, is_usage = found.get(key, Spend()), posted.kind == USAGE
+        cost = -wallet_change(posted.account_id, posted.entries)
+        found[key] = Spend(
+            before.spent_nanousd + cost,
+            before.corrected_nanousd + (0 if is_usage else cost),
+            before.requests + is_usage,
+        )
     return dict(sorted(found.items()))
 
 

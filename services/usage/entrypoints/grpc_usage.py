@@ -37,6 +37,7 @@ POLICIES = {
         "SummarizeUsage",
         "ListAttempts",
         "SpendTrend",
+        "SpendByDay",
         "ExportRequests",
         "ListDifferences",
         "Reconcile",
@@ -175,6 +176,28 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
             ],
             requests=sum(bucket.requests for bucket in buckets),
             cost_nanousd=sum(bucket.cost_nanousd for bucket in buckets),
+        )
+
+    async def SpendByDay(
+        self, request: usage_pb2.SpendByDayRequest, _context: Context
+    ) -> usage_pb2.SpendByDayResponse:
+        to_ms = request.to_ms or self._clock.now_ms()
+        rows = await self._summaries.spend_by_day(
+            scope_of_principal(), from_ms=request.from_ms, to_ms=to_ms
+        )
+        return usage_pb2.SpendByDayResponse(
+            rows=[
+                usage_pb2.SpendDay(
+                    day=one.day,
+                    provider_id=one.provider_id,
+                    model_id=one.model_id,
+                    key_id=one.key_id,
+                    cost_nanousd=one.cost_nanousd,
+                    requests=one.requests,
+                )
+                for one in rows
+            ],
+            cost_nanousd=sum(one.cost_nanousd for one in rows),
         )
 
     async def ExportRequests(

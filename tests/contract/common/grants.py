@@ -67,7 +67,7 @@ class Usage(usage_pb2_grpc.UsageServiceServicer):
         raise AssertionError("no test calls this")
 
     ListRequests = GetRequest = SummarizeUsage = _unused  # type: ignore[assignment]  # as above
-    ListAttempts = SpendTrend = _unused  # type: ignore[assignment]  # as above
+    ListAttempts = SpendTrend = SpendByDay = _unused  # type: ignore[assignment]  # as above
     ExportRequests = _unused  # type: ignore[assignment]  # as above
     ListDifferences = Reconcile = _unused  # type: ignore[assignment]  # as above
 

@@ -13,6 +13,7 @@ from services.billing.adapters import statement_pages
 from services.billing.domain.events import Entry, TransactionPosted
 from services.billing.payments.statements import (
     Month,
+    Spend,
     csv_of,
     spend_history,
     statement_of,
@@ -89,13 +90,13 @@ async def test_the_csv_has_every_entry_of_the_month_and_no_formulas() -> None:
 async def test_spending_by_day_provider_model_and_key_sums_to_what_the_wallet_lost() -> None:
     rows = await spend_history(journal(), from_ms=0, to_ms=at("2027-01-01T00:00:00"))
     assert rows == {
-        ("2026-02-01", "a", "a/one", "key_1"): (0, 1),
-        ("2026-02-02", "far", "a/one", "key_2"): (5, 1),
-        ("2026-02-02", "b", "b/<two>", "key_1"): (11, 1),
-        ("2026-03-01", "a", "a/one", "key_1"): (3, 1),
+        ("2026-02-01", "a", "a/one", "key_1"): Spend(0, -7, 1),
+        ("2026-02-02", "far", "a/one", "key_2"): Spend(5, 0, 1),
+        ("2026-02-02", "b", "b/<two>", "key_1"): Spend(11, 0, 1),
+        ("2026-03-01", "a", "a/one", "key_1"): Spend(3, 0, 1),
     }
     spent = -sum(one.entries[0].amount_nanousd for one in JOURNAL if one.model_id)
-    assert sum(nanousd for nanousd, _ in rows.values()) == spent
+    assert sum(one.spent_nanousd for one in rows.values()) == spent
 
 
 @pytest.mark.parametrize("name", ["2026", "2026-13", "2026-1", "1969-12", "x"])

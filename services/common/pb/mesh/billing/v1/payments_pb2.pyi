@@ -739,13 +739,17 @@ class SpendRow(_message.Message):
     KEY_ID_FIELD_NUMBER: _builtins.int
     SPENT_NANOUSD_FIELD_NUMBER: _builtins.int
     REQUESTS_FIELD_NUMBER: _builtins.int
+    CORRECTED_NANOUSD_FIELD_NUMBER: _builtins.int
     day: _builtins.str
     """`2026-01-31`, the UTC day of admission."""
     provider_id: _builtins.str
     model_id: _builtins.str
     key_id: _builtins.str
     spent_nanousd: _builtins.int
+    """Corrections included."""
     requests: _builtins.int
+    corrected_nanousd: _builtins.int
+    """What corrections changed of it; without them it is what the request log says."""
     def __init__(
         self,
         *,
@@ -755,10 +759,11 @@ class SpendRow(_message.Message):
         key_id: _builtins.str = ...,
         spent_nanousd: _builtins.int = ...,
         requests: _builtins.int = ...,
+        corrected_nanousd: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["day", b"day", "key_id", b"key_id", "model_id", b"model_id", "provider_id", b"provider_id", "requests", b"requests", "spent_nanousd", b"spent_nanousd"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["corrected_nanousd", b"corrected_nanousd", "day", b"day", "key_id", b"key_id", "model_id", b"model_id", "provider_id", b"provider_id", "requests", b"requests", "spent_nanousd", b"spent_nanousd"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

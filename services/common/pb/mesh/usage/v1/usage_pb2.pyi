@@ -636,6 +636,88 @@ class SpendTrendResponse(_message.Message):
 Global___SpendTrendResponse: _TypeAlias = SpendTrendResponse  # noqa: Y015
 
 @_typing.final
+class SpendByDayRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_MS_FIELD_NUMBER: _builtins.int
+    TO_MS_FIELD_NUMBER: _builtins.int
+    from_ms: _builtins.int
+    """Unix milliseconds of the admission; from inclusive, to exclusive; 0: now."""
+    to_ms: _builtins.int
+    def __init__(
+        self,
+        *,
+        from_ms: _builtins.int = ...,
+        to_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_ms", b"from_ms", "to_ms", b"to_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SpendByDayRequest: _TypeAlias = SpendByDayRequest  # noqa: Y015
+
+@_typing.final
+class SpendDay(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAY_FIELD_NUMBER: _builtins.int
+    PROVIDER_ID_FIELD_NUMBER: _builtins.int
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    COST_NANOUSD_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    day: _builtins.str
+    """`2026-01-31`"""
+    provider_id: _builtins.str
+    model_id: _builtins.str
+    key_id: _builtins.str
+    cost_nanousd: _builtins.int
+    requests: _builtins.int
+    """Those that cost something."""
+    def __init__(
+        self,
+        *,
+        day: _builtins.str = ...,
+        provider_id: _builtins.str = ...,
+        model_id: _builtins.str = ...,
+        key_id: _builtins.str = ...,
+        cost_nanousd: _builtins.int = ...,
+        requests: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_nanousd", b"cost_nanousd", "day", b"day", "key_id", b"key_id", "model_id", b"model_id", "provider_id", b"provider_id", "requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SpendDay: _TypeAlias = SpendDay  # noqa: Y015
+
+@_typing.final
+class SpendByDayResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    COST_NANOUSD_FIELD_NUMBER: _builtins.int
+    cost_nanousd: _builtins.int
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___SpendDay]: ...
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[Global___SpendDay] | None = ...,
+        cost_nanousd: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_nanousd", b"cost_nanousd", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SpendByDayResponse: _TypeAlias = SpendByDayResponse  # noqa: Y015
+
+@_typing.final
 class ExportRequestsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

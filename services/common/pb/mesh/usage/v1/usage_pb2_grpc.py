@@ -60,6 +60,11 @@ class UsageServiceStub:
                 request_serializer=mesh_dot_usage_dot_v1_dot_usage__pb2.ListAttemptsRequest.SerializeToString,
                 response_deserializer=mesh_dot_usage_dot_v1_dot_usage__pb2.ListAttemptsResponse.FromString,
                 _registered_method=True)
+        self.SpendByDay = channel.unary_unary(
+                '/mesh.usage.v1.UsageService/SpendByDay',
+                request_serializer=mesh_dot_usage_dot_v1_dot_usage__pb2.SpendByDayRequest.SerializeToString,
+                response_deserializer=mesh_dot_usage_dot_v1_dot_usage__pb2.SpendByDayResponse.FromString,
+                _registered_method=True)
         self.SpendTrend = channel.unary_unary(
                 '/mesh.usage.v1.UsageService/SpendTrend',
                 request_serializer=mesh_dot_usage_dot_v1_dot_usage__pb2.SpendTrendRequest.SerializeToString,
@@ -120,9 +125,16 @@ class UsageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def SpendTrend(self, request, context):
+    def SpendByDay(self, request, context):
         """Spend over time without holes, oldest first.
+        What requests cost by UTC day of admission, provider, model and key, from the log alone.
         """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SpendTrend(self, request, context):
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -175,6 +187,11 @@ def add_UsageServiceServicer_to_server(servicer, server):
                     servicer.ListAttempts,
                     request_deserializer=mesh_dot_usage_dot_v1_dot_usage__pb2.ListAttemptsRequest.FromString,
                     response_serializer=mesh_dot_usage_dot_v1_dot_usage__pb2.ListAttemptsResponse.SerializeToString,
+            ),
+            'SpendByDay': grpc.unary_unary_rpc_method_handler(
+                    servicer.SpendByDay,
+                    request_deserializer=mesh_dot_usage_dot_v1_dot_usage__pb2.SpendByDayRequest.FromString,
+                    response_serializer=mesh_dot_usage_dot_v1_dot_usage__pb2.SpendByDayResponse.SerializeToString,
             ),
             'SpendTrend': grpc.unary_unary_rpc_method_handler(
                     servicer.SpendTrend,
@@ -333,6 +350,33 @@ class UsageService:
             '/mesh.usage.v1.UsageService/ListAttempts',
             mesh_dot_usage_dot_v1_dot_usage__pb2.ListAttemptsRequest.SerializeToString,
             mesh_dot_usage_dot_v1_dot_usage__pb2.ListAttemptsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SpendByDay(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.usage.v1.UsageService/SpendByDay',
+            mesh_dot_usage_dot_v1_dot_usage__pb2.SpendByDayRequest.SerializeToString,
+            mesh_dot_usage_dot_v1_dot_usage__pb2.SpendByDayResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,8 +42,11 @@ class UsageServiceStub:
     SummarizeUsage: _grpc.UnaryUnaryMultiCallable[_usage_pb2.SummarizeUsageRequest, _usage_pb2.UsageSummary]
     ListAttempts: _grpc.UnaryUnaryMultiCallable[_usage_pb2.ListAttemptsRequest, _usage_pb2.ListAttemptsResponse]
     """Every attempt of every request that shares the request id of the named one, oldest first."""
+    SpendByDay: _grpc.UnaryUnaryMultiCallable[_usage_pb2.SpendByDayRequest, _usage_pb2.SpendByDayResponse]
+    """Spend over time without holes, oldest first.
+    What requests cost by UTC day of admission, provider, model and key, from the log alone.
+    """
     SpendTrend: _grpc.UnaryUnaryMultiCallable[_usage_pb2.SpendTrendRequest, _usage_pb2.SpendTrendResponse]
-    """Spend over time without holes, oldest first."""
     ExportRequests: _grpc.UnaryStreamMultiCallable[_usage_pb2.ExportRequestsRequest, _usage_pb2.ExportChunk]
     """A file of all requests that the filter takes, newest first, in pieces to be put one behind the other."""
     ListDifferences: _grpc.UnaryUnaryMultiCallable[_usage_pb2.ListDifferencesRequest, _usage_pb2.ListDifferencesResponse]
@@ -65,8 +68,11 @@ class UsageServiceAsyncStub(UsageServiceStub):
     SummarizeUsage: _aio.UnaryUnaryMultiCallable[_usage_pb2.SummarizeUsageRequest, _usage_pb2.UsageSummary]  # type: ignore[assignment]
     ListAttempts: _aio.UnaryUnaryMultiCallable[_usage_pb2.ListAttemptsRequest, _usage_pb2.ListAttemptsResponse]  # type: ignore[assignment]
     """Every attempt of every request that shares the request id of the named one, oldest first."""
+    SpendByDay: _aio.UnaryUnaryMultiCallable[_usage_pb2.SpendByDayRequest, _usage_pb2.SpendByDayResponse]  # type: ignore[assignment]
+    """Spend over time without holes, oldest first.
+    What requests cost by UTC day of admission, provider, model and key, from the log alone.
+    """
     SpendTrend: _aio.UnaryUnaryMultiCallable[_usage_pb2.SpendTrendRequest, _usage_pb2.SpendTrendResponse]  # type: ignore[assignment]
-    """Spend over time without holes, oldest first."""
     ExportRequests: _aio.UnaryStreamMultiCallable[_usage_pb2.ExportRequestsRequest, _usage_pb2.ExportChunk]  # type: ignore[assignment]
     """A file of all requests that the filter takes, newest first, in pieces to be put one behind the other."""
     ListDifferences: _aio.UnaryUnaryMultiCallable[_usage_pb2.ListDifferencesRequest, _usage_pb2.ListDifferencesResponse]  # type: ignore[assignment]
@@ -117,12 +123,21 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
         """Every attempt of every request that shares the request id of the named one, oldest first."""
 
     @_abc_1.abstractmethod
+    def SpendByDay(
+        self,
+        request: _usage_pb2.SpendByDayRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_usage_pb2.SpendByDayResponse, _abc.Awaitable[_usage_pb2.SpendByDayResponse]]:
+        """Spend over time without holes, oldest first.
+        What requests cost by UTC day of admission, provider, model and key, from the log alone.
+        """
+
+    @_abc_1.abstractmethod
     def SpendTrend(
         self,
         request: _usage_pb2.SpendTrendRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_usage_pb2.SpendTrendResponse, _abc.Awaitable[_usage_pb2.SpendTrendResponse]]:
-        """Spend over time without holes, oldest first."""
+    ) -> _typing.Union[_usage_pb2.SpendTrendResponse, _abc.Awaitable[_usage_pb2.SpendTrendResponse]]: ...
 
     @_abc_1.abstractmethod
     def ExportRequests(
