@@ -114,7 +114,8 @@ def _resolve(future: asyncio.Future[None]) -> None:
 async def _told(source: SimSource, news: str, partitions: frozenset[int]) -> None:
     """Waits until the member has taken the news in its own process, or is dead."""
     listener = source.listener
-    if listener is None:
+    # Whoever died while another was being told hears nothing more, and nobody may wait for him.
+    if listener is None or not source.process.alive:
         return
     work = listener.revoked if news == "revoked" else listener.assigned
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
