@@ -74,6 +74,9 @@ class GrantCloser:
     async def _close_all(self) -> bool:
         """One round over what is pending, `closes_at_once` at a time, until billing fails."""
         while batch := list(self._pending.values())[: self._limits.closes_at_once]:
+            # Billing believes what a close says was spent, so the events that say it too must
+            # outlive a loss of power.
+            await self._log.sync()
             closed = await asyncio.gather(*(self._close(total) for total in batch))
             self._progress.set()
             self._progress = asyncio.Event()

@@ -111,13 +111,15 @@ class MemoryGrantLog:
     def __init__(self) -> None:
         self.spent: dict[GrantId, int] = {}
         self.closed: list[GrantId] = []
+        self.flushed = asyncio.Event()
+        self.flushed.set()
 
     def grant_opened(self, total: GrantTotal) -> None:
         assert total.grant_id not in self.spent
         self.spent[total.grant_id] = total.spent_nanousd
 
     async def sync(self) -> None:
-        return
+        await self.flushed.wait()
 
     def grant_closed(self, grant_id: GrantId) -> None:
         del self.spent[grant_id]

@@ -9,6 +9,7 @@ import pytest
 
 from services.common.errors import Conflict, SpendLimitExceeded, Unavailable
 from services.common.ids import AccountId, GrantId, KeyId
+from services.gateway.budget.limits import BudgetLimits
 from services.gateway.budget.line import Line, Waiter
 from services.gateway.budget.ports import (
     Grant,
@@ -83,6 +84,20 @@ async def test_that_a_grant_was_never_opened_is_believed() -> None:
     await bench.run_for(1)
     assert (bench.billing.close_calls, bench.budget.closer.pending) == (1, 0)
     assert bench.log.closed == [total.grant_id]
+    running.cancel()
+
+
+async def test_a_grant_is_closed_when_what_was_spent_under_it_is_on_disk() -> None:
+    bench = Bench(money=1_000)
+    running = asyncio.create_task(bench.budget.run())
+    hold = await bench.place(wants(1, 100))
+    bench.settle(hold, 40)
+    bench.log.flushed.clear()
+    await bench.run_for(BudgetLimits().idle_s + 2)
+    assert (bench.billing.close_calls, bench.budget.closer.pending) == (0, 1)
+    bench.log.flushed.set()
+    await bench.run_for(1)
+    assert bench.billing.lent[hold.grant_id].spent_nanousd == 40
     running.cancel()
 
 
