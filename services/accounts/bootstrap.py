@@ -11,9 +11,11 @@ from services.accounts.adapters.health import DatabaseProbe, Publisher
 from services.accounts.adapters.passwords_argon2 import Argon2Passwords
 from services.accounts.adapters.secrets_system import SystemSecrets
 from services.accounts.adapters.store_postgres import PostgresAccountsStore
+from services.accounts.admin_key_views import AdminKeyViews
 from services.accounts.config import AccountsSettings
 from services.accounts.context import Context
 from services.accounts.entrypoints.accounts_grpc import AccountsServicer
+from services.accounts.entrypoints.admin_keys_grpc import AdminKeysServicer
 from services.accounts.entrypoints.invitations_grpc import InvitationsServicer
 from services.accounts.entrypoints.keys_grpc import KeysServicer
 from services.accounts.entrypoints.limits_grpc import LimitsServicer
@@ -25,6 +27,9 @@ from services.common.kafka import LogProducer
 from services.common.ops import OpsServer
 from services.common.pb.mesh.accounts.v1.accounts_pb2_grpc import (
     add_AccountsServiceServicer_to_server,
+)
+from services.common.pb.mesh.accounts.v1.admin_keys_pb2_grpc import (
+    add_AdminKeysServiceServicer_to_server,
 )
 from services.common.pb.mesh.accounts.v1.invitations_pb2_grpc import (
     add_InvitationsServiceServicer_to_server,
@@ -38,6 +43,7 @@ SERVICES = (
     "mesh.accounts.v1.AccountsService",
     "mesh.accounts.v1.KeysService",
     "mesh.accounts.v1.LimitsService",
+    "mesh.accounts.v1.AdminKeysService",
     "mesh.accounts.v1.InvitationsService",
 )
 
@@ -121,5 +127,7 @@ def _server(settings: AccountsSettings, context: Context, views: AccountsViews) 
     add_KeysServiceServicer_to_server(KeysServicer(context, views), server.grpc)
     add_LimitsServiceServicer_to_server(LimitsServicer(context, views), server.grpc)
     add_InvitationsServiceServicer_to_server(InvitationsServicer(context, views), server.grpc)
+    admin_keys = AdminKeysServicer(context, AdminKeyViews(views))
+    add_AdminKeysServiceServicer_to_server(admin_keys, server.grpc)
     server.reflect(*SERVICES)
     return server

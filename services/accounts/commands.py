@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from services.accounts.domain.account import Account, Member
+from services.accounts.domain.admin_key import AdminKey
 from services.accounts.domain.invitation import Invitation
 from services.accounts.domain.key import Key
 from services.accounts.domain.key_settings import KeySettings
@@ -13,7 +14,15 @@ from services.accounts.domain.limits import Limits, ScopeLimits
 from services.accounts.domain.roles import Actor, Role
 from services.accounts.domain.team import Team
 from services.accounts.domain.user import User
-from services.common.ids import AccountId, InvitationId, KeyId, SessionId, TeamId, UserId
+from services.common.ids import (
+    AccountId,
+    AdminKeyId,
+    InvitationId,
+    KeyId,
+    SessionId,
+    TeamId,
+    UserId,
+)
 
 ResultT = TypeVar("ResultT")
 
@@ -50,6 +59,14 @@ class MemberView:
 
     member: Member
     user: User
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedAdminKey:
+    """An admin key with the secret that is shown this once."""
+
+    key: AdminKey
+    plain_key: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +147,34 @@ class ChangePassword(Command[None]):
     current_password: str = field(repr=False)
     new_password: str = field(repr=False)
     session_token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CreateAdminKey(Command[IssuedAdminKey]):
+    actor: Actor
+    account_id: AccountId
+    label: str
+    permissions: tuple[str, ...]
+    key_scope: str
+    expires_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RotateAdminKey(Command[IssuedAdminKey]):
+    actor: Actor
+    account_id: AccountId
+    admin_key_id: AdminKeyId
+    grace_s: int
+    # 0 leaves it as it is.
+    expires_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeAdminKey(Command[AdminKey]):
+    actor: Actor
+    account_id: AccountId
+    admin_key_id: AdminKeyId
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

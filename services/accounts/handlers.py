@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
+from services.accounts import admin_key_handlers as admin_keys
 from services.accounts import commands as c
 from services.accounts import identity_handlers as identities
 from services.accounts import invitation_handlers as invitations
@@ -326,6 +327,9 @@ HANDLERS: Mapping[type[c.Command[Any]], Handler] = {  # Any: as above
     c.AddMember: add_member,
     c.ChangeMemberRole: change_member_role,
     c.RemoveMember: remove_member,
+    c.CreateAdminKey: admin_keys.create_admin_key,
+    c.RotateAdminKey: admin_keys.rotate_admin_key,
+    c.RevokeAdminKey: admin_keys.revoke_admin_key,
     c.Invite: invitations.invite,
     c.RenewInvitation: invitations.renew_invitation,
     c.RevokeInvitation: invitations.revoke_invitation,

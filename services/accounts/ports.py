@@ -9,12 +9,13 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from services.accounts.domain.account import Account, AccountEvent
+from services.accounts.domain.admin_key import AdminKey, AdminKeyEvent
 from services.accounts.domain.credential import Credential
 from services.accounts.domain.invitation import Invitation, InvitationEvent
 from services.accounts.domain.key import Key, KeyEvent
 from services.accounts.domain.session import Session, SessionEvent
 from services.accounts.domain.user import User, UserEvent
-from services.common.ids import AccountId, InvitationId, KeyId, SessionId, UserId
+from services.common.ids import AccountId, AdminKeyId, InvitationId, KeyId, SessionId, UserId
 
 
 class AccountsTransaction(Protocol):
@@ -60,7 +61,16 @@ class AccountsTransaction(Protocol):
         self, before: Invitation | None, events: Sequence[InvitationEvent]
     ) -> Invitation: ...
 
+    async def append_admin_key(
+        self, before: AdminKey | None, events: Sequence[AdminKeyEvent]
+    ) -> AdminKey: ...
+
     async def append_key(self, before: Key | None, events: Sequence[KeyEvent]) -> Key: ...
+
+    async def admin_key(self, admin_key_id: AdminKeyId) -> AdminKey | None: ...
+
+    async def admin_keys_of_account(self, account_id: AccountId) -> list[AdminKey]:
+        """All of them, also those that were revoked or have expired."""
 
     async def invitation(self, invitation_id: InvitationId) -> Invitation | None: ...
 
@@ -143,3 +153,6 @@ class Secrets(Protocol):
     def session_token(self) -> str: ...
 
     def invitation_token(self) -> str: ...
+
+    def admin_key(self) -> str:
+        """`mak_` and 256 random bits."""

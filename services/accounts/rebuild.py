@@ -19,11 +19,13 @@ from services.accounts.adapters.store_postgres import ReadTables
 from services.accounts.adapters.wire import event_from_record
 from services.accounts.config import AccountsSettings
 from services.accounts.domain import account as accounts
+from services.accounts.domain import admin_key as admin_keys
 from services.accounts.domain import invitation as invitations
 from services.accounts.domain import key as keys
 from services.accounts.domain import session as sessions
 from services.accounts.domain import user as users
 from services.accounts.domain.account import Account
+from services.accounts.domain.admin_key import AdminKey
 from services.accounts.domain.audit import Aggregate, Event
 from services.accounts.domain.invitation import Invitation
 from services.accounts.domain.key import Key
@@ -35,6 +37,7 @@ from services.common.postgres import EventStore, migrate, open_pool, translated
 
 READ_TABLES = (
     "accounts",
+    "admin_keys",
     "api_keys",
     "audit_events",
     "invitations",
@@ -124,6 +127,13 @@ def evolved(before: Aggregate | None, event: Event) -> Aggregate:
             assert before is None or isinstance(before, Key)
             return keys.evolve(before, event)
         case (
+            admin_keys.AdminKeyIssued()
+            | admin_keys.AdminKeyRotated()
+            | admin_keys.AdminKeyRevoked()
+        ):
+            assert before is None or isinstance(before, AdminKey)
+            return admin_keys.evolve(before, event)
+        case (
             invitations.InvitationMade()
             | invitations.InvitationRenewed()
             | invitations.InvitationRevoked()
@@ -146,6 +156,8 @@ async def _save(tables: ReadTables, state: Aggregate) -> None:
     match state:
         case Account():
             await tables.save_account(None, state)
+        case AdminKey():
+            await tables.save_admin_key(state)
         case Invitation():
             await tables.save_invitation(state)
         case Key():

@@ -10,6 +10,7 @@ import asyncpg
 import orjson
 
 from services.accounts.domain.account import Account
+from services.accounts.domain.admin_key import AdminKey
 from services.accounts.domain.invitation import Invitation
 from services.accounts.domain.key import Key, RetiringSecret
 from services.accounts.domain.key_settings import KeySettings
@@ -35,6 +36,11 @@ ACCOUNT_COLUMNS = (
 INVITATION_COLUMNS = (
     "invitation_id", "account_id", "email", "role", "token_hash", "expires_at_ms", "invited_by",
     "invited_at_ms", "ended", "version",
+)  # fmt: skip
+ADMIN_KEY_COLUMNS = (
+    "admin_key_id", "account_id", "created_by", "key_hash", "masked_key", "label", "permissions",
+    "key_scope", "expires_at_ms", "created_at_ms", "version", "old_key_hash", "old_expires_at_ms",
+    "revoked_at_ms", "revoke_reason",
 )  # fmt: skip
 SESSION_COLUMNS = (
     "session_id", "user_id", "account_id", "user_agent", "started_at_ms", "expires_at_ms",
@@ -104,6 +110,15 @@ def invitation_row(invitation: Invitation) -> tuple[object, ...]:
 def invitation_from_row(row: Row) -> Invitation:
     values = {name: row[name] for name in INVITATION_COLUMNS}
     return Invitation(**{**values, "role": Role(values["role"])})
+
+
+def admin_key_row(key: AdminKey) -> tuple[object, ...]:
+    return tuple(getattr(key, name) for name in ADMIN_KEY_COLUMNS)
+
+
+def admin_key_from_row(row: Row) -> AdminKey:
+    values = {name: row[name] for name in ADMIN_KEY_COLUMNS}
+    return AdminKey(**{**values, "permissions": tuple(values["permissions"])})
 
 
 def session_row(session: Session) -> tuple[object, ...]:

@@ -165,14 +165,14 @@ class AccountsViews:
     """The reads of the service. Raises Unavailable where PostgreSQL is away."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
-        self._pool = pool
+        self.pool = pool
 
     async def session_holder(self, token_hash: str, now_ms: int) -> SessionHolder:
         """Who holds the session with this token; Unauthorized where it ended, expired or never
         was.
         """
         with translated():
-            row = await self._pool.fetchrow(_SESSION, token_hash, now_ms)
+            row = await self.pool.fetchrow(_SESSION, token_hash, now_ms)
         if row is None:
             raise Unauthorized("The session has ended; log in again.")
         return SessionHolder(**{**dict(row), "role": Role(row["role"])})
@@ -184,7 +184,7 @@ class AccountsViews:
         if len(search) > SEARCH_LENGTH_MAX:
             raise InvalidArgument.of("search", f"has more than {SEARCH_LENGTH_MAX} characters")
         with translated():
-            found = await self._pool.fetch(
+            found = await self.pool.fetch(
                 _ACCOUNTS, page.after, search.strip().lower(), page.limit + 1
             )
         accounts = [_account_from_row(row) for row in found[: page.limit]]
@@ -193,7 +193,7 @@ class AccountsViews:
 
     async def account(self, account_id: AccountId) -> AccountRow:
         """The account; NotFound where there is none."""
-        async with self._as_tenant(account_id) as connection:
+        async with self.as_tenant(account_id) as connection:
             row = await connection.fetchrow(f"{_ACCOUNT} WHERE a.account_id = $1", account_id)
         if row is None:
             raise NotFound("There is no such account.")
@@ -205,7 +205,7 @@ class AccountsViews:
         """The teams by id, and the limits of every scope that has any; NotFound where there is no
         such account.
         """
-        async with self._as_tenant(account_id) as connection:
+        async with self.as_tenant(account_id) as connection:
             row = await connection.fetchrow(
                 "SELECT teams, limits FROM accounts WHERE account_id = $1", account_id
             )
@@ -216,13 +216,13 @@ class AccountsViews:
 
     async def members(self, account_id: AccountId) -> list[MemberRow]:
         """The members, longest membership first."""
-        async with self._as_tenant(account_id) as connection:
+        async with self.as_tenant(account_id) as connection:
             found = await connection.fetch(_MEMBERS, account_id)
         return [MemberRow(**{**dict(row), "role": Role(row["role"])}) for row in found]
 
     async def invitations(self, account_id: AccountId) -> list[Invitation]:
         """Those that were neither accepted nor revoked, newest first; some may have expired."""
-        async with self._as_tenant(account_id) as connection:
+        async with self.as_tenant(account_id) as connection:
             found = await connection.fetch(
                 "SELECT * FROM invitations WHERE account_id = $1 AND ended = ''"
                 " ORDER BY invited_at_ms DESC, invitation_id",
@@ -233,18 +233,18 @@ class AccountsViews:
     async def memberships(self, user_id: UserId) -> list[Membership]:
         """Where the person is a member, longest membership first."""
         with translated():
-            found = await self._pool.fetch(_MEMBERSHIPS, user_id)
+            found = await self.pool.fetch(_MEMBERSHIPS, user_id)
         return [Membership(**{**dict(row), "role": Role(row["role"])}) for row in found]
 
     async def sessions(self, account_id: AccountId, user_id: UserId, now_ms: int) -> list[Session]:
         """The person's open sessions in the account, newest first."""
-        async with self._as_tenant(account_id) as connection:
+        async with self.as_tenant(account_id) as connection:
             found = await connection.fetch(_SESSIONS, account_id, user_id, now_ms)
         return [session_from_row(row) for row in found]
 
     async def key(self, account_id: AccountId, key_id: KeyId) -> Key:
         """One key of the account; NotFound where it has none with this id."""
-        async with self._as_tenant(account_id) as connection:
+        async with self.as_tenant(account_id) as connection:
             row = await connection.fetchrow(
                 "SELECT * FROM api_keys WHERE account_id = $1 AND key_id = $2", account_id, key_id
             )
@@ -254,7 +254,7 @@ class AccountsViews:
 
     async def keys(self, account_id: AccountId, page: Page) -> tuple[list[Key], str]:
         """The account's keys, oldest first, and the token of the next page."""
-        async with self._as_tenant(account_id) as connection:
+        async with self.as_tenant(account_id) as connection:
             found = await connection.fetch(
                 "SELECT * FROM api_keys WHERE account_id = $1 AND key_id > $2"
                 " ORDER BY key_id LIMIT $3",
@@ -270,7 +270,7 @@ class AccountsViews:
         before = page.after or str(_END)
         if not before.isdecimal() or int(before) > _END:
             raise InvalidArgument.of("page.page_token", "is not from an earlier answer")
-        async with self._as_tenant(account_id) as connection:
+        async with self.as_tenant(account_id) as connection:
             found = await connection.fetch(_AUDIT, account_id, int(before), page.limit + 1)
         shown = found[: page.limit]
         lines = [AuditLine(**{name: row[name] for name in AuditLine.__slots__}) for row in shown]
@@ -278,10 +278,10 @@ class AccountsViews:
         return lines, page_token(str(shown[-1]["position"])) if more else ""
 
     @asynccontextmanager
-    async def _as_tenant(self, account_id: AccountId) -> AsyncIterator[Connection]:
+    async def as_tenant(self, account_id: AccountId) -> AsyncIterator[Connection]:
         """A read-only transaction in the role whose row policies let it see this account alone."""
         with translated():
-            async with self._pool.acquire() as connection, connection.transaction(readonly=True):
+            async with self.pool.acquire() as connection, connection.transaction(readonly=True):
                 await connection.execute(
                     "SELECT set_config('role', 'mesh_accounts_tenant', true),"
                     " set_config('mesh.account_id', $1, true)",

@@ -69,7 +69,8 @@ ACCOUNTS = Topic(
         "accounts.TeamCreated", "accounts.TeamRenamed", "accounts.TeamRemoved",
         "accounts.TeamMemberAdded", "accounts.TeamMemberRemoved", "accounts.LimitsSet",
         "accounts.InvitationMade", "accounts.InvitationRenewed", "accounts.InvitationRevoked",
-        "accounts.InvitationAccepted",
+        "accounts.InvitationAccepted", "accounts.AdminKeyIssued", "accounts.AdminKeyRotated",
+        "accounts.AdminKeyRevoked",
     ),
     "Every event of accounts, users, members, teams, limits, invitations, sessions and keys.",
 )  # fmt: skip

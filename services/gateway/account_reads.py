@@ -1,4 +1,6 @@
-"""What a key may read of its account, as ports: the balance, and its rows of the request log."""
+"""What a key or a person may read of their account, as ports: the balance, and rows of the request
+log.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from services.gateway.ports import KeyPrincipal
+from services.common.security.tokens import Principal
 
 Result = Literal["success", "error"]
 
@@ -76,17 +78,17 @@ class LoggedRequest:
 class Balances(Protocol):
     """Billing's side."""
 
-    async def balance(self, principal: KeyPrincipal) -> BalanceView:
-        """The wallet of the key's account. Raises AppError."""
+    async def balance(self, principal: Principal) -> BalanceView:
+        """The wallet of the principal's account. Raises AppError."""
 
 
 class RequestLog(Protocol):
-    """The usage service's side; a key sees its own requests only."""
+    """The usage service's side; a key sees its own requests only, people their account's."""
 
     async def requests(
-        self, principal: KeyPrincipal, query: UsageQuery
+        self, principal: Principal, query: UsageQuery
     ) -> tuple[list[LoggedRequest], int]:
         """Newest first, and how many there are in all. Raises AppError."""
 
-    async def request(self, principal: KeyPrincipal, request_id: str) -> LoggedRequest:
+    async def request(self, principal: Principal, request_id: str) -> LoggedRequest:
         """The newest of that id. Raises NotFound until it is in the log."""

@@ -19,12 +19,14 @@ from services.common.telemetry import get_logger
 from services.gateway import tokens
 from services.gateway.account_reads import Balances
 from services.gateway.adapters.account_reads_grpc import GrpcBalances, GrpcRequestLog
+from services.gateway.adapters.admin_keys_grpc import GrpcAdminKeys
 from services.gateway.adapters.credentials_grpc import GrpcCredentials
 from services.gateway.adapters.grants_grpc import GrpcGrants
 from services.gateway.adapters.jobs_grpc import GrpcJobs
 from services.gateway.adapters.key_admin_grpc import GrpcKeyAdmin, GrpcSessions
 from services.gateway.adapters.quotas_grpc import GrpcQuotas
 from services.gateway.adapters.templates_grpc import GrpcTemplates
+from services.gateway.admin_keys import AdminKeyHolders, AdminKeys
 from services.gateway.attempts import Attempts
 from services.gateway.auto_route import AutoRouter
 from services.gateway.auto_step import AutoStep
@@ -56,6 +58,7 @@ from services.gateway.providers.formats import chat_providers
 from services.gateway.providers.http import open_session
 from services.gateway.providers.port import ChatProvider
 from services.gateway.quota.service import LeasedQuotas
+from services.gateway.recent import RecentAdminKeys, RecentSessions
 from services.gateway.response_cache import ResponseCache
 from services.gateway.routing import Router
 from services.gateway.state.state import GatewayState, kafka_readers
@@ -87,6 +90,8 @@ class Ports:
     templates: Templates
     sessions: Sessions
     key_admin: KeyAdmin
+    admin_holders: AdminKeyHolders
+    admin_keys: AdminKeys
     providers: dict[ProviderKind, ChatProvider]
     clock: Clock
     not_ready: Callable[[], list[str]]
@@ -146,8 +151,10 @@ def build_edge(settings: GatewaySettings, ports: Ports) -> Edge:
         balances=ports.balances,
         request_log=ports.request_log,
         templates=ports.templates,
-        sessions=ports.sessions,
+        sessions=RecentSessions(ports.sessions, ports.clock),
         key_admin=ports.key_admin,
+        admin_holders=RecentAdminKeys(ports.admin_holders, ports.clock),
+        admin_keys=ports.admin_keys,
         clock=ports.clock,
         not_ready=ports.not_ready,
     )
@@ -230,6 +237,8 @@ async def compose(settings: GatewaySettings) -> Gateway:
         templates=GrpcTemplates(catalog),
         sessions=GrpcSessions(accounts),
         key_admin=GrpcKeyAdmin(accounts),
+        admin_holders=(admin_keys := GrpcAdminKeys(accounts)),
+        admin_keys=admin_keys,
         providers=chat_providers(session, settings.pool),
         clock=clock,
         not_ready=worker.not_ready,

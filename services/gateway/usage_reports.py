@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from services.common.security.tokens import Principal
 from services.gateway.account_reads import RequestLog, UsageQuery
-from services.gateway.ports import KeyPrincipal
 
 Granularity = Literal["hour", "day"]
 ExportFormat = Literal["csv", "parquet"]
@@ -65,18 +65,18 @@ class UsageReports(RequestLog, Protocol):
     AppError.
     """
 
-    async def report(self, principal: KeyPrincipal, query: UsageQuery) -> UsageReport:
+    async def report(self, principal: Principal, query: UsageQuery) -> UsageReport:
         """Figures of what the query takes; its limit and offset are none of theirs."""
 
-    async def attempts(self, principal: KeyPrincipal, request_id: str) -> list[LoggedAttempt]:
+    async def attempts(self, principal: Principal, request_id: str) -> list[LoggedAttempt]:
         """All attempts of all requests that share the id, oldest first. Raises NotFound."""
 
     async def spend_trend(
-        self, principal: KeyPrincipal, query: UsageQuery, granularity: Granularity
+        self, principal: Principal, query: UsageQuery, granularity: Granularity
     ) -> list[SpendBucket]:
         """Spend over time, oldest first and without holes."""
 
     def export(
-        self, principal: KeyPrincipal, query: UsageQuery, file_format: ExportFormat
+        self, principal: Principal, query: UsageQuery, file_format: ExportFormat
     ) -> AsyncIterator[bytes]:
         """The pieces of a file of all that the query takes."""

@@ -14,6 +14,7 @@ import orjson
 
 from services.accounts.adapters.wire import message_from_event
 from services.accounts.domain.account import Account
+from services.accounts.domain.admin_key import AdminKey
 from services.accounts.domain.audit import Aggregate, Event, audit_entry
 from services.accounts.domain.invitation import Invitation
 from services.accounts.domain.key import Key
@@ -21,7 +22,7 @@ from services.accounts.domain.session import Session
 from services.accounts.domain.user import User
 from services.common.events import EventRecord, record_of
 
-StateT = TypeVar("StateT", Account, Invitation, Key, Session, User)
+StateT = TypeVar("StateT", Account, AdminKey, Invitation, Key, Session, User)
 EventT = TypeVar("EventT", bound=Event)
 
 

@@ -29,6 +29,10 @@ class SystemSecrets:
         """256 random bits as text."""
         return f"mss_{secrets.token_urlsafe(TOKEN_BYTES)}"
 
+    def admin_key(self) -> str:
+        """As a session's, with a prefix of its own."""
+        return f"mak_{secrets.token_urlsafe(TOKEN_BYTES)}"
+
     def invitation_token(self) -> str:
         """As a session's, with a prefix of its own."""
         return f"min_{secrets.token_urlsafe(TOKEN_BYTES)}"

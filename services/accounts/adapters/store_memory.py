@@ -14,11 +14,13 @@ from dataclasses import dataclass, field, replace
 from services.accounts.adapters.recording import AuditRow, Recorded, StateT, recorded
 from services.accounts.adapters.wire import key_state_value
 from services.accounts.domain import account as accounts
+from services.accounts.domain import admin_key as admin_keys
 from services.accounts.domain import invitation as invitations
 from services.accounts.domain import key as keys
 from services.accounts.domain import session as sessions
 from services.accounts.domain import user as users
 from services.accounts.domain.account import Account, AccountEvent
+from services.accounts.domain.admin_key import AdminKey, AdminKeyEvent
 from services.accounts.domain.credential import Credential
 from services.accounts.domain.invitation import Invitation, InvitationEvent
 from services.accounts.domain.key import Key, KeyEvent
@@ -27,7 +29,7 @@ from services.accounts.domain.user import User, UserEvent
 from services.common.clock import Clock
 from services.common.errors import ConcurrencyConflict, Conflict
 from services.common.events import EventRecord
-from services.common.ids import AccountId, InvitationId, KeyId, SessionId, UserId
+from services.common.ids import AccountId, AdminKeyId, InvitationId, KeyId, SessionId, UserId
 from services.common.topics import ACCOUNTS, KEYS, Topic
 
 
@@ -45,6 +47,7 @@ class Tables:
     sessions: dict[SessionId, Session] = field(default_factory=dict)
     keys: dict[KeyId, Key] = field(default_factory=dict)
     invitations: dict[InvitationId, Invitation] = field(default_factory=dict)
+    admin_keys: dict[AdminKeyId, AdminKey] = field(default_factory=dict)
     passwords: dict[UserId, str] = field(default_factory=dict)
     tokens: dict[SessionId, str] = field(default_factory=dict)
 
@@ -73,6 +76,22 @@ class MemoryTransaction:
 
     async def session(self, session_id: SessionId) -> Session | None:
         return self._tables.sessions.get(session_id)
+
+    async def admin_key(self, admin_key_id: AdminKeyId) -> AdminKey | None:
+        return self._tables.admin_keys.get(admin_key_id)
+
+    async def admin_keys_of_account(self, account_id: AccountId) -> list[AdminKey]:
+        return [key for key in self._tables.admin_keys.values() if key.account_id == account_id]
+
+    async def append_admin_key(
+        self, before: AdminKey | None, events: Sequence[AdminKeyEvent]
+    ) -> AdminKey:
+        key_id, account_id = events[0].admin_key_id, events[0].account_id
+        done = recorded(before, events, evolve=admin_keys.evolve, account_id=account_id)
+        known = self._tables.admin_keys.get(key_id)
+        self._write(f"admin_key:{key_id}", done, account_id=account_id, known=known)
+        self._tables.admin_keys[key_id] = done.after
+        return done.after
 
     async def invitation(self, invitation_id: InvitationId) -> Invitation | None:
         return self._tables.invitations.get(invitation_id)
@@ -151,7 +170,7 @@ class MemoryTransaction:
         done: Recorded[StateT],
         *,
         account_id: AccountId,
-        known: Account | Invitation | User | Session | Key | None,
+        known: Account | AdminKey | Invitation | User | Session | Key | None,
     ) -> None:
         """`known` is the state in the store, which has to be the one that the events were decided
         on.

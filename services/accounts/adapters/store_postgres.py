@@ -14,11 +14,13 @@ from services.accounts import rows
 from services.accounts.adapters.recording import AuditRow, Recorded, StateT, recorded
 from services.accounts.adapters.wire import event_from_record, key_state_value
 from services.accounts.domain import account as accounts
+from services.accounts.domain import admin_key as admin_keys
 from services.accounts.domain import invitation as invitations
 from services.accounts.domain import key as keys
 from services.accounts.domain import session as sessions
 from services.accounts.domain import user as users
 from services.accounts.domain.account import Account, AccountEvent
+from services.accounts.domain.admin_key import AdminKey, AdminKeyEvent
 from services.accounts.domain.audit import Event
 from services.accounts.domain.credential import Credential
 from services.accounts.domain.invitation import Invitation, InvitationEvent
@@ -27,7 +29,7 @@ from services.accounts.domain.session import Session, SessionEvent
 from services.accounts.domain.user import User, UserEvent
 from services.common.clock import Clock
 from services.common.errors import Conflict
-from services.common.ids import AccountId, InvitationId, KeyId, SessionId, UserId
+from services.common.ids import AccountId, AdminKeyId, InvitationId, KeyId, SessionId, UserId
 from services.common.postgres import EventStore, Transaction
 from services.common.topics import ACCOUNTS, KEYS
 
@@ -37,6 +39,7 @@ _USER = rows.upsert("users", rows.USER_COLUMNS)
 _ACCOUNT = rows.upsert("accounts", rows.ACCOUNT_COLUMNS)
 _SESSION = rows.upsert("sessions", rows.SESSION_COLUMNS)
 _KEY = rows.upsert("api_keys", rows.KEY_COLUMNS)
+_ADMIN_KEY = rows.upsert("admin_keys", rows.ADMIN_KEY_COLUMNS)
 _INVITATION = rows.upsert("invitations", rows.INVITATION_COLUMNS)
 _AUDIT = """
 INSERT INTO audit_events
@@ -91,6 +94,9 @@ class ReadTables:
     async def save_invitation(self, invitation: Invitation) -> None:
         await self._connection.execute(_INVITATION, *rows.invitation_row(invitation))
 
+    async def save_admin_key(self, key: AdminKey) -> None:
+        await self._connection.execute(_ADMIN_KEY, *rows.admin_key_row(key))
+
     async def save_key(self, key: Key) -> None:
         await self._connection.execute(_KEY, *rows.key_row(key))
 
@@ -134,6 +140,22 @@ class PostgresTransaction:
             # A stream holds only events of its own kind.
             state = evolve(state, cast(EventT, event_from_record(record)))
         return state
+
+    async def admin_key(self, admin_key_id: AdminKeyId) -> AdminKey | None:
+        return await self._load(f"admin_key:{admin_key_id}", admin_keys.evolve)
+
+    async def admin_keys_of_account(self, account_id: AccountId) -> list[AdminKey]:
+        found = await self._db.fetch("SELECT * FROM admin_keys WHERE account_id = $1", account_id)
+        return [rows.admin_key_from_row(row) for row in found]
+
+    async def append_admin_key(
+        self, before: AdminKey | None, events: Sequence[AdminKeyEvent]
+    ) -> AdminKey:
+        account_id = events[0].account_id
+        done = recorded(before, events, evolve=admin_keys.evolve, account_id=account_id)
+        await self._write(f"admin_key:{done.after.admin_key_id}", done, account_id=account_id)
+        await self._tables.save_admin_key(done.after)
+        return done.after
 
     async def invitation(self, invitation_id: InvitationId) -> Invitation | None:
         return await self._load(f"invitation:{invitation_id}", invitations.evolve)

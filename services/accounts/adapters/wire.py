@@ -12,7 +12,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from services.accounts.domain import account, invitation, key, session, team, user
+from services.accounts.domain import account, admin_key, invitation, key, session, team, user
 from services.accounts.domain.audit import Event
 from services.accounts.domain.credential import Credential
 from services.accounts.domain.key_settings import KeySettings
@@ -35,6 +35,9 @@ _CLASSES: tuple[tuple[type[Event], type[Message]], ...] = (
     (team.TeamMemberAdded, pb.TeamMemberAdded),
     (team.TeamMemberRemoved, pb.TeamMemberRemoved),
     (team.LimitsSet, pb.LimitsSet),
+    (admin_key.AdminKeyIssued, pb.AdminKeyIssued),
+    (admin_key.AdminKeyRotated, pb.AdminKeyRotated),
+    (admin_key.AdminKeyRevoked, pb.AdminKeyRevoked),
     (invitation.InvitationMade, pb.InvitationMade),
     (invitation.InvitationRenewed, pb.InvitationRenewed),
     (invitation.InvitationRevoked, pb.InvitationRevoked),
@@ -82,6 +85,8 @@ def _from_wire(name: str, value: Any) -> Any:  # Any: a field of any message
         return settings_from_message(value)
     if name == "limits":
         return limits_from_message(value)
+    if name == "permissions":
+        return tuple(value)
     return Role(value) if name == "role" else value
 
 

@@ -19,6 +19,13 @@ from services.accounts.domain.account import (
     MemberRemoved,
     MemberRoleChanged,
 )
+from services.accounts.domain.admin_key import (
+    AdminKey,
+    AdminKeyEvent,
+    AdminKeyIssued,
+    AdminKeyRevoked,
+    AdminKeyRotated,
+)
 from services.accounts.domain.invitation import (
     Invitation,
     InvitationAccepted,
@@ -57,8 +64,8 @@ from services.accounts.domain.user import (
     UserSignedUp,
 )
 
-Event = AccountEvent | InvitationEvent | KeyEvent | SessionEvent | UserEvent
-Aggregate = Account | Invitation | Key | Session | User
+Event = AccountEvent | AdminKeyEvent | InvitationEvent | KeyEvent | SessionEvent | UserEvent
+Aggregate = Account | AdminKey | Invitation | Key | Session | User
 Details = Mapping[str, object]
 
 
@@ -77,6 +84,8 @@ def audit_entry(before: Aggregate | None, event: Event) -> AuditEntry:
         case KeyIssued() | KeyChanged() | KeySuspended() | KeyResumed() | KeyRotated():
             assert before is None or isinstance(before, Key)
             return _of_key(before, event)
+        case AdminKeyIssued() | AdminKeyRotated() | AdminKeyRevoked():
+            return _of_admin_key(event)
         case InvitationMade() | InvitationRenewed() | InvitationRevoked() | InvitationAccepted():
             assert before is None or isinstance(before, Invitation)
             return _of_invitation(before, event)
@@ -152,6 +161,26 @@ def _of_invitation(before: Invitation | None, event: InvitationEvent) -> AuditEn
             return AuditEntry(event.revoked_by, event.invitation_id, about)
         case InvitationAccepted():
             return AuditEntry(event.user_id, event.invitation_id, about)
+        case _:
+            assert_never(event)
+
+
+def _of_admin_key(event: AdminKeyEvent) -> AuditEntry:
+    match event:
+        case AdminKeyIssued():
+            issued: Details = {
+                "label": event.label,
+                "masked_key": event.masked_key,
+                "permissions": list(event.permissions),
+                "scope": event.key_scope,
+            }
+            return AuditEntry(event.created_by, event.admin_key_id, issued)
+        case AdminKeyRotated():
+            until_ms = event.old_expires_at_ms
+            rotation: Details = {"masked_key": event.masked_key, "old_works_until_ms": until_ms}
+            return AuditEntry(event.rotated_by, event.admin_key_id, rotation)
+        case AdminKeyRevoked():
+            return AuditEntry(event.revoked_by, event.admin_key_id, {"reason": event.reason})
         case _:
             assert_never(event)
 

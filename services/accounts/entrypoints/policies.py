@@ -16,6 +16,7 @@ READ_KEYS = Access(_PUBLIC, "user", "viewer")
 OPERATOR = Access(CALLERS, "operator")
 READ = Access(CALLERS, "user", "viewer")
 WRITE_KEYS = Access(_PUBLIC, "user", "developer")
+WRITE_ADMIN_KEYS = Access(_PUBLIC, "user", "admin")
 WRITE_MEMBERS = Access(CALLERS, "user", "admin")
 
 _ACCOUNTS: Mapping[str, Access] = {
@@ -65,6 +66,16 @@ _LIMITS: Mapping[str, Access] = {
     "GetKeyLimits": READ_KEYS,
 }
 
+# What may manage keys is for those to give who may manage people.
+_ADMIN_KEYS: Mapping[str, Access] = {
+    "CreateAdminKey": WRITE_ADMIN_KEYS,
+    "ListAdminKeys": READ_KEYS,
+    "GetAdminKey": READ_KEYS,
+    "RotateAdminKey": WRITE_ADMIN_KEYS,
+    "RevokeAdminKey": WRITE_ADMIN_KEYS,
+    "ResolveAdminKey": SESSIONS,
+}
+
 _INVITATIONS: Mapping[str, Access] = {
     "Invite": WRITE_MEMBERS,
     "ListInvitations": READ,
@@ -80,6 +91,7 @@ _INVITATIONS: Mapping[str, Access] = {
 POLICIES: Mapping[str, Access] = {
     **{f"/mesh.accounts.v1.AccountsService/{name}": access for name, access in _ACCOUNTS.items()},
     **{f"/mesh.accounts.v1.KeysService/{name}": access for name, access in _KEYS.items()},
+    **{f"/mesh.accounts.v1.AdminKeysService/{n}": access for n, access in _ADMIN_KEYS.items()},
     **{f"/mesh.accounts.v1.InvitationsService/{n}": access for n, access in _INVITATIONS.items()},
     **{f"/mesh.accounts.v1.LimitsService/{name}": access for name, access in _LIMITS.items()},
 }

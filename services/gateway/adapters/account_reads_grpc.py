@@ -57,11 +57,11 @@ class GrpcBalances:
         self._channel = channel
         self._stub = billing_pb2_grpc.BillingServiceStub(channel.channel())
 
-    async def balance(self, principal: KeyPrincipal) -> BalanceView:
+    async def balance(self, principal: Principal) -> BalanceView:
         answer = await self._channel.call(
             self._stub.GetBalance,
             billing_pb2.GetBalanceRequest(),
-            principal=call_principal_from_key(principal),
+            principal=principal,
         )
         return BalanceView(answer.posted_nanousd, answer.granted_nanousd, answer.updated_at_ms)
 
@@ -74,41 +74,39 @@ class GrpcRequestLog:
         self._stub = usage_pb2_grpc.UsageServiceStub(channel.channel())
 
     async def requests(
-        self, principal: KeyPrincipal, query: UsageQuery
+        self, principal: Principal, query: UsageQuery
     ) -> tuple[list[LoggedRequest], int]:
         request = usage_pb2.ListRequestsRequest(
             filter=_filter_to_pb(query), offset=query.offset, with_total=True
         )
         request.page.page_size = query.limit
-        answer = await self._channel.call(
-            self._stub.ListRequests, request, principal=call_principal_from_key(principal)
-        )
+        answer = await self._channel.call(self._stub.ListRequests, request, principal=principal)
         return [_request_from_pb(row) for row in answer.requests], answer.total
 
-    async def request(self, principal: KeyPrincipal, request_id: str) -> LoggedRequest:
+    async def request(self, principal: Principal, request_id: str) -> LoggedRequest:
         answer = await self._channel.call(
             self._stub.GetRequest,
             usage_pb2.GetRequestRequest(request_id=request_id),
-            principal=call_principal_from_key(principal),
+            principal=principal,
         )
         return _request_from_pb(answer)
 
-    async def report(self, principal: KeyPrincipal, query: UsageQuery) -> UsageReport:
+    async def report(self, principal: Principal, query: UsageQuery) -> UsageReport:
         answer = await self._channel.call(
             self._stub.SummarizeUsage,
             usage_pb2.SummarizeUsageRequest(
                 filter=_filter_to_pb(query), group_by="model", limit=_MODELS_MAX
             ),
-            principal=call_principal_from_key(principal),
+            principal=principal,
         )
         by_model = [(bucket.value, _totals_from_pb(bucket)) for bucket in answer.buckets]
         return UsageReport(_totals_from_pb(answer.total), by_model)
 
-    async def attempts(self, principal: KeyPrincipal, request_id: str) -> list[LoggedAttempt]:
+    async def attempts(self, principal: Principal, request_id: str) -> list[LoggedAttempt]:
         answer = await self._channel.call(
             self._stub.ListAttempts,
             usage_pb2.ListAttemptsRequest(request_id=request_id),
-            principal=call_principal_from_key(principal),
+            principal=principal,
         )
         return [
             LoggedAttempt(
@@ -125,12 +123,12 @@ class GrpcRequestLog:
         ]
 
     async def spend_trend(
-        self, principal: KeyPrincipal, query: UsageQuery, granularity: Granularity
+        self, principal: Principal, query: UsageQuery, granularity: Granularity
     ) -> list[SpendBucket]:
         answer = await self._channel.call(
             self._stub.SpendTrend,
             usage_pb2.SpendTrendRequest(filter=_filter_to_pb(query), granularity=granularity),
-            principal=call_principal_from_key(principal),
+            principal=principal,
         )
         return [
             SpendBucket(
@@ -143,14 +141,14 @@ class GrpcRequestLog:
         ]
 
     async def export(
-        self, principal: KeyPrincipal, query: UsageQuery, file_format: ExportFormat
+        self, principal: Principal, query: UsageQuery, file_format: ExportFormat
     ) -> AsyncIterator[bytes]:
         chunks = self._channel.stream(
             self._stub.ExportRequests,
             usage_pb2.ExportRequestsRequest(
                 filter=_filter_to_pb(query), format=_FORMATS[file_format]
             ),
-            principal=call_principal_from_key(principal),
+            principal=principal,
             timeout_s=_EXPORT_TIMEOUT_S,
         )
         async with contextlib.aclosing(chunks):

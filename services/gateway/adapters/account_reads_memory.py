@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Sequence
 
 from services.common.errors import InvalidArgument, NotFound
+from services.common.security.tokens import Principal
 from services.gateway.account_reads import BalanceView, LoggedRequest, UsageQuery
-from services.gateway.ports import KeyPrincipal
 from services.gateway.usage_reports import (
     ExportFormat,
     Granularity,
@@ -25,7 +25,7 @@ class MemoryBalances:
     def __init__(self) -> None:
         self.by_account: dict[str, BalanceView] = {}
 
-    async def balance(self, principal: KeyPrincipal) -> BalanceView:
+    async def balance(self, principal: Principal) -> BalanceView:
         return self.by_account.get(principal.account_id, BalanceView(0, 0, 0))
 
 
@@ -34,20 +34,22 @@ class MemoryRequestLog:
 
     def __init__(self) -> None:
         self.rows: list[LoggedRequest] = []
+        # Whose a key is; a row names the key alone.
+        self.account_of_key: dict[str, str] = {}
 
     async def requests(
-        self, principal: KeyPrincipal, query: UsageQuery
+        self, principal: Principal, query: UsageQuery
     ) -> tuple[list[LoggedRequest], int]:
         found = [row for row in self._own(principal) if _matches(row, query)]
         return found[query.offset : query.offset + query.limit], len(found)
 
-    async def request(self, principal: KeyPrincipal, request_id: str) -> LoggedRequest:
+    async def request(self, principal: Principal, request_id: str) -> LoggedRequest:
         for row in self._own(principal):
             if request_id in (row.request_id, row.usage_id):
                 return row
         raise NotFound(f"there is no request {request_id} in the log")
 
-    async def report(self, principal: KeyPrincipal, query: UsageQuery) -> UsageReport:
+    async def report(self, principal: Principal, query: UsageQuery) -> UsageReport:
         by_model: dict[str, list[LoggedRequest]] = {}
         rows = [row for row in self._own(principal) if _matches(row, query)]
         for row in rows:
@@ -57,7 +59,7 @@ class MemoryRequestLog:
             _totals(rows), sorted(sums, key=lambda one: (-one[1].cost_nanousd, one[0]))
         )
 
-    async def attempts(self, principal: KeyPrincipal, request_id: str) -> list[LoggedAttempt]:
+    async def attempts(self, principal: Principal, request_id: str) -> list[LoggedAttempt]:
         named = await self.request(principal, request_id)
         rows = [row for row in self._own(principal) if row.request_id == named.request_id]
         return [
@@ -75,7 +77,7 @@ class MemoryRequestLog:
         ]
 
     async def spend_trend(
-        self, principal: KeyPrincipal, query: UsageQuery, granularity: Granularity
+        self, principal: Principal, query: UsageQuery, granularity: Granularity
     ) -> list[SpendBucket]:
         span_ms = 3_600_000 if granularity == "hour" else 86_400_000
         rows = [row for row in self._own(principal) if _matches(row, query)]
@@ -93,7 +95,7 @@ class MemoryRequestLog:
         return buckets
 
     async def export(
-        self, principal: KeyPrincipal, query: UsageQuery, file_format: ExportFormat
+        self, principal: Principal, query: UsageQuery, file_format: ExportFormat
     ) -> AsyncIterator[bytes]:
         if file_format != "csv":
             raise InvalidArgument.of("format", "only CSV is made here")
@@ -102,8 +104,12 @@ class MemoryRequestLog:
             if _matches(row, query):
                 yield f"{row.usage_id},{row.cost_nanousd}\n".encode()
 
-    def _own(self, principal: KeyPrincipal) -> Iterable[LoggedRequest]:
-        own = (row for row in self.rows if row.key_id == principal.key_id)
+    def _own(self, principal: Principal) -> Iterable[LoggedRequest]:
+        if principal.kind == "key":
+            own = [row for row in self.rows if row.key_id == principal.key_id]
+        else:
+            account_of = self.account_of_key.get
+            own = [row for row in self.rows if account_of(row.key_id) == principal.account_id]
         return sorted(own, key=lambda row: row.received_at_ms, reverse=True)
 
 

@@ -37,7 +37,7 @@ class MemoryKeyAdmin:
         self._keys: dict[str, tuple[str, ManagedKey]] = {}
 
     async def create(self, principal: Principal, fields: KeyFields) -> tuple[ManagedKey, str]:
-        _require(principal, "developer")
+        require_role(principal, "developer")
         now_ms = self._clock.now_ms()
         plain = new_id("rsk", now_ms)
         key = ManagedKey(
@@ -53,12 +53,12 @@ class MemoryKeyAdmin:
         return key, plain
 
     async def all(self, principal: Principal) -> list[ManagedKey]:
-        _require(principal, "viewer")
+        require_role(principal, "viewer")
         own = [key for account, key in self._keys.values() if account == principal.account_id]
         return sorted(own, key=lambda key: (key.created_at_ms, key.key_id), reverse=True)
 
     async def get(self, principal: Principal, key_id: str) -> ManagedKey:
-        _require(principal, "viewer")
+        require_role(principal, "viewer")
         account, key = self._keys.get(key_id, ("", None))
         if key is None or account != principal.account_id:
             raise NotFound(f"there is no key {key_id!r}")
@@ -67,7 +67,7 @@ class MemoryKeyAdmin:
     async def update(
         self, principal: Principal, key_id: str, fields: KeyFields, *, changed: Collection[str]
     ) -> ManagedKey:
-        _require(principal, "developer")
+        require_role(principal, "developer")
         known = await self.get(principal, key_id)
         # The names are fields of the two dataclasses; a wrong one raises.
         limits = {name: getattr(fields.limits, name) for name in changed if name in _LIMITS}
@@ -76,12 +76,12 @@ class MemoryKeyAdmin:
         return self._put(principal, replace(known, fields=_checked(merged)))
 
     async def suspend(self, principal: Principal, key_id: str) -> ManagedKey:
-        _require(principal, "developer")
+        require_role(principal, "developer")
         known = await self.get(principal, key_id)
         return self._put(principal, replace(known, suspended=True))
 
     async def resume(self, principal: Principal, key_id: str) -> ManagedKey:
-        _require(principal, "developer")
+        require_role(principal, "developer")
         known = await self.get(principal, key_id)
         return self._put(principal, replace(known, suspended=False))
 
@@ -94,7 +94,8 @@ class MemoryKeyAdmin:
         return changed
 
 
-def _require(principal: Principal, role: str) -> None:
+def require_role(principal: Principal, role: str) -> None:
+    """Forbidden where the principal is no person with at least this role."""
     if principal.kind != "user" or not has_role(principal.role, role):
         raise Forbidden(f"this needs a user with the role {role}")
 

@@ -1,4 +1,4 @@
-"""What a key may read of its account: the balance and its own requests."""
+"""What a key may read of its account: the balance and its own requests; people see all of it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from starlette.responses import Response
 from services.common.errors import InvalidArgument, NotFound
 from services.common.money import nanousd_from_usd, usd_from_nanousd
 from services.common.scopes import kind_of
+from services.common.security.tokens import Principal
 from services.gateway.account_reads import LoggedRequest, Result, UsageQuery
 from services.gateway.entrypoints import account_docs as docs
 from services.gateway.entrypoints.app import PublicReads, caller_of, reads_of
+from services.gateway.entrypoints.callers import reader_of
 from services.gateway.entrypoints.model_docs import shown
 from services.gateway.entrypoints.system_routes import json_response
 from services.gateway.ports import KeyPrincipal, QuotaLimit, QuotaMeter
@@ -26,6 +28,7 @@ router = APIRouter(prefix="/v1", tags=["account"])
 
 Reads = Annotated[PublicReads, Depends(reads_of)]
 Caller = Annotated[KeyPrincipal, Depends(caller_of)]
+Reader = Annotated[Principal, Depends(reader_of)]
 
 # A request is in the log a moment after its answer; who asks at once waits for that moment, not
 # longer.
@@ -69,8 +72,8 @@ class UsageFilter(BaseModel):
 
 
 @router.get("/balance", response_model=docs.Balance, responses=shown(docs.BALANCE))
-async def balance(reads: Reads, caller: Caller) -> Response:
-    """The wallet of the key's account, in dollars."""
+async def balance(reads: Reads, caller: Reader) -> Response:
+    """The wallet of the caller's account, in dollars."""
     wallet = await reads.balances.balance(caller)
     reserved = wallet.granted_nanousd
     available = max(0, wallet.posted_nanousd - reserved)
@@ -106,8 +109,8 @@ async def rate_limits(reads: Reads, caller: Caller) -> Response:
 
 
 @router.post("/usage/events")
-async def usage_events(wanted: UsageFilter, reads: Reads, caller: Caller) -> Response:
-    """This key's requests, newest first."""
+async def usage_events(wanted: UsageFilter, reads: Reads, caller: Reader) -> Response:
+    """Requests, newest first: of this key, or of the account where a person asks."""
     rows, total = await reads.request_log.requests(caller, query_from_filter(wanted))
     return json_response(
         {
@@ -120,8 +123,8 @@ async def usage_events(wanted: UsageFilter, reads: Reads, caller: Caller) -> Res
 
 
 @router.get("/usage/requests/{request_id}")
-async def usage_request(request_id: str, reads: Reads, caller: Caller) -> Response:
-    """One request of this key by its id; 404 until it is settled."""
+async def usage_request(request_id: str, reads: Reads, caller: Reader) -> Response:
+    """One request by its id; 404 until it is settled."""
     for last in [False] * (LOOKUP_TRIES - 1) + [True]:
         try:
             row = await reads.request_log.request(caller, request_id)

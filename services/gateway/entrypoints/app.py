@@ -15,6 +15,7 @@ from starlette.responses import Response
 from services.common.clock import Clock
 from services.common.errors import AppError, BadRequest, FieldError, InvalidArgument, NotFound
 from services.gateway.account_reads import Balances
+from services.gateway.admin_keys import AdminKeyHolders, AdminKeys
 from services.gateway.auth import authenticate, require_active
 from services.gateway.auto_route import AutoRouter
 from services.gateway.entrypoints.chat_lane import ChatLane
@@ -42,6 +43,8 @@ class PublicReads:
     templates: Templates
     sessions: Sessions
     key_admin: KeyAdmin
+    admin_holders: AdminKeyHolders
+    admin_keys: AdminKeys
     clock: Clock
     # Names of what is not ready; empty where the worker may get work.
     not_ready: Callable[[], list[str]]
@@ -69,6 +72,7 @@ def routed_app() -> FastAPI:
     """The application without what its routes work with: for its description."""
     from services.gateway.entrypoints import (
         account_routes,
+        admin_key_routes,
         compare_lane,
         dialect_routes,
         error_catalogue,
@@ -101,6 +105,7 @@ def routed_app() -> FastAPI:
     app.include_router(router_routes.router)
     app.include_router(template_routes.router)
     app.include_router(key_routes.router)
+    app.include_router(admin_key_routes.router)
     app.include_router(error_catalogue.router)
     app.include_router(unserved_routes.router)
     app.include_router(usage_routes.router)

@@ -1,26 +1,31 @@
-"""API keys of the account of whoever is logged in. No API key can make or change another."""
+"""API keys of an account, for who is logged in and for admin keys. No API key can make or change
+another.
+"""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from services.common.errors import InvalidArgument
 from services.common.money import nanousd_from_usd, usd_from_nanousd
-from services.common.security.tokens import Principal
 from services.gateway.entrypoints.app import PublicReads, reads_of
-from services.gateway.entrypoints.callers import person_of
+from services.gateway.entrypoints.callers import Manager, manager_of
 from services.gateway.entrypoints.system_routes import json_response
 from services.gateway.key_admin import KeyFields, KeyLimits, LimitValues, ManagedKey
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
 
 Reads = Annotated[PublicReads, Depends(reads_of)]
-Person = Annotated[Principal, Depends(person_of)]
+Reader = Annotated[Manager, Depends(manager_of("keys:read", "keys:write"))]
+Writer = Annotated[Manager, Depends(manager_of("keys:write"))]
+# Limits alone may also be read and changed by who has that permission.
+LimitsReader = Annotated[Manager, Depends(manager_of("limits:read", "limits:write"))]
+LimitsWriter = Annotated[Manager, Depends(manager_of("keys:write", "limits:write"))]
 Whole = Annotated[int, Field(ge=0, lt=2**63)]
 Window = Literal["lifetime", "day", "week", "month", "rolling_30_days"]
 
@@ -128,50 +133,63 @@ class KeyLimitsObject(BaseModel):
 
 
 @router.post("", status_code=201, response_model=CreatedKey)
-async def create_key(wanted: NewKey, reads: Reads, person: Person) -> Response:
+async def create_key(wanted: NewKey, reads: Reads, manager: Writer) -> Response:
     """Makes a key. `key` is in this answer and nowhere else."""
-    made, plain = await reads.key_admin.create(person, wanted.fields())
+    manager.require_team(wanted.team_id or "")
+    made, plain = await reads.key_admin.create(manager.principal, wanted.fields())
     response = json_response({**_key(made), "key": plain}, 201)
     response.headers["cache-control"] = "no-store"
     return response
 
 
 @router.get("", response_model=list[KeyObject])
-async def list_keys(reads: Reads, person: Person) -> Response:
-    """The account's keys, newest first."""
-    return json_response([_key(key) for key in await reads.key_admin.all(person)])
+async def list_keys(reads: Reads, manager: Reader) -> Response:
+    """The account's keys, newest first; an admin key sees those of its scope."""
+    found = await reads.key_admin.all(manager.principal)
+    return json_response([_key(key) for key in found if manager.sees(key)])
 
 
 @router.get("/{key_id}", response_model=KeyObject)
-async def get_key(key_id: str, reads: Reads, person: Person) -> Response:
+async def get_key(key_id: str, reads: Reads, manager: Reader) -> Response:
     """One key."""
-    return json_response(_key(await reads.key_admin.get(person, key_id)))
+    return json_response(
+        _key(manager.require(await reads.key_admin.get(manager.principal, key_id)))
+    )
 
 
 @router.patch("/{key_id}", response_model=KeyObject)
-async def update_key(key_id: str, changes: KeyUpdate, *, reads: Reads, person: Person) -> Response:
+async def update_key(
+    key_id: str, changes: KeyUpdate, *, reads: Reads, manager: LimitsWriter, request: Request
+) -> Response:
     """Changes a key, in force within a second."""
+    if not changes.model_fields_set <= _LIMIT_FIELDS:
+        manager = await manager_of("keys:write")(request)
+    person = manager.principal
+    manager.require(await reads.key_admin.get(person, key_id))
     names = {_OURS.get(name, name) for name in changes.model_fields_set - {"status"}}
+    if "team_id" in names:
+        manager.require_team(changes.team_id or "")
     if names:
         await reads.key_admin.update(person, key_id, changes.fields(), changed=names)
     if changes.status == "suspended":
         await reads.key_admin.suspend(person, key_id)
     elif changes.status == "active":
         await reads.key_admin.resume(person, key_id)
-    return await get_key(key_id, reads, person)
+    return json_response(_key(await reads.key_admin.get(person, key_id)))
 
 
 @router.delete("/{key_id}", status_code=204)
-async def delete_key(key_id: str, reads: Reads, person: Person) -> Response:
+async def delete_key(key_id: str, reads: Reads, manager: Writer) -> Response:
     """Suspends a key at once; its history stays."""
-    await reads.key_admin.suspend(person, key_id)
+    manager.require(await reads.key_admin.get(manager.principal, key_id))
+    await reads.key_admin.suspend(manager.principal, key_id)
     return Response(status_code=204)
 
 
 @router.get("/{key_id}/limits", response_model=KeyLimitsObject)
-async def key_limits(key_id: str, reads: Reads, person: Person) -> Response:
+async def key_limits(key_id: str, reads: Reads, manager: LimitsReader) -> Response:
     """Every limit that binds a key."""
-    found = await reads.key_admin.limits(person, key_id)
+    found = await reads.key_admin.limits(manager.principal, key_id)
     effective = {
         f"effective_{name}": _smallest(found, name)
         for name in ("rpm_limit", "rpd_limit", "tpm_limit")
@@ -186,6 +204,7 @@ async def key_limits(key_id: str, reads: Reads, person: Person) -> Response:
     )
 
 
+_LIMIT_FIELDS = {"spend_cap_usd", "spend_cap_window", "rpm_limit", "rpd_limit", "tpm_limit"}
 # Names of fields where the account's differ from the API's.
 _OURS = {
     "spend_cap_usd": "spend_cap_nanousd",

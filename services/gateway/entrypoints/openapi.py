@@ -29,9 +29,10 @@ TAGS: dict[str, str] = {
     "templates": "Prompts kept on the server, with slots `{{ name }}` and a version for every "
     "change. A request names one in `template` and fills it by `variables`. What the request says "
     "comes before the key's defaults, and those before the template's.",
-    "account": "What a key may read of its account.",
+    "account": "What a key may read of its account; people and admin keys with "
+    "`org:read` see all of it.",
     "keys": "API keys, for people and admin keys: no API key can make another.",
-    "admin keys": "Keys for scripts that manage the account; made by people.",
+    "admin keys": "Keys `mak_` for scripts that manage the account, as the person who made them.",
     "usage": "Every request, what it cost and how it ended.",
     "batches": "Many conversations in one job.",
     "system": "Versions, errors, probes.",

@@ -17,7 +17,7 @@ from starlette.responses import Response, StreamingResponse
 from services.common.money import usd_from_nanousd
 from services.gateway.account_reads import UsageQuery
 from services.gateway.entrypoints.account_routes import (
-    Caller,
+    Reader,
     Reads,
     UsageFilter,
     iso_from_unix_ms,
@@ -60,8 +60,8 @@ Wanted = Annotated[UsageQuery, Depends(_filter_from_query)]
 
 
 @router.post("")
-async def usage(wanted: ReportFilter, reads: Reads, caller: Caller) -> Response:
-    """Sums over this key's requests, in all and by model. Always fresh."""
+async def usage(wanted: ReportFilter, reads: Reads, caller: Reader) -> Response:
+    """Sums over the caller's requests, in all and by model. Always fresh."""
     report = await reads.request_log.report(caller, query_from_filter(wanted))
     total = report.total
     page = report.by_model[wanted.offset : wanted.offset + wanted.limit]
@@ -89,9 +89,9 @@ async def usage(wanted: ReportFilter, reads: Reads, caller: Caller) -> Response:
 
 @router.get("/spend-trend")
 async def spend_trend(
-    reads: Reads, caller: Caller, wanted: Wanted, *, granularity: Granularity = "day"
+    reads: Reads, caller: Reader, wanted: Wanted, *, granularity: Granularity = "day"
 ) -> Response:
-    """This key's spend by hour or day, with the average of each bucket and the two before it."""
+    """The caller's spend by hour or day, with the average of each bucket and the two before it."""
     buckets = await reads.request_log.spend_trend(caller, wanted, granularity)
     return json_response(
         {
@@ -120,12 +120,12 @@ async def spend_trend(
 )
 async def export(
     reads: Reads,
-    caller: Caller,
+    caller: Reader,
     wanted: Wanted,
     *,
     file_format: Annotated[ExportFormat, Query(alias="format")] = "csv",
 ) -> Response:
-    """This key's requests as a file, newest first."""
+    """The caller's requests as a file, newest first."""
     pieces = aiter(reads.request_log.export(caller, wanted, file_format))
     # The first piece is waited for, so that what is wrong becomes an answer and not a torn file.
     first = await anext(pieces, b"")
@@ -140,7 +140,7 @@ async def export(
 
 
 @router.get("/events/{event_id}/attempts")
-async def attempts(event_id: str, reads: Reads, caller: Caller) -> Response:
+async def attempts(event_id: str, reads: Reads, caller: Reader) -> Response:
     """Every attempt that shares the request id of this event, oldest first."""
     found = await reads.request_log.attempts(caller, event_id)
     return json_response({"event_id": event_id, "attempts": [_attempt(one) for one in found]})

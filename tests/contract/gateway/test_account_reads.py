@@ -11,10 +11,10 @@ import pytest
 from services.common.errors import NotFound
 from services.common.grpc import Access, GrpcChannel, GrpcServer, TokenSigner, TokenVerifier
 from services.common.grpc.auth import principal
-from services.common.ids import AccountId, KeyId, UserId
 from services.common.pb.mesh.billing.v1 import billing_pb2, billing_pb2_grpc
 from services.common.pb.mesh.events.v1 import usage_pb2 as events_pb2
 from services.common.pb.mesh.usage.v1 import usage_pb2, usage_pb2_grpc
+from services.common.security.tokens import Principal
 from services.gateway.account_reads import (
     Balances,
     BalanceView,
@@ -24,11 +24,11 @@ from services.gateway.account_reads import (
 )
 from services.gateway.adapters.account_reads_grpc import GrpcBalances, GrpcRequestLog
 from services.gateway.adapters.account_reads_memory import MemoryBalances, MemoryRequestLog
-from services.gateway.ports import KeyPrincipal
 
 SECRET = "a-secret-of-the-contract-tests-of-32"
-KEY = KeyPrincipal(AccountId("acc_1"), KeyId("key_1"), UserId("usr_1"), 1)
-OTHER = replace(KEY, key_id=KeyId("key_2"))
+KEY = Principal("key", "acc_1", "usr_1", "key_1")
+PERSON = Principal("user", "acc_1", "usr_1", role="viewer")
+OTHER = replace(KEY, key_id="key_2")
 ROW = LoggedRequest(
     usage_id="use_1", request_id="req_1", key_id="key_1", trace_id="t", route="/v1/x",
     requested_model="m", model_id="m", stream=True, outcome="success", http_status=200,
@@ -42,24 +42,20 @@ ROWS = [
             http_status=402, model_id="n", tags={}),
     replace(ROW, usage_id="use_3", request_id="req_3", received_at_ms=3_000, session_id="s2"),
     replace(ROW, usage_id="use_4", request_id="req_4", key_id="key_2", received_at_ms=4_000),
+    replace(ROW, usage_id="use_5", request_id="req_5", key_id="key_3", received_at_ms=5_000),
 ]  # fmt: skip
 
 
 class Servicer(billing_pb2_grpc.BillingServiceServicer, usage_pb2_grpc.UsageServiceServicer):
-    """The wire's other side, over the twins; it insists on a key as principal."""
+    """The wire's other side, over the twins."""
 
     def __init__(self, balances: MemoryBalances, log: MemoryRequestLog) -> None:
         self._balances = balances
         self._log = log
 
-    def _caller(self) -> KeyPrincipal:
-        caller = principal()
-        assert caller.kind == "key"
-        return replace(KEY, account_id=AccountId(caller.account_id), key_id=KeyId(caller.key_id))
-
     # Any: the contexts of the generated bases, which are synchronous.
     async def GetBalance(self, request: Any, context: Any) -> Any:
-        view = await self._balances.balance(self._caller())
+        view = await self._balances.balance(principal())
         return billing_pb2.Balance(
             posted_nanousd=view.posted_nanousd,
             granted_nanousd=view.granted_nanousd,
@@ -70,7 +66,7 @@ class Servicer(billing_pb2_grpc.BillingServiceServicer, usage_pb2_grpc.UsageServ
         wanted = request.filter
         refused = events_pb2.REQUEST_OUTCOME_REFUSED in wanted.outcomes
         rows, total = await self._log.requests(
-            self._caller(),
+            principal(),
             UsageQuery(
                 since_ms=wanted.since_ms,
                 until_ms=wanted.until_ms,
@@ -88,7 +84,7 @@ class Servicer(billing_pb2_grpc.BillingServiceServicer, usage_pb2_grpc.UsageServ
         return usage_pb2.ListRequestsResponse(requests=map(_row_to_pb, rows), total=total)
 
     async def GetRequest(self, request: Any, context: Any) -> Any:
-        return _row_to_pb(await self._log.request(self._caller(), request.request_id))
+        return _row_to_pb(await self._log.request(principal(), request.request_id))
 
 
 def _row_to_pb(row: LoggedRequest) -> usage_pb2.LoggedRequest:
@@ -108,6 +104,7 @@ async def reads(request: pytest.FixtureRequest) -> AsyncIterator[Reads]:
     balances, log = MemoryBalances(), MemoryRequestLog()
     balances.by_account["acc_1"] = BalanceView(5_000, 2_000, 77)
     log.rows.extend(ROWS)
+    log.account_of_key = {"key_1": "acc_1", "key_2": "acc_1", "key_3": "acc_2"}
     if request.param == "memory":
         yield Reads(balances, log)
         return
@@ -168,3 +165,10 @@ async def test_one_request_is_found_by_either_id_and_by_its_key_alone(reads: Rea
     assert await reads.log.request(KEY, "use_1") == ROW
     with pytest.raises(NotFound):
         await reads.log.request(OTHER, "req_1")
+
+
+async def test_a_person_sees_the_requests_of_all_keys_of_the_account(reads: Reads) -> None:
+    rows, total = await reads.log.requests(PERSON, UsageQuery())
+    assert ([row.usage_id for row in rows], total) == (["use_4", "use_3", "use_2", "use_1"], 4)
+    with pytest.raises(NotFound):
+        await reads.log.request(PERSON, "req_5")

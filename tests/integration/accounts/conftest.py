@@ -17,8 +17,9 @@ from services.common.clock import FakeClock
 from services.common.config import DEVELOPMENT_SECRET, HostPort
 from services.common.grpc import GrpcChannel, Principal, TokenSigner
 from services.common.kafka.memory import MemoryLog, MemoryProducer
-from services.common.pb.mesh.accounts.v1 import accounts_pb2, keys_pb2
+from services.common.pb.mesh.accounts.v1 import accounts_pb2, admin_keys_pb2, keys_pb2
 from services.common.pb.mesh.accounts.v1.accounts_pb2_grpc import AccountsServiceStub
+from services.common.pb.mesh.accounts.v1.admin_keys_pb2_grpc import AdminKeysServiceStub
 from services.common.pb.mesh.accounts.v1.invitations_pb2_grpc import InvitationsServiceStub
 from services.common.pb.mesh.accounts.v1.keys_pb2_grpc import KeysServiceStub
 from services.common.pb.mesh.accounts.v1.limits_pb2_grpc import LimitsServiceStub
@@ -54,6 +55,7 @@ class Service:
     keys: Any  # Any: as above
     limits: Any  # Any: as above
     invitations: Any  # Any: as above
+    admin_keys: Any  # Any: as above
 
     async def call(
         self,
@@ -81,6 +83,23 @@ class Service:
         )
         await self.call(self.accounts.AddMember, request, owner.principal)
         return await self.log_in(email)
+
+    async def create_admin_key(
+        self,
+        person: Person,
+        *,
+        permissions: tuple[str, ...] = ("keys:read", "keys:write"),
+        scope: str = "org",
+    ) -> admin_keys_pb2.AdminKeySecret:
+        request = admin_keys_pb2.CreateAdminKeyRequest(
+            label="ci",
+            permissions=permissions,
+            scope=scope,
+            expires_at_ms=self.clock.now_ms() + 86_400_000,
+        )
+        answer = await self.call(self.admin_keys.CreateAdminKey, request, person.principal)
+        assert isinstance(answer, admin_keys_pb2.AdminKeySecret)
+        return answer
 
     async def create_key(self, person: Person, label: str = "web") -> keys_pb2.CreateKeyResponse:
         settings = events_pb2.KeySettings(label=label)
@@ -133,6 +152,7 @@ async def service(postgres_dsn: Callable[[str], str]) -> AsyncIterator[Service]:
             keys=KeysServiceStub(channel.channel()),
             limits=LimitsServiceStub(channel.channel()),
             invitations=InvitationsServiceStub(channel.channel()),
+            admin_keys=AdminKeysServiceStub(channel.channel()),
         )
     await channel.close()
     await parts.server.stop(0.0)

@@ -15,7 +15,12 @@ from services.accounts.rebuild import READ_TABLES
 from services.common.errors import AppError, NotFound, Unauthorized
 from services.common.grpc import Principal
 from services.common.pb.mesh.accounts.v1 import accounts_pb2 as pb
-from services.common.pb.mesh.accounts.v1 import invitations_pb2, keys_pb2, limits_pb2
+from services.common.pb.mesh.accounts.v1 import (
+    admin_keys_pb2,
+    invitations_pb2,
+    keys_pb2,
+    limits_pb2,
+)
 from services.common.pb.mesh.common.v1 import common_pb2
 from services.common.pb.mesh.events.v1.accounts_pb2 import KeySettings, Limits
 from tests.integration.accounts.conftest import PASSWORD, Person, Service
@@ -35,12 +40,13 @@ class Tenant:
     team_id: str
     invitation_id: str
     link_token: str
+    admin_key_id: str
 
     @property
     def traces(self) -> set[str]:
         """What must not appear in another tenant's answers."""
         people = (self.owner, self.member)
-        known = {self.key_id, self.team_id, self.invitation_id, INVITED}
+        known = {self.key_id, self.team_id, self.invitation_id, INVITED, self.admin_key_id}
         known |= {self.owner.principal.account_id}
         known |= {person.principal.user_id for person in people}
         known |= {person.email for person in people}
@@ -57,7 +63,8 @@ async def victim(service: Service) -> Tenant:
     invite = invitations_pb2.InviteRequest(email=INVITED, role=common_pb2.ROLE_VIEWER)
     sent = await service.call(service.invitations.Invite, invite, owner.principal)
     invitation_id = sent.invitation.invitation_id
-    return Tenant(owner, member, key_id, team.team_id, invitation_id, sent.token)
+    admin_key_id = (await service.create_admin_key(owner)).admin_key.admin_key_id
+    return Tenant(owner, member, key_id, team.team_id, invitation_id, sent.token, admin_key_id)
 
 
 Attack = Callable[[Tenant, Person], Any]  # Any: a request of the method it is listed under
@@ -92,6 +99,19 @@ ATTACKS: Mapping[str, Attack] = {
     "AccountsService/ListMemberships": lambda _v, _a: pb.ListMembershipsRequest(),
     "AccountsService/SwitchAccount": lambda v, a: pb.SwitchAccountRequest(
         account_id=v.owner.principal.account_id, session_token=a.token
+    ),
+    "AdminKeysService/CreateAdminKey": lambda _v, _a: admin_keys_pb2.CreateAdminKeyRequest(
+        label="mine", permissions=["keys:read"], scope="org"
+    ),
+    "AdminKeysService/ListAdminKeys": lambda _v, _a: admin_keys_pb2.ListAdminKeysRequest(),
+    "AdminKeysService/GetAdminKey": lambda v, _a: admin_keys_pb2.GetAdminKeyRequest(
+        admin_key_id=v.admin_key_id
+    ),
+    "AdminKeysService/RotateAdminKey": lambda v, _a: admin_keys_pb2.RotateAdminKeyRequest(
+        admin_key_id=v.admin_key_id
+    ),
+    "AdminKeysService/RevokeAdminKey": lambda v, _a: admin_keys_pb2.RevokeAdminKeyRequest(
+        admin_key_id=v.admin_key_id
     ),
     # Inviting an address that another account invited as well is nobody's loss.
     "InvitationsService/Invite": lambda _v, _a: invitations_pb2.InviteRequest(
@@ -140,6 +160,7 @@ ATTACKS: Mapping[str, Attack] = {
 WITHOUT_PRINCIPAL = {
     *(f"AccountsService/{name}" for name in ("SignUp", "LogIn", "ResolveSession", "LogOut")),
     *(f"AccountsService/{name}Identity" for name in ("LogInWith", "Connect")),
+    "AdminKeysService/ResolveAdminKey",
     *(f"InvitationsService/{name}" for name in ("GetInvitation", "SignUpInvited")),
 }
 TAKES_A_FOREIGN_ID = {
@@ -147,6 +168,7 @@ TAKES_A_FOREIGN_ID = {
     "AccountsService/ChangeMemberRole",
     "AccountsService/RemoveMember",
     "AccountsService/SwitchAccount",
+    *(f"AdminKeysService/{name}AdminKey" for name in ("Get", "Rotate", "Revoke")),
     *(f"InvitationsService/{name}Invitation" for name in ("Renew", "Revoke")),
     *(f"KeysService/{name}Key" for name in ("Get", "Update", "Suspend", "Resume", "Rotate")),
     *(f"LimitsService/{name}" for name in ("RenameTeam", "RemoveTeam", "PutTeamMember")),
@@ -175,6 +197,7 @@ def method_of(service: Service, name: str) -> Any:  # Any: a method of a stub
         "KeysService": service.keys,
         "LimitsService": service.limits,
         "InvitationsService": service.invitations,
+        "AdminKeysService": service.admin_keys,
     }
     return getattr(stubs[stub], method)
 
@@ -219,6 +242,7 @@ async def test_the_database_itself_shows_a_tenant_only_its_own_rows(
 ) -> None:
     attacker = await service.sign_up()
     await service.create_key(attacker)
+    await service.create_admin_key(attacker)
     invite = invitations_pb2.InviteRequest(email=NEW_PERSON, role=common_pb2.ROLE_VIEWER)
     await service.call(service.invitations.Invite, invite, attacker.principal)
     async with service.pool.acquire() as connection, connection.transaction():

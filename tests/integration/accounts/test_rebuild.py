@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from services.accounts.rebuild import rebuild
-from services.common.pb.mesh.accounts.v1 import accounts_pb2, invitations_pb2, keys_pb2
+from services.common.pb.mesh.accounts.v1 import (
+    accounts_pb2,
+    admin_keys_pb2,
+    invitations_pb2,
+    keys_pb2,
+)
 from services.common.pb.mesh.common.v1 import common_pb2
 from tests.integration.accounts.conftest import PASSWORD, Service, operator
 
@@ -36,6 +41,12 @@ async def busy_account(service: Service) -> None:
     await service.call(service.invitations.RenewInvitation, renewal, member.principal)
     end = invitations_pb2.RevokeInvitationRequest(invitation_id=links[1].invitation.invitation_id)
     await service.call(service.invitations.RevokeInvitation, end, owner.principal)
+    admin_key = (await service.create_admin_key(owner)).admin_key.admin_key_id
+    admin_rotation = admin_keys_pb2.RotateAdminKeyRequest(admin_key_id=admin_key, grace_s=3_600)
+    await service.call(service.admin_keys.RotateAdminKey, admin_rotation, owner.principal)
+    revoked = (await service.create_admin_key(member)).admin_key.admin_key_id
+    revocation = admin_keys_pb2.RevokeAdminKeyRequest(admin_key_id=revoked, reason="leaked")
+    await service.call(service.admin_keys.RevokeAdminKey, revocation, owner.principal)
     entry = invitations_pb2.SignUpInvitedRequest(token=links[2].token, password=PASSWORD)
     await service.call(service.invitations.SignUpInvited, entry)
     request = accounts_pb2.SuspendAccountRequest(reason="unpaid")

@@ -94,3 +94,19 @@ async def test_a_session_reads_models_and_keeps_templates_but_does_not_chat(
     assert refused.status == 403
     chatted = await call(gateway, "POST", "/v1/chat/completions", body={}, headers=SESSION)
     assert (chatted.status, chatted.code) == (401, "unauthorized")
+
+
+@pytest.mark.usefixtures("people")
+async def test_a_person_reads_balance_and_usage_of_the_account(gateway: GatewayHarness) -> None:
+    balance = await call(gateway, "GET", "/v1/balance", headers=VIEWER)
+    assert (balance.status, balance.headers["cache-control"]) == (200, "no-store")
+    assert set(balance.json) >= {"balance_usd", "available_usd", "reserved_usd"}
+    for method, path in (
+        ("POST", ""),
+        ("POST", "/events"),
+        ("GET", "/spend-trend"),
+        ("GET", "/events/export"),
+    ):
+        body: Json | None = {} if method == "POST" else None
+        shown = await call(gateway, method, f"/v1/usage{path}", body=body, headers=SESSION)
+        assert shown.status == 200, path

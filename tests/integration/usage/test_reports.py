@@ -10,15 +10,15 @@ from pathlib import Path
 
 from services.cli.context import SERVICES
 from services.common.config import DEVELOPMENT_SECRET
-from services.common.ids import AccountId, KeyId, UserId
+from services.common.security.tokens import Principal
 from services.gateway.account_reads import UsageQuery
 from services.gateway.adapters.account_reads_grpc import GrpcRequestLog
-from services.gateway.ports import KeyPrincipal
 from tests.fixtures.waiting import eventually, eventually_async
 from tests.integration.usage.test_service import served
 from tests.unit.usage.builders import START_MS
 
-KEY = KeyPrincipal(AccountId("acc_1"), KeyId("key_1"), UserId("usr_1"), 1)
+KEY = Principal("key", "acc_1", "usr_1", "key_1")
+PERSON = Principal("user", "acc_1", "usr_1", role="viewer")
 LAST_REQUEST = UsageQuery(since_ms=START_MS - 60_000, until_ms=START_MS + 86_400_000)
 
 
@@ -44,6 +44,7 @@ async def test_the_gateway_is_told_of_its_keys_requests_as_a_whole(
         assert report.total.successful_requests == 1
         assert report.total.cost_nanousd == 12_345
         assert (await log.report(KEY, UsageQuery(key_ids=["key_2"]))).total.requests == 0
+        assert (await log.report(PERSON, UsageQuery())).total.requests == 3
         attempts = await log.attempts(KEY, "use_1")
         assert [(one.number, one.http_status, one.served) for one in attempts] == [(1, 200, True)]
         buckets = await log.spend_trend(KEY, LAST_REQUEST, "day")

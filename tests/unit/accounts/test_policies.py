@@ -9,6 +9,7 @@ from services.common.errors import Forbidden, Unauthorized
 from services.common.grpc import CallIdentity, Principal
 from services.common.pb.mesh.accounts.v1 import (
     accounts_pb2,
+    admin_keys_pb2,
     invitations_pb2,
     keys_pb2,
     limits_pb2,
@@ -18,12 +19,14 @@ SERVICES = (
     accounts_pb2.DESCRIPTOR.services_by_name["AccountsService"],
     keys_pb2.DESCRIPTOR.services_by_name["KeysService"],
     limits_pb2.DESCRIPTOR.services_by_name["LimitsService"],
+    admin_keys_pb2.DESCRIPTOR.services_by_name["AdminKeysService"],
     invitations_pb2.DESCRIPTOR.services_by_name["InvitationsService"],
 )
 METHODS = {f"/{s.full_name}/{method.name}" for s in SERVICES for method in s.methods}
 WITHOUT_PRINCIPAL = {
     "SignUp", "LogIn", "ResolveSession", "LogOut", "GetInvitation", "SignUpInvited",
     "LogInWithIdentity", "ConnectIdentity",
+    "ResolveAdminKey",
 }  # fmt: skip
 OPERATOR_ONLY = {"ListAccounts", "SuspendAccount", "ResumeAccount"}
 
@@ -35,7 +38,8 @@ def test_every_method_has_a_policy_and_no_policy_lacks_its_method() -> None:
 # What the public API does for people who are logged in.
 GATEWAYS = {
     "ResolveSession", "GetKey", "ListKeys", "CreateKey", "UpdateKey", "SuspendKey", "ResumeKey",
-    "RotateKey", "GetKeyLimits",
+    "RotateKey", "GetKeyLimits", "CreateAdminKey", "ListAdminKeys", "GetAdminKey",
+    "RotateAdminKey", "RevokeAdminKey", "ResolveAdminKey",
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from services.accounts.adapters.wire import event_from_record, message_from_event
 from services.accounts.domain import account as accounts
-from services.accounts.domain import invitation, team
+from services.accounts.domain import admin_key, invitation, team
 from services.accounts.domain import key as keys
 from services.accounts.domain import session as sessions
 from services.accounts.domain import user as users
@@ -18,7 +18,7 @@ from services.accounts.domain.limits import CapWindow, Limits, ModelLimits
 from services.accounts.domain.roles import Role
 from services.accounts.rebuild import evolved
 from services.common.events import EventRecord, UndecodableEvent, record_of
-from services.common.ids import InvitationId, SessionId, TeamId
+from services.common.ids import AdminKeyId, InvitationId, SessionId, TeamId
 from services.common.pb.mesh.events.v1 import accounts_pb2
 from services.common.topics import ACCOUNTS
 from tests.contract.events.golden import examples
@@ -28,6 +28,7 @@ SETTINGS = KeySettings("web", 5, CapWindow.DAY, 1, 2, 3, "m", '{"a":1}', ("x",),
 LIMITS = Limits(5, CapWindow.MONTH, 1, 0, 3)
 TEAM = TeamId("tm_1")
 INVITATION = InvitationId("inv_1")
+ADMIN_KEY = AdminKeyId("adk_1")
 LIMITED = replace(SETTINGS, team_id=TEAM, model_limits=(ModelLimits("m", LIMITS),))
 EVENTS: list[Event] = [
     *OPENED,
@@ -43,6 +44,22 @@ EVENTS: list[Event] = [
     *ISSUED,
     keys.KeyChanged(KEY, ACCOUNT, SETTINGS, OWNER, NOW_MS),
     keys.KeyChanged(KEY, ACCOUNT, LIMITED, OWNER, NOW_MS),
+    admin_key.AdminKeyIssued(
+        ADMIN_KEY,
+        ACCOUNT,
+        OWNER,
+        "hash-4",
+        "mak_4",
+        "ci",
+        ("keys:read", "org:read"),
+        "org",
+        NOW_MS + 1,
+        NOW_MS,
+    ),
+    admin_key.AdminKeyRotated(
+        ADMIN_KEY, ACCOUNT, "hash-5", "mak_5", NOW_MS + 1, NOW_MS + 2, OWNER, NOW_MS
+    ),
+    admin_key.AdminKeyRevoked(ADMIN_KEY, ACCOUNT, OWNER, "leaked", NOW_MS),
     invitation.InvitationMade(
         INVITATION, ACCOUNT, "eve@example.com", Role.DEVELOPER, "hash-2", NOW_MS + 1, OWNER, NOW_MS
     ),

@@ -381,6 +381,123 @@ class InvitationAccepted(_message.Message):
 Global___InvitationAccepted: _TypeAlias = InvitationAccepted  # noqa: Y015
 
 @_typing.final
+class AdminKeyIssued(_message.Message):
+    """type `accounts.AdminKeyIssued`"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADMIN_KEY_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    CREATED_BY_FIELD_NUMBER: _builtins.int
+    KEY_HASH_FIELD_NUMBER: _builtins.int
+    MASKED_KEY_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    PERMISSIONS_FIELD_NUMBER: _builtins.int
+    KEY_SCOPE_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_MS_FIELD_NUMBER: _builtins.int
+    admin_key_id: _builtins.str
+    account_id: _builtins.str
+    created_by: _builtins.str
+    key_hash: _builtins.str
+    """SHA-256 of the secret, hexadecimal."""
+    masked_key: _builtins.str
+    label: _builtins.str
+    key_scope: _builtins.str
+    """`self`, `team`, `org`"""
+    expires_at_ms: _builtins.int
+    @_builtins.property
+    def permissions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        admin_key_id: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        created_by: _builtins.str = ...,
+        key_hash: _builtins.str = ...,
+        masked_key: _builtins.str = ...,
+        label: _builtins.str = ...,
+        permissions: _abc.Iterable[_builtins.str] | None = ...,
+        key_scope: _builtins.str = ...,
+        expires_at_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "admin_key_id", b"admin_key_id", "created_by", b"created_by", "expires_at_ms", b"expires_at_ms", "key_hash", b"key_hash", "key_scope", b"key_scope", "label", b"label", "masked_key", b"masked_key", "permissions", b"permissions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdminKeyIssued: _TypeAlias = AdminKeyIssued  # noqa: Y015
+
+@_typing.final
+class AdminKeyRotated(_message.Message):
+    """type `accounts.AdminKeyRotated`: a new secret; the old one works until `old_expires_at_ms`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADMIN_KEY_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    KEY_HASH_FIELD_NUMBER: _builtins.int
+    MASKED_KEY_FIELD_NUMBER: _builtins.int
+    OLD_EXPIRES_AT_MS_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_MS_FIELD_NUMBER: _builtins.int
+    ROTATED_BY_FIELD_NUMBER: _builtins.int
+    admin_key_id: _builtins.str
+    account_id: _builtins.str
+    key_hash: _builtins.str
+    masked_key: _builtins.str
+    old_expires_at_ms: _builtins.int
+    expires_at_ms: _builtins.int
+    rotated_by: _builtins.str
+    def __init__(
+        self,
+        *,
+        admin_key_id: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        key_hash: _builtins.str = ...,
+        masked_key: _builtins.str = ...,
+        old_expires_at_ms: _builtins.int = ...,
+        expires_at_ms: _builtins.int = ...,
+        rotated_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "admin_key_id", b"admin_key_id", "expires_at_ms", b"expires_at_ms", "key_hash", b"key_hash", "masked_key", b"masked_key", "old_expires_at_ms", b"old_expires_at_ms", "rotated_by", b"rotated_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdminKeyRotated: _TypeAlias = AdminKeyRotated  # noqa: Y015
+
+@_typing.final
+class AdminKeyRevoked(_message.Message):
+    """type `accounts.AdminKeyRevoked`"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADMIN_KEY_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    REVOKED_BY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    admin_key_id: _builtins.str
+    account_id: _builtins.str
+    revoked_by: _builtins.str
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        admin_key_id: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        revoked_by: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "admin_key_id", b"admin_key_id", "reason", b"reason", "revoked_by", b"revoked_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdminKeyRevoked: _TypeAlias = AdminKeyRevoked  # noqa: Y015
+
+@_typing.final
 class SessionStarted(_message.Message):
     """type `accounts.SessionStarted`"""
 
