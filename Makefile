@@ -83,15 +83,17 @@ else
 ABSENT += bench
 endif
 ifneq ($(wildcard tests/sim/test_*.py),)
-.PHONY: sim sim-stripe sim-mutants
+.PHONY: sim sim-stripe sim-mutants sim-stripe-mutants
 sim: python ## the deterministic simulator of the money; SEEDS=300, or SEED=7 for one again
 	@$(PYTHON) -m tests.sim $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),100)) $(ARGS)
 sim-stripe: python ## payments against the simulated gateway, with faults and crashes; SEEDS=1000, or SEED=7
 	@$(PYTHON) -m tests.sim.stripe_run $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),100)) $(ARGS)
 sim-mutants: python ## production code broken on purpose: the simulator must notice each way
 	@$(PYTHON) -m tests.sim.mutants $(ARGS)
+sim-stripe-mutants: python ## the same of payments
+	@$(PYTHON) -m tests.sim.stripe_mutations
 else
-ABSENT += sim sim-stripe sim-mutants
+ABSENT += sim sim-stripe sim-mutants sim-stripe-mutants
 endif
 ifneq ($(wildcard tests/chaos/test_*.py),)
 .PHONY: chaos
