@@ -23,7 +23,12 @@ from services.common.pb.mesh.accounts.v1 import (
 from services.common.pb.mesh.billing.v1 import billing_pb2_grpc
 from services.common.pb.mesh.catalog.v1 import catalog_pb2_grpc, templates_pb2_grpc
 from services.common.pb.mesh.common.v1 import common_pb2
-from services.common.pb.mesh.usage.v1 import alerts_pb2_grpc, analysts_pb2_grpc, usage_pb2_grpc
+from services.common.pb.mesh.usage.v1 import (
+    alerts_pb2_grpc,
+    analysts_pb2_grpc,
+    content_pb2_grpc,
+    usage_pb2_grpc,
+)
 from services.common.security.tokens import Principal, TokenSigner
 
 SERVICES = ("accounts", "billing", "usage", "usage_live", "catalog")
@@ -68,6 +73,7 @@ class Services:
     usage: usage_pb2_grpc.UsageServiceAsyncStub
     alerts: alerts_pb2_grpc.AlertServiceAsyncStub
     analysts: analysts_pb2_grpc.AnalystServiceAsyncStub
+    contents: content_pb2_grpc.ContentServiceAsyncStub
     catalog: catalog_pb2_grpc.CatalogServiceAsyncStub
     templates: templates_pb2_grpc.TemplatesServiceAsyncStub
 
@@ -129,6 +135,7 @@ async def services() -> AsyncIterator[Services]:
             usage=usage_pb2_grpc.UsageServiceStub(channels["usage"].channel()),
             alerts=alerts_pb2_grpc.AlertServiceStub(channels["usage_live"].channel()),
             analysts=analysts_pb2_grpc.AnalystServiceStub(channels["usage"].channel()),
+            contents=content_pb2_grpc.ContentServiceStub(channels["usage"].channel()),
             catalog=catalog_pb2_grpc.CatalogServiceStub(channels["catalog"].channel()),
             templates=templates_pb2_grpc.TemplatesServiceStub(channels["catalog"].channel()),
         )

@@ -103,6 +103,8 @@ class CommonSettings(BaseSettings):
     jobs_address: HostPort = Field(
         default=HostPort("127.0.0.1:8205"), validation_alias="MESH_JOBS_ADDRESS"
     )
+    # What people ask and are answered is nobody's business unless both sides want it kept.
+    content_stored: bool = Field(default=False, validation_alias="MESH_CONTENT_STORED")
 
     @property
     def is_production(self) -> bool:

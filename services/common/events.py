@@ -15,6 +15,7 @@ from services.common.ids import new_id
 from services.common.pb.mesh.events.v1 import (
     accounts_pb2,
     catalog_pb2,
+    content_pb2,
     dead_letter_pb2,
     envelope_pb2,
     ledger_pb2,
@@ -28,6 +29,7 @@ from services.common.topics import TOPICS
 _MODULES = (
     accounts_pb2,
     catalog_pb2,
+    content_pb2,
     dead_letter_pb2,
     ledger_pb2,
     payments_pb2,

@@ -34,6 +34,12 @@ USAGE = Topic(
     ("gateway.UsageRecorded",),
     "One message for each request of an authenticated caller, after it ended.",
 )  # fmt: skip
+CONTENT = Topic(
+    "mesh.content.v1", "account_id", 6, "delete", 3 * DAY_MS,
+    ("gateway",), ("usage",),
+    ("gateway.ContentRecorded",),
+    "Prompts and answers of the keys whose owners want them stored, where the operator allows it.",
+)  # fmt: skip
 LEDGER = Topic(
     "mesh.ledger.v1", "account_id", 6, "delete", FOREVER_MS,
     ("billing",), ("usage", "audit", "rebuilds"),
@@ -117,6 +123,6 @@ USAGE_DEAD = Topic(
 )  # fmt: skip
 
 TOPICS: tuple[Topic, ...] = (
-    USAGE, LEDGER, BALANCES, ACCOUNTS, KEYS, CATALOG, MODELS, TEMPLATES, BILLING_DEAD,
+    USAGE, CONTENT, LEDGER, BALANCES, ACCOUNTS, KEYS, CATALOG, MODELS, TEMPLATES, BILLING_DEAD,
     USAGE_DEAD,
 )  # fmt: skip

@@ -31,6 +31,8 @@ from services.gateway.attempts import Attempts
 from services.gateway.auto_route import AutoRouter
 from services.gateway.auto_step import AutoStep
 from services.gateway.config import GatewaySettings
+from services.gateway.contents.port import NO_CONTENTS, Contents
+from services.gateway.contents.recorder import ContentRecorder
 from services.gateway.dialects.chat import CHAT, ChatDialect
 from services.gateway.dialects.port import Dialect
 from services.gateway.entrypoints.app import PublicReads, build_app
@@ -96,6 +98,7 @@ class Ports:
     clock: Clock
     not_ready: Callable[[], list[str]]
     jobs: Jobs
+    contents: Contents = NO_CONTENTS
 
 
 @dataclass(slots=True)
@@ -134,6 +137,7 @@ def build_edge(settings: GatewaySettings, ports: Ports) -> Edge:
         quotas=ports.quotas,
         budget=ports.budget,
         journal=ports.journal,
+        contents=ports.contents,
         clock=ports.clock,
         rules=PipelineRules(settings.worker_id, settings.estimates),
     )
@@ -222,6 +226,7 @@ async def compose(settings: GatewaySettings) -> Gateway:
         journal_limits=settings.journal,
     )
     quotas = LeasedQuotas(GrpcQuotas(billing, worker_id), clock=clock, limits=settings.quota)
+    recorder = _content_recorder(settings, clock)
     session = open_session(settings.pool)
     worker = Worker(settings, state, money)
     ports = Ports(
@@ -243,6 +248,7 @@ async def compose(settings: GatewaySettings) -> Gateway:
         clock=clock,
         not_ready=worker.not_ready,
         jobs=GrpcJobs(jobs, worker_id),
+        contents=recorder or NO_CONTENTS,
     )
     edge = build_edge(settings, ports)
     worker.public = public_server(edge, settings)
@@ -258,9 +264,22 @@ async def compose(settings: GatewaySettings) -> Gateway:
         Component("jobs", run=worker.run_jobs, stop=lambda: _given_up(runner)),
         Component("public", run=worker.serve, stop=worker.stop_serving),
     ]
+    if recorder is not None:
+        # Stopped after the last request and before the log is let go.
+        components.insert(1, Component("contents", run=recorder.run, stop=recorder.stop))
     grace_s = settings.drain_notice_s + 2 * settings.grace_s + MONEY_DRAIN_S + QUOTA_DRAIN_S
     grace_s += _STOP_MARGIN_S
     return Gateway(components, worker.public, worker.ops, grace_s)
+
+
+def _content_recorder(settings: GatewaySettings, clock: Clock) -> ContentRecorder | None:
+    """What keeps prompts and answers, with a producer of its own that money does not wait for."""
+    if not settings.content_stored:
+        return None
+    producer = KafkaProducer(
+        settings.kafka_bootstrap, client_id=f"{settings.worker_id}-content", linger_ms=50
+    )
+    return ContentRecorder(producer, clock=clock, limits=settings.contents)
 
 
 def _channels(settings: GatewaySettings, signer: TokenSigner) -> tuple[GrpcChannel, ...]:

@@ -10,6 +10,7 @@ from pydantic_settings import SettingsConfigDict
 
 from services.common.config import CommonSettings, HostPort
 from services.gateway.budget.limits import BudgetLimits
+from services.gateway.contents.limits import ContentLimits
 from services.gateway.jobs.limits import RunnerLimits
 from services.gateway.journal.limits import MIB, JournalLimits
 from services.gateway.metering import EstimateRules
@@ -79,6 +80,11 @@ class GatewaySettings(CommonSettings):
 
     read_timeout_s: Seconds = 5.0
 
+    # Of prompt and answer each, of what is kept of a request where MESH_CONTENT_STORED allows it;
+    # and what may wait for the log before more is dropped.
+    content_bytes_max: int = Field(64 * 1024, ge=256, le=256 * 1024)
+    content_waiting_bytes_max: int = Field(16 * MIB, ge=MIB)
+
     # All segments of the write-ahead file together; the reserve is for requests already let in.
     wal_bytes_max: int = Field(1024 * MIB, ge=4 * MIB)
     wal_reserve_bytes: int = Field(32 * MIB, ge=0)
@@ -108,6 +114,12 @@ class GatewaySettings(CommonSettings):
             first_byte_s=self.upstream_first_byte_s,
             idle_s=self.upstream_idle_s,
             total_s=self.upstream_total_s,
+        )
+
+    @property
+    def contents(self) -> ContentLimits:
+        return ContentLimits(
+            bytes_max=self.content_bytes_max, waiting_bytes_max=self.content_waiting_bytes_max
         )
 
     @property

@@ -37,6 +37,7 @@ class KeyFields:
     team_id: str = ""
     api_version: str = ""
     response_cache_disabled: bool = False
+    content_stored: bool = False
 
 
 @dataclass(frozen=True, slots=True)

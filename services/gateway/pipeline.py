@@ -28,6 +28,7 @@ from services.gateway.auto_step import AutoStep, answer_fields, answer_headers
 from services.gateway.cache_step import look_up
 from services.gateway.calls import ChatCall, Reply
 from services.gateway.chat_request import ChatRequest, body_from_bytes
+from services.gateway.contents.port import Contents
 from services.gateway.envelope import Ending
 from services.gateway.errors import ClientGone
 from services.gateway.interrupt import Interrupt
@@ -74,6 +75,7 @@ class ChatPipeline:
     quotas: Quotas
     budget: Budget
     journal: UsageJournal
+    contents: Contents
     clock: Clock
     rules: PipelineRules
 
@@ -113,6 +115,7 @@ class ChatPipeline:
         self.auto.note(entry)
         cancelled = await seal(call, entry, ending) or cancelled
         ending = await self._record(call, entry, relay, ending=ending)
+        self.contents.note(entry, relay.texts)
         if not relay.begun:
             reply.add_headers(routing_headers(entry))
         await reply.finish(ending)

@@ -67,6 +67,8 @@ class KeySettings:
     # The version that serves requests without X-Mesh-Version; empty means the baseline.
     api_version: str = ""
     response_cache_disabled: bool = False
+    # Prompts and answers are stored, where the operator allows it.
+    content_stored: bool = False
 
     @property
     def limits(self) -> tuple[int | None, int | None, int | None]:

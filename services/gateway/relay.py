@@ -78,6 +78,11 @@ class Relay:
         return self._chunks.tally
 
     @property
+    def texts(self) -> Sequence[str]:
+        """The pieces of text of the answer so far; empty before there is one."""
+        return self._chunks.tally.texts if self._chunks is not None else ()
+
+    @property
     def finish_reason(self) -> str:
         """The first choice's reason; empty before it has one."""
         if self._chunks is None or not self._chunks.finish_reasons:
@@ -187,6 +192,8 @@ class Relay:
         chunks.finish_reasons.update(
             (choice["index"], choice["finish_reason"]) for choice in content["choices"]
         )
+        texts = (choice["message"].get("content") for choice in content["choices"])
+        chunks.tally.texts += [text for text in texts if isinstance(text, str)]
         last = chunks.usage_chunk(content["usage"])
         head = {name: last[name] for name in ("id", "created", "model")}
         if not request.stream:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,10 +31,11 @@ from services.usage.adapters.migrations import migrate
 from services.usage.adapters.sink_store_clickhouse import ClickHouseSinkStore
 from services.usage.adapters.usage_event import row_from_message
 from services.usage.bootstrap_analysts import AnalystParts
+from services.usage.bootstrap_contents import ContentParts
 from services.usage.bootstrap_reads import ReadParts
 from services.usage.config import UsageSettings
 from services.usage.domain.ledger_row import LedgerRow
-from services.usage.entrypoints import grpc_analysts
+from services.usage.entrypoints import grpc_analysts, grpc_contents
 from services.usage.entrypoints.grpc_usage import POLICIES, UsageServicer
 from services.usage.ports import LEDGER_TRANSACTIONS, REQUESTS
 from services.usage.rollup.marks import MarkingSinkStore
@@ -65,7 +66,7 @@ class StoreKeeper:
     """Opens the store, tries again while it is away, and knows whether it answers."""
 
     def __init__(
-        self, clickhouse: ClickHouse, on_open: Callable[[], Awaitable[None]] | None = None
+        self, clickhouse: ClickHouse, on_open: Sequence[Callable[[], Awaitable[None]]] = ()
     ) -> None:
         self.clickhouse = clickhouse
         self._on_open = on_open
@@ -79,8 +80,8 @@ class StoreKeeper:
             try:
                 await self.clickhouse.open()
                 applied = await migrate(self.clickhouse)
-                if self._on_open is not None:
-                    await self._on_open()
+                for prepare in self._on_open:
+                    await prepare()
             except Unavailable as error:
                 pause_s = backoff.next_s()
                 _log.warning("the store is away", error=error.message, pause_s=round(pause_s, 3))
@@ -137,11 +138,19 @@ def _server(settings: UsageSettings, servicer: UsageServicer) -> GrpcServer:
     server = GrpcServer(
         listen=settings.grpc_listen,
         verifier=TokenVerifier(settings.service_secret.get_secret_value()),
-        policies=POLICIES | grpc_analysts.POLICIES,
+        policies=POLICIES | grpc_analysts.POLICIES | grpc_contents.POLICIES,
     )
     usage_pb2_grpc.add_UsageServiceServicer_to_server(servicer, server.grpc)
     server.reflect("mesh.usage.v1.UsageService")
     return server
+
+
+def _checks(store: StoreKeeper, *pumps: Pump) -> dict[str, Callable[[], bool]]:
+    """What is ready. Prompts and answers are not waited for."""
+    return {
+        "clickhouse": lambda: store.is_there,
+        "kafka": lambda: all(pump.ready.is_set() for pump in pumps),
+    }
 
 
 def _ledger_sink(
@@ -161,6 +170,7 @@ def build(
     *,
     source: LogSource | None = None,
     ledger_source: LogSource | None = None,
+    content_source: LogSource | None = None,
     producer: LogProducer | None = None,
     topic: Topic = USAGE,
 ) -> Service:
@@ -175,7 +185,8 @@ def build(
     letters = letters_of(settings, producer)
     analysts = AnalystParts(settings, store_of)
     clickhouse = analysts.clickhouse
-    store = StoreKeeper(clickhouse, analysts.open)
+    contents = ContentParts(settings, clickhouse, source=content_source)
+    store = StoreKeeper(clickhouse, (contents.open, analysts.open))
     tails = TailHub(subscribers_max=settings.tails_max, queue_max=settings.tail_queue_max)
     sink = RowSink(
         MarkingSinkStore(ClickHouseSinkStore(clickhouse, REQUESTS), clickhouse, SystemClock()),
@@ -197,11 +208,8 @@ def build(
     )
     server = _server(settings, reads.servicer)
     analysts.serve_on(server)
-    checks = {
-        "clickhouse": lambda: store.is_there,
-        "kafka": lambda: pump.ready.is_set() and ledger_pump.ready.is_set(),
-    }
-    ops = OpsServer(settings.ops_listen, checks)
+    contents.serve_on(server)
+    ops = OpsServer(settings.ops_listen, _checks(store, pump, ledger_pump))
 
     async def when_open(work: Callable[[], Awaitable[None]]) -> None:
         await store.opened.wait()
@@ -220,6 +228,7 @@ def build(
         Component("ledger sink", run=lambda: when_open(ledger_pump.run)),
         Component("grpc", server.start, server.run, stop_server),
         *reads.components(when_open),
+        *contents.components(when_open),
         *analysts.components(),
     )
     return Service(store, pump, ledger_pump, tails, server, ops, components)

@@ -46,6 +46,12 @@ class UsageSettings(CommonSettings):
     retention_days: int = Field(
         default=0, ge=0, description="Days that requests are kept, by whole months; 0: for ever."
     )
+    content_retention_days: int = Field(
+        default=30,
+        ge=1,
+        le=3_650,
+        description="Days that prompts and answers are kept, where they are stored at all.",
+    )
     rollup_every_s: int = Field(
         default=60, ge=1, le=3_600, description="Seconds between looks for days to sum up."
     )

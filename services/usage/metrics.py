@@ -9,6 +9,9 @@ LEDGER_DIFFERENCES = Gauge(
     "mesh_usage_ledger_differences",
     "Account hours in which the log and the ledger do not agree now; anything but 0 is an alarm.",
 )
+CONTENTS_UNREADABLE = Counter(
+    "mesh_usage_contents_unreadable", "Messages of prompts and answers that could not be decoded."
+)
 PARTITIONS_DROPPED = Counter(
-    "mesh_usage_partitions_dropped", "Months of a table dropped by retention.", ["table"]
+    "mesh_usage_partitions_dropped", "Months or days of a table dropped by retention.", ["table"]
 )

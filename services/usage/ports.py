@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from services.usage.domain.analyst import Analyst
+from services.usage.domain.content_row import CONTENT_COLUMNS, ContentRow
 from services.usage.domain.ledger_row import LEDGER_COLUMNS, LedgerRow
 from services.usage.domain.row import COLUMNS, RequestRow
 
@@ -38,8 +39,8 @@ Row = TypeVar("Row", bound=LogRow)
 class RowTable(Generic[Row]):
     """A table that the sink fills: its columns, and the two by which a row is found again.
 
-    The sorting key is (account_id, `time_column`, `id_column`), and a part is a month of
-    `time_column`. Times are Unix milliseconds.
+    The sorting key is (account_id, `time_column`, `id_column`), and a part is of one month of
+    `time_column` at most. Times are Unix milliseconds.
     """
 
     name: str
@@ -65,6 +66,15 @@ LEDGER_TRANSACTIONS: RowTable[LedgerRow] = RowTable(
     "occurred_at",
     id_of=lambda row: row.transaction_id,
     time_of=lambda row: row.occurred_at,
+)
+
+CONTENTS: RowTable[ContentRow] = RowTable(
+    "request_contents",
+    CONTENT_COLUMNS,
+    "usage_id",
+    "received_at",
+    id_of=lambda row: row.usage_id,
+    time_of=lambda row: row.received_at,
 )
 
 

@@ -24,7 +24,7 @@ from services.usage.config import UsageSettings
 from services.usage.metrics import PARTITIONS_DROPPED
 
 _EVERY_S = 3_600.0
-_MONTHS = """
+PARTITIONS = """
 SELECT DISTINCT partition FROM system.parts
 WHERE database = currentDatabase() AND table = {table:String} AND active ORDER BY partition
 """
@@ -53,7 +53,7 @@ class Retention:
         """Drops the months that are over the time and returns them as YYYYMM, oldest first."""
         if not self.days:
             return []
-        rows = await self.clickhouse.query(_MONTHS, {"table": "requests"})
+        rows = await self.clickhouse.query(PARTITIONS, {"table": "requests"})
         months = [month for (month,) in rows if self._is_over(month)]
         for month in [] if dry_run else months:
             await self.clickhouse.work(f"ALTER TABLE requests DROP PARTITION {int(month)}")

@@ -83,11 +83,11 @@ class UsageViews:
         conditions, parameters = where(scope, wanted)
         total = await self._total(conditions, parameters) if with_total else None
         if page_token:
-            after = _key_from_token(page_token)
+            after = key_from_token(page_token)
             conditions, parameters = behind(conditions, parameters, after)
         keys = await self._keys(conditions, parameters, limit=size + 1, offset=offset)
         rows = await self._rows(scope, keys[:size])
-        return Page(rows, _token_of(keys[size - 1]) if len(keys) > size else "", total)
+        return Page(rows, token_of(keys[size - 1]) if len(keys) > size else "", total)
 
     async def walk(
         self, scope: Scope, wanted: RequestFilter, *, chunk: int
@@ -193,11 +193,11 @@ def _page_size(asked: int) -> int:
     return asked or PAGE_SIZE_DEFAULT
 
 
-def _token_of(key: Key) -> str:
+def token_of(key: Key) -> str:
     return base64.urlsafe_b64encode(json.dumps(key).encode()).decode()
 
 
-def _key_from_token(token: str) -> Key:
+def key_from_token(token: str) -> Key:
     """Where the page before ended. Raises InvalidArgument for a token that none of our pages
     gave.
     """

@@ -111,6 +111,7 @@ def settings_to_message(settings: KeySettings) -> pb.KeySettings:
         routing_policy_json=settings.routing_policy_json,
         api_version=settings.api_version,
         response_cache_disabled=settings.response_cache_disabled,
+        content_stored=settings.content_stored,
     )
 
 
@@ -164,6 +165,7 @@ def settings_from_message(message: pb.KeySettings) -> KeySettings:
         routing_policy_json=message.routing_policy_json,
         api_version=message.api_version,
         response_cache_disabled=message.response_cache_disabled,
+        content_stored=message.content_stored,
     )
 
 

@@ -57,6 +57,8 @@ class KeySettings:
     # `YYYY-MM`; empty means the oldest version that is served.
     api_version: str = ""
     response_cache_disabled: bool = False
+    # Prompts and answers are stored, where the operator allows it.
+    content_stored: bool = False
 
 
 FIELD_NAMES = frozenset(field.name for field in fields(KeySettings))

@@ -10,6 +10,7 @@ from services.cli.admin import (
     analysts,
     billing,
     catalog,
+    contents,
     keys,
     limits,
     logs,
@@ -22,8 +23,8 @@ app = App(
     help="Accounts, credit, keys, limits, teams, models, providers, templates, logs.",
 )
 for group in (accounts.app, alerts.app, analysts.app, billing.balances, billing.grants,
-              catalog.models, catalog.providers, keys.app, limits.app, limits.teams, logs.app,
-              templates.app):  # fmt: skip
+              catalog.models, catalog.providers, contents.app, keys.app, limits.app, limits.teams,
+              logs.app, templates.app):  # fmt: skip
     app.command(group)
 app.command(billing.credit, name="credit")
 app.command(tokens.token, name="token")

@@ -40,6 +40,9 @@ class KeyOptions:
     allowed_models: Annotated[str | None, Parameter(help="Comma-separated; empty: all.")] = None
     api_version: Annotated[str | None, Parameter(help="`YYYY-MM`, or `none`.")] = None
     response_cache: bool | None = None
+    content_stored: Annotated[
+        bool | None, Parameter(help="Store prompts and answers, where the operator allows it.")
+    ] = None
     team: Annotated[str | None, Parameter(help="A team's id, or `none`.")] = None
     model_limits: Annotated[
         list[str] | None,
@@ -114,6 +117,9 @@ def settings_of(options: KeyOptions) -> tuple[accounts_pb2.KeySettings, list[str
     if options.response_cache is not None:
         settings.response_cache_disabled = not options.response_cache
         mask.append("response_cache_disabled")
+    if options.content_stored is not None:
+        settings.content_stored = options.content_stored
+        mask.append("content_stored")
     if options.team is not None:
         settings.team_id = "" if options.team == NO_LIMIT else options.team
         mask.append("team_id")

@@ -119,6 +119,7 @@ def _settings_to_pb(fields: KeyFields) -> events_pb2.KeySettings:
         team_id=fields.team_id,
         api_version=fields.api_version,
         response_cache_disabled=fields.response_cache_disabled,
+        content_stored=fields.content_stored,
     )
 
 
@@ -150,6 +151,7 @@ def _key_from_pb(key: keys_pb2.Key) -> ManagedKey:
             team_id=settings.team_id,
             api_version=settings.api_version,
             response_cache_disabled=settings.response_cache_disabled,
+            content_stored=settings.content_stored,
         ),
         suspended=key.suspended,
         created_at_ms=key.created_at_ms,

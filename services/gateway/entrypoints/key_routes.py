@@ -50,6 +50,9 @@ class KeyChanges(BaseModel):
     team_id: str | None = Field(None, max_length=64)
     api_version: str | None = Field(None, max_length=16)
     response_cache: bool | None = Field(None, description="`false`: this key goes past it.")
+    content_stored: bool | None = Field(
+        None, description="`true`: prompts and answers are stored, where the operator allows it."
+    )
 
     def fields(self) -> KeyFields:
         """What is set; the rest is empty. Raises InvalidArgument for an amount that is none."""
@@ -72,6 +75,7 @@ class KeyChanges(BaseModel):
             team_id=self.team_id or "",
             api_version=self.api_version or "",
             response_cache_disabled=self.response_cache is False,
+            content_stored=self.content_stored is True,
         )
 
 
@@ -105,6 +109,7 @@ class KeyObject(BaseModel):
     team_id: str | None
     api_version: str | None
     response_cache: bool
+    content_stored: bool
     expires_at: str | None
     created_at: str
     updated_at: str
@@ -256,6 +261,7 @@ def _key(key: ManagedKey) -> dict[str, Any]:  # Any: JSON
         "team_id": fields.team_id or None,
         "api_version": fields.api_version or None,
         "response_cache": not fields.response_cache_disabled,
+        "content_stored": fields.content_stored,
         "expires_at": _iso(fields.expires_at_ms) if fields.expires_at_ms else None,
         "created_at": _iso(key.created_at_ms),
         "updated_at": _iso(key.updated_at_ms),

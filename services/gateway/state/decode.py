@@ -131,6 +131,7 @@ def _settings_from_pb(settings: accounts_pb2.KeySettings) -> KeySettings:
         routing=_routing(settings.routing_policy_json),
         api_version=settings.api_version,
         response_cache_disabled=settings.response_cache_disabled,
+        content_stored=settings.content_stored,
     )
 
 

@@ -27,6 +27,7 @@ from services.common.topics import (
     BALANCES,
     BILLING_DEAD,
     CATALOG,
+    CONTENT,
     KEYS,
     LEDGER,
     MODELS,
@@ -36,9 +37,10 @@ from services.common.topics import (
 )
 from services.gateway.state.tables import CatalogueTable, KeyTable
 from services.gateway.state.templates import TemplateTable
+from services.usage.adapters.content_event import content_row_from_message
 from services.usage.adapters.sink_store_memory import MemorySinkStore
 from services.usage.adapters.usage_event import row_from_message
-from services.usage.ports import REQUESTS
+from services.usage.ports import CONTENTS, REQUESTS
 from services.usage.sink.target import RowSink
 from tests.contract.events.golden import Example
 from tests.fixtures.ledger import Feed, LetterBox
@@ -86,6 +88,27 @@ async def logged(examples: Sequence[Example]) -> object:
         on_rows=lambda rows: None,
     )
     feed = Feed(USAGE, sink)
+    for example in examples:
+        await feed.send(example.envelope)
+    _refuse(dead)
+    return [row._replace(log_offset=0) for row in store.rows]
+
+
+async def kept(examples: Sequence[Example]) -> object:
+    """The rows of prompts and answers, without the positions they came from."""
+    store, dead, count = MemorySinkStore(CONTENTS), LetterBox(), len(examples)
+
+    async def bounds(partition: int) -> tuple[int, int]:
+        return 0, count
+
+    sink = RowSink(
+        store,
+        decode=content_row_from_message,
+        dead_letters=dead,
+        log_bounds=bounds,
+        on_rows=lambda rows: None,
+    )
+    feed = Feed(CONTENT, sink)
     for example in examples:
         await feed.send(example.envelope)
     _refuse(dead)
@@ -188,6 +211,7 @@ OUTSIDE = in_and_out(decoded)
 READERS: dict[tuple[str, str], Reader] = {
     (USAGE.name, "billing"): settled,
     (USAGE.name, "usage"): logged,
+    (CONTENT.name, "usage"): kept,
     (KEYS.name, "gateway"): admitted,
     (KEYS.name, "billing"): capped,
     (MODELS.name, "gateway"): served,

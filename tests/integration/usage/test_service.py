@@ -7,7 +7,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,12 +22,19 @@ from services.common.errors import (
     RateLimitExceeded,
     Unavailable,
 )
+from services.common.events import record_of
 from services.common.grpc import GrpcChannel, Principal, TokenSigner
 from services.common.kafka.memory import MemoryLog, MemoryProducer, MemorySource
 from services.common.pb.mesh.common.v1 import common_pb2
+from services.common.pb.mesh.events.v1 import content_pb2 as events_content_pb2
 from services.common.pb.mesh.events.v1 import usage_pb2 as events_pb2
-from services.common.pb.mesh.usage.v1 import usage_pb2, usage_pb2_grpc
-from services.common.topics import LEDGER, USAGE, USAGE_DEAD
+from services.common.pb.mesh.usage.v1 import (
+    content_pb2,
+    content_pb2_grpc,
+    usage_pb2,
+    usage_pb2_grpc,
+)
+from services.common.topics import CONTENT, LEDGER, USAGE, USAGE_DEAD
 from services.usage.bootstrap import Service, build
 from services.usage.config import UsageSettings
 from tests.fixtures.engines import unused_port
@@ -81,6 +88,7 @@ async def served(dsn: str, database: str, *, service: str = "dashboard") -> Asyn
         grpc_listen=HostPort("127.0.0.1:0"),
         ops_listen=HostPort("127.0.0.1:0"),
         sink_linger_ms=5,
+        content_stored=True,
         tail_queue_max=50,
     )
     source = MemorySource(log, topic=USAGE, group="log")
@@ -88,6 +96,7 @@ async def served(dsn: str, database: str, *, service: str = "dashboard") -> Asyn
         settings,
         source=source,
         ledger_source=MemorySource(log, topic=LEDGER, group="usage-test-ledger"),
+        content_source=MemorySource(log, topic=CONTENT, group="usage-test-content"),
         producer=MemoryProducer(log),
     )
     async with AsyncExitStack() as stack:
@@ -261,3 +270,44 @@ async def test_without_its_store_the_service_stays_up_and_says_what_is_missing(
         refused.value.close()
         with pytest.raises(Unavailable, match="store is away"):
             await up.listed()
+
+
+async def test_prompts_are_for_owners_and_admins_of_the_account_and_gone_when_erased(
+    usage_service: Running,
+) -> None:
+    up = usage_service
+    content = events_content_pb2.ContentRecorded(
+        usage_id="use_1", account_id="acc_1", received_at_ms=START_MS, prompt="Hello", answer="Hi"
+    )
+    record = record_of(content, account_id="acc_1", occurred_at_ms=START_MS)
+    up.log.append(CONTENT.name, b"acc_1", record.to_bytes())
+    contents = content_pb2_grpc.ContentServiceStub(up.channel.channel())
+    wanted = content_pb2.GetContentRequest(usage_id="use_1")
+    admin = Principal("user", "acc_1", "usr_1", role="admin")
+
+    async def is_there() -> bool:
+        with suppress(NotFound):
+            got = await up.channel.call(contents.GetContent, wanted, principal=admin)
+            return (got.prompt, got.answer) == ("Hello", "Hi")
+        return False
+
+    await eventually_async(is_there)
+    search = content_pb2.SearchContentRequest(words="HELLO hi")
+    erase = content_pb2.EraseContentRequest()
+    for stranger in (USER, Principal("user", "acc_1", role="member"), Principal("key", "acc_1")):
+        with pytest.raises(Forbidden):
+            await up.channel.call(contents.GetContent, wanted, principal=stranger)
+        with pytest.raises(Forbidden):
+            await up.channel.call(contents.SearchContent, search, principal=stranger)
+        with pytest.raises(Forbidden):
+            await up.channel.call(contents.EraseContent, erase, principal=stranger)
+    others = Principal("user", "acc_2", "usr_2", role="owner")
+    with pytest.raises(NotFound):
+        await up.channel.call(contents.GetContent, wanted, principal=others)
+    found = await up.channel.call(contents.SearchContent, search, principal=admin)
+    assert [one.usage_id for one in found.contents] == ["use_1"]
+    assert (await up.channel.call(contents.EraseContent, erase, principal=others)).erased == 0
+    assert await is_there()
+    erased = await up.channel.call(contents.EraseContent, erase, principal=admin)
+    assert erased.erased == 1
+    assert not await is_there()

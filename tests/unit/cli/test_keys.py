@@ -32,6 +32,7 @@ def test_each_option_sets_its_field_and_names_it_in_the_mask() -> None:
         allowed_models=" a/b, c/d ,",
         api_version="2026-09",
         response_cache=False,
+        content_stored=True,
         team="tm_1",
         model_limits=["a/b=cap:0.5,window:day,rpm:3", "c/d=rpd:1,tpm:0"],
     )
@@ -49,6 +50,7 @@ def test_each_option_sets_its_field_and_names_it_in_the_mask() -> None:
         allowed_models=["a/b", "c/d"],
         api_version="2026-09",
         response_cache_disabled=True,
+        content_stored=True,
         team_id="tm_1",
         model_limits=[
             accounts_pb2.ModelLimits(

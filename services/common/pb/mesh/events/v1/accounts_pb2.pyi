@@ -681,6 +681,7 @@ class KeySettings(_message.Message):
     ROUTING_POLICY_JSON_FIELD_NUMBER: _builtins.int
     API_VERSION_FIELD_NUMBER: _builtins.int
     RESPONSE_CACHE_DISABLED_FIELD_NUMBER: _builtins.int
+    CONTENT_STORED_FIELD_NUMBER: _builtins.int
     label: _builtins.str
     spend_cap_nanousd: _builtins.int
     spend_cap_window: _common_pb2.CapWindow.ValueType
@@ -702,6 +703,8 @@ class KeySettings(_message.Message):
     """The version of the public API for requests that name none, for instance `2026-09`. Empty: the oldest served."""
     response_cache_disabled: _builtins.bool
     """True: no answer to this key is kept or comes out of the response cache."""
+    content_stored: _builtins.bool
+    """True: prompts and answers of this key are stored, where the operator allows it. Otherwise they are nowhere."""
     @_builtins.property
     def allowed_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Catalogue ids; empty means every model."""
@@ -728,10 +731,11 @@ class KeySettings(_message.Message):
         routing_policy_json: _builtins.str = ...,
         api_version: _builtins.str = ...,
         response_cache_disabled: _builtins.bool = ...,
+        content_stored: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_rpd_limit", b"_rpd_limit", "_rpm_limit", b"_rpm_limit", "_spend_cap_nanousd", b"_spend_cap_nanousd", "_tpm_limit", b"_tpm_limit", "rpd_limit", b"rpd_limit", "rpm_limit", b"rpm_limit", "spend_cap_nanousd", b"spend_cap_nanousd", "tpm_limit", b"tpm_limit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rpd_limit", b"_rpd_limit", "_rpm_limit", b"_rpm_limit", "_spend_cap_nanousd", b"_spend_cap_nanousd", "_tpm_limit", b"_tpm_limit", "allowed_models", b"allowed_models", "api_version", b"api_version", "default_model", b"default_model", "default_params_json", b"default_params_json", "expires_at_ms", b"expires_at_ms", "label", b"label", "model_limits", b"model_limits", "response_cache_disabled", b"response_cache_disabled", "routing_policy_json", b"routing_policy_json", "rpd_limit", b"rpd_limit", "rpm_limit", b"rpm_limit", "spend_cap_nanousd", b"spend_cap_nanousd", "spend_cap_window", b"spend_cap_window", "team_id", b"team_id", "tpm_limit", b"tpm_limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rpd_limit", b"_rpd_limit", "_rpm_limit", b"_rpm_limit", "_spend_cap_nanousd", b"_spend_cap_nanousd", "_tpm_limit", b"_tpm_limit", "allowed_models", b"allowed_models", "api_version", b"api_version", "content_stored", b"content_stored", "default_model", b"default_model", "default_params_json", b"default_params_json", "expires_at_ms", b"expires_at_ms", "label", b"label", "model_limits", b"model_limits", "response_cache_disabled", b"response_cache_disabled", "routing_policy_json", b"routing_policy_json", "rpd_limit", b"rpd_limit", "rpm_limit", b"rpm_limit", "spend_cap_nanousd", b"spend_cap_nanousd", "spend_cap_window", b"spend_cap_window", "team_id", b"team_id", "tpm_limit", b"tpm_limit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__rpd_limit: _TypeAlias = _typing.Literal["rpd_limit"]  # noqa: Y015
     _WhichOneofArgType__rpd_limit: _TypeAlias = _typing.Literal["_rpd_limit", b"_rpd_limit"]  # noqa: Y015

@@ -1,0 +1,1 @@
+"""Prompts and answers, where they are stored at all."""

@@ -1,0 +1,73 @@
+"""The sink's store of contents, which knows what was erased and what the log has no more.
+
+Contents leave the store before the log of the sink's position does: by retention, and when an
+account erases its own. A missing row is then no batch that was cut off, so where the log cannot
+give the batch again it counts as complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from services.common.telemetry import get_logger
+from services.usage.adapters.sink_store_clickhouse import ClickHouseSinkStore
+from services.usage.contents.erasures import Erasures
+from services.usage.domain.content_row import ContentRow
+from services.usage.ports import Bounds, RowTable
+
+# First offset that the log of a partition has, and the one behind its last.
+LogBounds = Callable[[int], Awaitable[tuple[int, int]]]
+
+_log = get_logger(__name__)
+
+
+class ContentSinkStore:
+    """A `SinkStore` of contents."""
+
+    def __init__(
+        self, store: ClickHouseSinkStore[ContentRow], erasures: Erasures, log_bounds: LogBounds
+    ) -> None:
+        self._store = store
+        self._erasures = erasures
+        self._log_bounds = log_bounds
+
+    @property
+    def table(self) -> RowTable[ContentRow]:
+        return self._store.table
+
+    async def claim(self, topic: str, partition: int) -> int:
+        return await self._store.claim(topic, partition)
+
+    async def epoch(self, topic: str, partition: int) -> int:
+        return await self._store.epoch(topic, partition)
+
+    async def last_batch(self, topic: str, partition: int) -> Bounds | None:
+        """The newest bounds; None where the log begins behind them, so that it is read from its
+        start.
+        """
+        bounds = await self._store.last_batch(topic, partition)
+        if bounds is None:
+            return None
+        start, _ = await self._log_bounds(partition)
+        if start <= bounds.last_offset + 1:
+            return bounds
+        _log.warning("contents lost", partition=partition, offsets=start - bounds.last_offset - 1)
+        return None
+
+    async def record(self, bounds: Bounds, epoch: int) -> None:
+        await self._store.record(bounds, epoch)
+
+    async def insert(self, bounds: Bounds, rows: Sequence[ContentRow]) -> None:
+        await self._store.insert(bounds, await self._erasures.left_of(rows))
+
+    async def insert_missing(self, rows: Sequence[ContentRow]) -> None:
+        await self._store.insert_missing(await self._erasures.left_of(rows))
+
+    async def stored_count(self, bounds: Bounds) -> int:
+        start, _ = await self._log_bounds(bounds.partition)
+        if start > bounds.first_offset:
+            return bounds.row_count
+        return await self._store.stored_count(bounds)
+
+    async def stored_ids(self, rows: Sequence[ContentRow]) -> set[str]:
+        return await self._store.stored_ids(rows)
