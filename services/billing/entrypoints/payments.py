@@ -194,7 +194,7 @@ class PaymentsServicer(payments_pb2_grpc.PaymentsServiceServicer):
         month = Month.of(checked_text("month", request.month))
         account_id = callers_account()
         journal = journal_of(self._pool, account_id)
-        name = f"mesh-statement-{month.name}"
+        name = f"mesh-statement-{month.name}{'-TEST-MODE' if self.test_mode else ''}"
         if request.format == payments_pb2.STATEMENT_FORMAT_CSV:
             first = payments_pb2.GetStatementResponse(
                 content_type="text/csv; charset=utf-8", file_name=f"{name}.csv"

@@ -92,6 +92,7 @@ class Served:
                 stub.GetStatement, request, principal=OWNER, timeout_s=30.0
             )
         ]
+        assert "-TEST-MODE." in parts[0].file_name
         return parts[0].content_type, b"".join(one.part for one in parts)
 
     async def billing(self, *arguments: str) -> Done:
@@ -311,6 +312,7 @@ async def test_an_operator_sees_notices_replays_one_and_compares(served: Served)
     payment_id = await served.top_up()
     listed = await served.billing("inbox", "list", "--json")
     assert listed.code == 0, listed.err
+    assert "TEST MODE" in listed.err
     notices = [json.loads(line) for line in listed.out.splitlines()]
     [event_id] = [n["event_id"] for n in notices if n["type"] == "payment_intent.succeeded"]
     box = PostgresInbox(served.pool)
