@@ -13,7 +13,7 @@ SIMULATORS := tests/simulators
 WEB_SOURCES := $(shell [ -d $(WEB) ] && find $(WEB) -type f -not -path '*/node_modules/*' -not -path '*/dist/*')
 PAGE := $(if $(wildcard $(WEB)/package.json),$(WEB)/dist/index.html)
 
-.PHONY: help setup system python jars page simulators run test test-fast test-panel check protos seed clean
+.PHONY: help setup system python jars page simulators run test test-fast test-panel screenshots check protos seed clean
 
 help: ## this list
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | grep -vE '^($(subst $() ,|,$(strip $(ABSENT) -))):' | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -65,6 +65,9 @@ test-fast: python ## unit and contract tests, a few seeds of the simulator
 
 test-panel: setup ## the panel in headless Chromium on the embedded stack; MESH_TEST_SHOTS=folder keeps pictures
 	@$(PYTHON) -m pytest -q tests/e2e/test_panel.py tests/e2e/test_panel_story.py tests/e2e/test_panel_people.py tests/e2e/test_top_up.py $(ARGS)
+
+screenshots: setup ## pictures of every page of the panel, in every state, into docs/screenshots
+	@$(PYTHON) -m tests.e2e.screenshots docs/screenshots
 
 check: python ## format, lint, types, layers, sizes, contracts, generated files, containers
 	@scripts/check.sh

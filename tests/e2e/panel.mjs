@@ -22,6 +22,14 @@ async function examine(name) {
   for (const { id, impact, nodes } of violations) {
     if (impact === "serious" || impact === "critical") barriers.push(`${name}: ${id}: ${nodes[0]?.html}`);
   }
+  // Whatever asks to be pressed can be reached with the keyboard.
+  const unreachable = await page.evaluate(() => {
+    const reached = "a[href], button, input, select, textarea, summary, label, option, [tabindex]:not([tabindex='-1']), [role^=menuitem], [role=option]";
+    return [...document.querySelectorAll("body *")]
+      .filter((one) => getComputedStyle(one).cursor === "pointer" && !one.closest(reached))
+      .map((one) => one.outerHTML.slice(0, 120));
+  });
+  barriers.push(...unreachable.map((html) => `${name}: out of the keyboard's reach: ${html}`));
 }
 
 async function shot(name) {
@@ -53,8 +61,21 @@ await tell(async () => {
   await page.getByLabel("Password").fill(password);
   await page.getByRole("button", { name: "Log in" }).click();
   await page.getByRole("heading", { level: 1, name: "Overview" }).waitFor();
+  await page.goto(url);
+  await page.getByRole("heading", { level: 1, name: "Overview" }).waitFor();
+  const readyMs = Math.round(await page.evaluate(() => performance.now()));
 
   await visit("API Keys");
+  // With the keys of the keyboard alone: to the button, into the dialog, and out of it again.
+  const create = page.getByRole("button", { name: "Create key" }).first();
+  await page.getByRole("link", { name: "Skip to content" }).focus();
+  for (let turn = 0; turn < 40 && !(await create.evaluate((one) => one === document.activeElement)); turn += 1) await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter");
+  await page.getByRole("dialog").waitFor();
+  const inside = await page.evaluate(() => document.activeElement?.getAttribute("name"));
+  await page.keyboard.press("Escape");
+  await page.getByRole("dialog").waitFor({ state: "hidden" });
+  const back = await create.evaluate((one) => one === document.activeElement);
   await page.getByRole("button", { name: "Create key" }).click();
   await page.getByLabel("Label").fill("made in the panel");
   await page.getByLabel("Spend cap in USD").fill("0.50");
@@ -97,6 +118,23 @@ await tell(async () => {
   await visit("Models");
   await page.getByText("local/smollm2-135m:free").waitFor();
   await shot("models");
+  // By price, dearest first; then a column is put away, and stays away.
+  const heads = page.getByRole("table", { name: "Models" });
+  const sortedMs = await page.evaluate(async () => {
+    const head = [...document.querySelectorAll("th button")].find((one) => one.textContent === "Prompt / 1M");
+    const begun = performance.now();
+    head.click();
+    await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+    return performance.now() - begun;
+  });
+  await heads.locator('th[aria-sort="descending"]').waitFor();
+  const dearest = await heads.getByRole("row").nth(1).innerText();
+  await page.getByRole("button", { name: "Columns" }).click();
+  await page.getByRole("menuitemcheckbox", { name: "Context" }).click();
+  await page.keyboard.press("Escape");
+  await page.reload();
+  await page.getByText("local/smollm2-135m:free").waitFor();
+  const columns = await heads.getByRole("columnheader").allInnerTexts();
   await page.getByText("local/smollm2-135m:free").click();
   await page.getByRole("dialog").getByRole("table", { name: "Prices over time" }).waitFor();
   await shot("model");
@@ -167,11 +205,13 @@ await tell(async () => {
   await page.getByRole("button", { name: "Add a webhook" }).click();
   const hook = `https://hooks.example.com/mesh/${Date.now()}`;
   await page.getByRole("dialog").getByLabel("URL").fill(hook);
+  await page.getByRole("dialog").getByLabel("Balance recovered").uncheck();
+  await shot("add-webhook");
   await page.getByRole("button", { name: "Add", exact: true }).click();
   await page.getByRole("dialog").getByText("it is not shown again").waitFor();
   const hookSecret = await page.getByRole("region", { name: "the secret" }).innerText();
   await page.getByRole("button", { name: "Done" }).click();
-  await page.getByRole("table", { name: "Webhooks" }).getByText(hook).waitFor();
+  const told = await page.getByRole("row").filter({ hasText: hook }).innerText();
   await shot("alerts");
   await page.getByRole("button", { name: `Remove ${hook}` }).click();
   await page.getByText(hook).waitFor({ state: "detached" });
@@ -189,5 +229,5 @@ await tell(async () => {
   await page.getByRole("heading", { name: "Log in to Mesh" }).waitFor();
 
   const requestId = answer.headers.get("x-request-id");
-  return { refusal, status: answer.status, completion, requestId, seenAfterMs, details, played, changed, limited, hookSecret, barriers };
+  return { refusal, status: answer.status, completion, requestId, seenAfterMs, details, played, changed, limited, hookSecret, told, barriers, readyMs, sortedMs, dearest, columns, inside, back };
 });

@@ -57,6 +57,11 @@ export function milliseconds(value: number): string {
   return value < 1000 ? `${Math.round(value)} ms` : `${(value / 1000).toFixed(2)} s`;
 }
 
+/** How long something took that did happen: never nothing. */
+export function took(value: number): string {
+  return value < 1 ? "< 1 ms" : milliseconds(value);
+}
+
 const TIME = new Intl.DateTimeFormat(undefined, {
   month: "short",
   day: "2-digit",
@@ -84,7 +89,7 @@ export function ago(iso: string | null): string {
   let value = (Date.parse(iso) - Date.now()) / 1000;
   const words = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
   for (const [size, unit] of STEPS) {
-    if (Math.abs(value) < size) return words.format(Math.round(value), unit);
+    if (Math.abs(Math.round(value)) < size) return words.format(Math.round(value), unit);
     value /= size;
   }
   return words.format(Math.round(value), "year");

@@ -152,10 +152,13 @@ export function Choice({
   name,
   all = "All",
   hideLabel = false,
+  narrow = false,
 }: {
   label: string;
   /** For screen readers alone: what it chooses is plain from where it stands. */
   hideLabel?: boolean;
+  /** Small on a phone, where it stands in a table. */
+  narrow?: boolean;
   value?: string;
   options: (readonly [string, string])[];
   onChange?: (value: string) => void;
@@ -164,13 +167,13 @@ export function Choice({
   all?: string | null;
 }) {
   return (
-    <label className="flex flex-col gap-1 text-xs text-muted">
-      <span className={hideLabel ? "sr-only" : ""}>{label}</span>
+    <label className={`flex flex-col gap-1 ${name ? "" : "text-xs text-muted"}`}>
+      <span className={hideLabel ? "sr-only" : name ? "font-medium" : ""}>{label}</span>
       <select
         {...(onChange ? { value: value ?? "" } : { defaultValue: value ?? "" })}
         {...(name ? { name } : {})}
         onChange={(event) => onChange?.(event.target.value)}
-        className="min-w-28 max-w-64 rounded-lg border border-line bg-surface px-2 py-2 text-sm text-ink"
+        className={`${narrow ? "max-w-28 sm:max-w-64" : "min-w-28 max-w-64"} rounded-lg border border-line bg-surface px-2 py-2 text-sm text-ink`}
       >
         {all !== null && <option value="">{all}</option>}
         {options.map(([id, text]) => (

@@ -28,7 +28,9 @@ export function Waiting({ rows = 4 }: { rows?: number }) {
   );
 }
 
-export function Nothing({ title, children }: { title: string; children?: ReactNode }) {
+/** Says that there is nothing, and what to do about it; `unless` it is only not known, because asking failed. */
+export function Nothing({ title, unless, children }: { title: string; unless?: unknown; children?: ReactNode }) {
+  if (unless) return null;
   return (
     <div className="px-4 py-12 text-center">
       <p className="font-medium">{title}</p>

@@ -75,15 +75,15 @@ export function KeyForm({ row, onClose, onMade }: { row?: Row; onClose: () => vo
       <Field name="label" label="Label" isRequired autoFocus maxLength={100} defaultValue={row?.label ?? ""} />
       <CapFields limits={row} />
       <Choice
-        label="Default model, used where a request names none"
+        label="Default model"
         name="model"
         value={row?.default_model ?? ""}
         options={(models.data ?? []).map((one) => [one.model_id, one.model_id])}
-        all="None"
+        all="None: each request names one"
       />
       <Choice
         key={String(teams.isSuccess)}
-        label="Team, whose limits bind the key as well"
+        label="Team"
         name="team"
         value={row?.team_id ?? ""}
         // The key's own team is offered even where the teams are not known, so that saving keeps it.

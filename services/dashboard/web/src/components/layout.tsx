@@ -51,59 +51,7 @@ export function Figure({ label, value, note }: { label: string; value: string; n
   );
 }
 
-export type Column<Row> = {
-  title: string;
-  /** What stands in the head in place of the title. */
-  head?: ReactNode;
-  cell: (row: Row) => ReactNode;
-  align?: "right";
-  /** Left out on a phone. */
-  wide?: boolean;
-};
-
-/** A plain table that scrolls sideways in its own box. */
-export function DataTable<Row>({
-  label,
-  columns,
-  rows,
-  keyOf,
-}: {
-  label: string;
-  columns: Column<Row>[];
-  rows: Row[];
-  keyOf: (row: Row) => string;
-}) {
-  const place = (column: Column<Row>) =>
-    `px-4 py-2.5 ${column.align === "right" ? "text-right tabular-nums" : "text-left"} ${
-      column.wide ? "hidden md:table-cell" : ""
-    }`;
-  return (
-    <div className="overflow-x-auto" tabIndex={0} role="region" aria-label={`${label}, scrolls sideways`}>
-      <table className="w-full" aria-label={label}>
-        <thead className="border-b border-line text-xs text-muted">
-          <tr>
-            {columns.map((column) => (
-              <th key={column.title} scope="col" className={`${place(column)} font-medium`}>
-                {column.head ?? column.title}
-              </th>
-            ))}
-          </tr>
-        </thead>
-        <tbody className="divide-y divide-line">
-          {rows.map((row) => (
-            <tr key={keyOf(row)} className="hover:bg-canvas">
-              {columns.map((column) => (
-                <td key={column.title} className={place(column)}>
-                  {column.cell(row)}
-                </td>
-              ))}
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
-  );
-}
+export { type Column, DataTable } from "./data-table";
 
 export function StatusBadge({ status }: { status: number }) {
   const good = status < 400;

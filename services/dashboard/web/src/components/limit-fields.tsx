@@ -27,7 +27,7 @@ export function CapFields({ limits }: { limits?: Limits | undefined }) {
         pattern="[0-9]+([.][0-9]{1,9})?"
         defaultValue={limits?.spend_cap_usd ?? ""}
       />
-      <Choice label="counted" name="window" value={limits?.spend_cap_window ?? "lifetime"} options={WINDOWS} all={null} />
+      <Choice label="Counted" name="window" value={limits?.spend_cap_window ?? "lifetime"} options={WINDOWS} all={null} />
     </div>
   );
 }

@@ -69,12 +69,18 @@ function Invitations({ mayChange, onSent }: { mayChange: boolean; onSent: (sent:
   const renew = useRenewInvitation();
   const revoke = useRevokeInvitation();
   const columns: Column<Schemas["InvitationOut"]>[] = [
-    { title: "Invited", cell: (row) => <span className="break-all font-medium">{row.email}</span> },
-    { title: "Role", cell: (row) => row.role, wide: true },
     {
-      title: "Until",
-      cell: (row) => (row.expired ? <span className="text-warn">expired</span> : time(row.expires_at)),
+      title: "Invited",
+      cell: (row) => (
+        <div>
+          <p className="max-w-44 truncate font-medium md:max-w-none" title={row.email}>{row.email}</p>
+          <p className={`text-xs ${row.expired ? "text-warn" : "text-muted"}`}>
+            {row.expired ? "expired" : `until ${time(row.expires_at)}`}
+          </p>
+        </div>
+      ),
     },
+    { title: "Role", cell: (row) => row.role, wide: true },
     ...(mayChange
       ? [
           {
@@ -128,10 +134,11 @@ export function Members({ mayChange, ownEmail }: { mayChange: boolean; ownEmail:
   const columns: Column<Schemas["MemberOut"]>[] = [
     {
       title: "Person",
+      sort: (row) => row.name || row.email,
       cell: (row) => (
         <div>
-          <p className="font-medium">{row.name || row.email}</p>
-          <p className="text-xs text-muted">{row.email}</p>
+          <p className="max-w-28 truncate font-medium sm:max-w-none">{row.name || row.email}</p>
+          <p className="max-w-28 truncate text-xs text-muted sm:max-w-none" title={row.email}>{row.email}</p>
         </div>
       ),
     },
@@ -142,6 +149,7 @@ export function Members({ mayChange, ownEmail }: { mayChange: boolean; ownEmail:
           <Choice
             label={`Role of ${row.email}`}
             hideLabel
+            narrow
             value={row.role}
             options={ROLES}
             all={null}
@@ -151,7 +159,7 @@ export function Members({ mayChange, ownEmail }: { mayChange: boolean; ownEmail:
           row.role
         ),
     },
-    { title: "Added", cell: (row) => time(row.added_at), wide: true },
+    { title: "Added", sort: (row) => row.added_at, cell: (row) => time(row.added_at), wide: true },
     ...(mayChange
       ? [
           {
@@ -177,7 +185,7 @@ export function Members({ mayChange, ownEmail }: { mayChange: boolean; ownEmail:
       {members.data ? (
         <DataTable label="Members" columns={columns} rows={members.data} keyOf={(row) => row.user_id} />
       ) : (
-        <Waiting rows={2} />
+        members.isPending && <Waiting rows={2} />
       )}
       <Invitations mayChange={mayChange} onSent={setSent} />
       {mayChange && (

@@ -3,7 +3,7 @@ import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 
 import type { Schemas } from "../api/client";
 import { keysQuery, paymentHistoryQuery, spendQuery } from "../api/queries";
-import { count, dollarsExact, time, words } from "../format";
+import { count, dollarsExact, nanoOf, time, words } from "../format";
 import { Button } from "./controls";
 import { ErrorNote, Nothing } from "./feedback";
 import { Card, type Column, DataTable } from "./layout";
@@ -16,12 +16,12 @@ export function SpendCard() {
   const keys = useQuery(keysQuery);
   const labels = new Map(keys.data?.map((key) => [key.key_id, key.label]));
   const columns: Column<Spend>[] = [
-    { title: "Day (UTC)", cell: (row) => row.day },
-    { title: "Provider", cell: (row) => row.provider_id, wide: true },
-    { title: "Model", cell: (row) => row.model_id },
+    { title: "Day (UTC)", sort: (row) => row.day, cell: (row) => <span className="whitespace-nowrap">{row.day}</span> },
+    { title: "Provider", sort: (row) => row.provider_id, cell: (row) => row.provider_id, wide: true },
+    { title: "Model", sort: (row) => row.model_id, cell: (row) => row.model_id },
     { title: "Key", cell: (row) => labels.get(row.key_id) ?? row.key_id, wide: true },
-    { title: "Requests", align: "right", cell: (row) => count(row.requests) },
-    { title: "Spent", align: "right", cell: (row) => dollarsExact(row.spent_usd) },
+    { title: "Requests", sort: (row) => row.requests, align: "right", wide: true, cell: (row) => count(row.requests) },
+    { title: "Spent", sort: (row) => nanoOf(row.spent_usd), align: "right", cell: (row) => dollarsExact(row.spent_usd) },
   ];
   if (!spend.data) return <ErrorNote error={spend.error} />;
   return (

@@ -2,7 +2,7 @@
 import { Link } from "@tanstack/react-router";
 
 import type { Schemas } from "../api/client";
-import { count, dollars, milliseconds, outcome, time } from "../format";
+import { count, dollars, milliseconds, outcome, time, took } from "../format";
 import { type Column, DataTable, StatusBadge } from "./layout";
 
 type Row = Schemas["RequestOut"];
@@ -35,7 +35,7 @@ const COLUMNS: Column<Row>[] = [
     align: "right",
     wide: true,
   },
-  { title: "Latency", cell: (row) => milliseconds(row.latency_ms), align: "right", wide: true },
+  { title: "Latency", cell: (row) => took(row.latency_ms), align: "right", wide: true },
   { title: "Cost", cell: (row) => dollars(row.cost_usd), align: "right" },
 ];
 

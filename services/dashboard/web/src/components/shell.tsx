@@ -1,6 +1,6 @@
 /** The frame around every page: where one is, how much money there is, who is logged in. */
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { Link, Outlet, useNavigate } from "@tanstack/react-router";
+import { Link, Outlet, useNavigate, useRouterState } from "@tanstack/react-router";
 import {
   Bell,
   Boxes,
@@ -17,6 +17,8 @@ import {
   Settings,
   Sun,
 } from "lucide-react";
+
+import { useEffect, useRef } from "react";
 
 import { api } from "../api/client";
 import { balanceQuery, sessionQuery, useLiveBalance } from "../api/queries";
@@ -38,8 +40,14 @@ const PLACES = [
 ] as const;
 
 function Places() {
+  const places = useRef<HTMLElement>(null);
+  const path = useRouterState({ select: (state) => state.location.pathname });
+  // On a phone the sections are a line that scrolls: the one we are in is in sight.
+  useEffect(() => {
+    places.current?.querySelector("[aria-current=page]")?.scrollIntoView({ inline: "center", block: "nearest" });
+  }, [path]);
   return (
-    <nav aria-label="Sections" className="flex gap-1 overflow-x-auto md:flex-col">
+    <nav ref={places} aria-label="Sections" className="flex gap-1 overflow-x-auto md:flex-col">
       {PLACES.map(({ to, label, icon: Icon }) => (
         <Link
           key={to}
@@ -118,7 +126,7 @@ function AccountName({ name }: { name: string }) {
   const change = useSwitchAccount();
   const navigate = useNavigate();
   const here = accounts.data?.find((one) => one.is_this);
-  if (!here || (accounts.data?.length ?? 0) < 2) return <p className="truncate font-medium">{name}</p>;
+  if (!here || (accounts.data?.length ?? 0) < 2) return <p className="hidden truncate font-medium md:block">{name}</p>;
   return (
     <select
       aria-label="Account"
@@ -163,12 +171,12 @@ export function Shell() {
         <Places />
         <div className="hidden flex-1 md:block" />
         <Wallet />
-        <div className="hidden items-center justify-between gap-2 md:flex">
-          <div className="min-w-0">
+        <div className="flex items-center justify-between gap-2">
+          <div className="min-w-0 flex-1">
             <AccountName name={session.data?.account_name ?? ""} />
-            <p className="truncate text-xs text-muted">{session.data?.email}</p>
+            <p className="hidden truncate text-xs text-muted md:block">{session.data?.email}</p>
           </div>
-          <span className="flex">
+          <span className="hidden md:flex">
             <ThemeButton />
             <LeaveButton />
           </span>

@@ -72,7 +72,7 @@ function Alerts() {
       ) : alerts.data?.length ? (
         <DataTable label="Alerts" columns={columns} rows={alerts.data} keyOf={(row) => row.alert_id} />
       ) : (
-        !alerts.error && <Nothing title="All is quiet">What the rules below notice is listed here.</Nothing>
+        !alerts.error && <Nothing unless={alerts.error} title="All is quiet">What the rules below notice is listed here.</Nothing>
       )}
     </Card>
   );
@@ -153,23 +153,64 @@ function Secret({ secret, onClose }: { secret: string; onClose: () => void }) {
   );
 }
 
+/** What an endpoint may be told of; the names are those in the letters it gets. */
+const EVENTS: [string, string][] = [
+  ["balance.low", "Balance is low"],
+  ["balance.recovered", "Balance recovered"],
+  ["spend_cap.approaching", "A cap is nearly spent"],
+  ["spend_cap.hit", "A cap is reached"],
+  ["spend_cap.recovered", "A cap has room again"],
+  ["spend_rate.high", "Spending is fast"],
+  ["spend_rate.recovered", "Spending slowed down"],
+  ["error_rate.high", "Many requests fail"],
+  ["error_rate.recovered", "Fewer requests fail"],
+];
+
+function EventChoice({ chosen, onChange }: { chosen: string[]; onChange: (chosen: string[]) => void }) {
+  return (
+    <fieldset>
+      <legend className="mb-1 font-medium">Tell it of</legend>
+      <div className="grid gap-x-4 gap-y-1 sm:grid-cols-2">
+        {EVENTS.map(([name, text]) => (
+          <label key={name} className="flex items-center gap-2 py-0.5">
+            <input
+              type="checkbox"
+              checked={chosen.includes(name)}
+              onChange={(event) =>
+                onChange(event.target.checked ? [...chosen, name] : chosen.filter((one) => one !== name))
+              }
+              className="size-4 accent-accent"
+            />
+            {text}
+          </label>
+        ))}
+      </div>
+      {chosen.length === 0 && <p role="alert" className="mt-1 text-xs text-bad">Choose at least one.</p>}
+    </fieldset>
+  );
+}
+
 function AddWebhook({ onMade, onClose }: { onMade: (secret: string) => void; onClose: () => void }) {
   const create = useChanging(
-    async (url: string) => bodyOf(await api.POST("/api/webhooks", { body: { url, event_types: [] } })),
+    async (body: Schemas["WebhookIn"]) => bodyOf(await api.POST("/api/webhooks", { body })),
     "webhooks",
   );
+  const [chosen, setChosen] = useState(EVENTS.map(([name]) => name));
   const submit = (event: FormEvent<HTMLFormElement>) => {
     event.preventDefault();
     const url = String(new FormData(event.currentTarget).get("url")).trim();
-    create.mutate(url, { onSuccess: (made) => onMade(made.secret) });
+    // Every one of them stands for all, also those that a later version tells of.
+    const event_types = chosen.length === EVENTS.length ? [] : chosen;
+    create.mutate({ url, event_types }, { onSuccess: (made) => onMade(made.secret) });
   };
   return (
     <form className="space-y-4" onSubmit={submit}>
       <ErrorNote error={create.error} />
       <Field name="url" label="URL" hint="Each alert is posted there as JSON, signed." placeholder="https://example.com/mesh" isRequired autoFocus />
+      <EventChoice chosen={chosen} onChange={setChosen} />
       <div className="flex justify-end gap-2">
         <Button onPress={onClose}>Cancel</Button>
-        <Button look="primary" type="submit" isDisabled={create.isPending}>Add</Button>
+        <Button look="primary" type="submit" isDisabled={create.isPending || chosen.length === 0}>Add</Button>
       </div>
     </form>
   );
@@ -193,7 +234,7 @@ function Deliveries({ hooks }: { hooks: Webhook[] }) {
       {deliveries.data?.length ? (
         <DataTable label="Deliveries" columns={columns} rows={deliveries.data} keyOf={(row) => row.delivery_id} />
       ) : (
-        <Nothing title="Nothing was sent yet" />
+        <Nothing unless={deliveries.error} title="Nothing was sent yet" />
       )}
     </Card>
   );
@@ -229,6 +270,14 @@ function Webhooks() {
         </div>
       ),
     },
+    {
+      title: "Told of",
+      cell: (row) =>
+        row.event_types.length
+          ? EVENTS.filter(([name]) => row.event_types.includes(name)).map(([, text]) => text).join(", ")
+          : "Everything",
+      wide: true,
+    },
     { title: "Since", cell: (row) => time(row.created_at), wide: true },
     {
       title: "Actions",
@@ -258,7 +307,7 @@ function Webhooks() {
         ) : hooks.data?.length ? (
           <DataTable label="Webhooks" columns={columns} rows={hooks.data} keyOf={(row) => row.endpoint_id} />
         ) : (
-          <Nothing title="No webhooks yet">Alerts can be posted to a server of yours.</Nothing>
+          <Nothing unless={hooks.error} title="No webhooks yet">Alerts can be posted to a server of yours.</Nothing>
         )}
         <div className="border-t border-line p-3">
           <Button onPress={() => setAdding(true)}>Add a webhook</Button>

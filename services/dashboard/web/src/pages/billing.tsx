@@ -98,7 +98,7 @@ export function BillingPage() {
             )}
           </>
         ) : (
-          <Nothing title="No entries yet">Credits and spending appear here, one by one.</Nothing>
+          <Nothing unless={journal.error} title="No entries yet">Credits and spending appear here, one by one.</Nothing>
         )}
       </Card>
       <PaymentHistoryCard />

@@ -22,7 +22,7 @@ import { Card, type Column, DataTable, Page } from "../components/layout";
 import { rates, SpendBar } from "../components/limit-fields";
 import { Snippets } from "../components/snippets";
 import { Sparkline } from "../components/sparkline";
-import { ago, count, percent, time } from "../format";
+import { ago, count, nanoOf, percent, time } from "../format";
 
 type Row = Schemas["KeyOut"];
 type Shown = { kind: "create" } | { kind: "edit"; row: Row } | { kind: "rotate"; row: Row } | { kind: "secret"; secret: string };
@@ -42,7 +42,7 @@ function Activity({ row }: { row: Row }) {
   return (
     <div>
       <Sparkline values={values} label={`${count(usage.data.total.requests)} requests in the last 24 hours`} />
-      <p className="text-xs text-muted">used {ago(usage.data.last_used_at)}</p>
+      <p className="text-xs text-muted">{usage.data.last_used_at ? `used ${ago(usage.data.last_used_at)}` : "never used"}</p>
     </div>
   );
 }
@@ -81,6 +81,7 @@ function columns(buckets: Map<string, Schemas["BucketOut"]>, show: (shown: Shown
   return [
     {
       title: "Key",
+      sort: (row) => row.label,
       cell: (row) => (
         <div>
           <p className="font-medium">{row.label}</p>
@@ -93,6 +94,7 @@ function columns(buckets: Map<string, Schemas["BucketOut"]>, show: (shown: Shown
     },
     {
       title: "State",
+      sort: (row) => state(row).text,
       cell: (row) => {
         const now = state(row);
         return (
@@ -103,9 +105,10 @@ function columns(buckets: Map<string, Schemas["BucketOut"]>, show: (shown: Shown
         );
       },
     },
-    { title: "Spend", cell: (row) => <SpendBar row={row} of={row.label} />, wide: true },
+    { title: "Spend", sort: (row) => nanoOf(row.spent_usd ?? "0"), cell: (row) => <SpendBar row={row} of={row.label} />, wide: true },
     {
       title: "Requests, 30 days",
+      sort: (row) => buckets.get(row.key_id)?.requests ?? 0,
       align: "right",
       wide: true,
       cell: (row) => {
@@ -202,9 +205,9 @@ export function KeysPage() {
         {keys.isPending ? (
           <Waiting />
         ) : keys.data?.length ? (
-          <DataTable label="API keys" columns={columns(buckets, show, mayChange)} rows={keys.data} keyOf={(k) => k.key_id} />
+          <DataTable label="API keys" chooser="keys" columns={columns(buckets, show, mayChange)} rows={keys.data} keyOf={(k) => k.key_id} />
         ) : (
-          <Nothing title="No keys yet">Create one to make the first request.</Nothing>
+          <Nothing unless={keys.error} title="No keys yet">Create one to make the first request.</Nothing>
         )}
       </Card>
       <Sheet title={shown ? TITLES[shown.kind] : ""} isOpen={shown !== null} onClose={close}>

@@ -85,7 +85,7 @@ function Limits({ mayChange }: { mayChange: boolean }) {
   const [shown, show] = useState<{ row: Scope | null } | null>(null);
   const rows = (limits.data ?? []).filter(isSet);
   const columns: Column<Scope>[] = [
-    { title: "Of", cell: (row) => <span className="break-all font-medium">{nameOf(row.scope)}</span> },
+    { title: "Of", sort: (row) => nameOf(row.scope), cell: (row) => <span className="block min-w-24 font-medium break-words">{nameOf(row.scope)}</span> },
     {
       title: "Spend",
       cell: (row) => (
@@ -113,7 +113,7 @@ function Limits({ mayChange }: { mayChange: boolean }) {
       ) : rows.length ? (
         <DataTable label="Limits" columns={columns} rows={rows} keyOf={(row) => row.scope} />
       ) : (
-        <Nothing title="No limits yet">Beside the caps of keys nothing holds back spending but the balance.</Nothing>
+        <Nothing unless={limits.error} title="No limits yet">Beside the caps of keys nothing holds back spending but the balance.</Nothing>
       )}
       {mayChange && (
         <div className="border-t border-line p-3">
@@ -188,7 +188,7 @@ function Teams({ mayChange }: { mayChange: boolean }) {
   );
   const names = new Map((members.data ?? []).map((one) => [one.user_id, one.name || one.email]));
   const columns: Column<Team>[] = [
-    { title: "Team", cell: (row) => <span className="font-medium">{row.name}</span> },
+    { title: "Team", sort: (row) => row.name, cell: (row) => <span className="font-medium">{row.name}</span> },
     {
       title: "Members",
       cell: (row) => row.member_user_ids.map((id) => names.get(id) ?? id).join(", ") || <span className="text-muted">nobody yet</span>,
@@ -218,7 +218,7 @@ function Teams({ mayChange }: { mayChange: boolean }) {
       ) : teams.data?.length ? (
         <DataTable label="Teams" columns={columns} rows={teams.data} keyOf={(row) => row.team_id} />
       ) : (
-        <Nothing title="No teams yet">A team holds keys together under one cap; a key is put in one where it is edited.</Nothing>
+        <Nothing unless={teams.error} title="No teams yet">A team holds keys together under one cap; a key is put in one where it is edited.</Nothing>
       )}
       {mayChange && (
         <div className="border-t border-line p-3">

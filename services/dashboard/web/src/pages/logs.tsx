@@ -10,7 +10,7 @@ import { keysQuery, type LogFilter, logQuery, modelsQuery, summaryQuery, useLive
 import { Button, Choice } from "../components/controls";
 import { ErrorNote, Nothing, Waiting } from "../components/feedback";
 import { Card, Page, StatusBadge } from "../components/layout";
-import { count, dollars, milliseconds, outcome, percent, time } from "../format";
+import { count, dollars, milliseconds, outcome, percent, time, took } from "../format";
 
 type Row = Schemas["RequestOut"];
 
@@ -98,7 +98,7 @@ function Rows({ rows, onEnd }: { rows: Row[]; onEnd: () => void }) {
                   {count(row.prompt_tokens)} + {count(row.completion_tokens)}
                 </span>
                 <span role="cell" className={`${WIDE} text-right tabular-nums`}>{milliseconds(row.first_token_ms)}</span>
-                <span role="cell" className={`${WIDE} text-right tabular-nums`}>{milliseconds(row.latency_ms)}</span>
+                <span role="cell" className={`${WIDE} text-right tabular-nums`}>{took(row.latency_ms)}</span>
                 <span role="cell" className="text-right tabular-nums">{dollars(row.cost_usd)}</span>
               </div>
             );
@@ -233,8 +233,8 @@ export function LogsPage() {
         ) : rows.length ? (
           <Rows rows={rows} onEnd={onEnd} />
         ) : (
-          <Nothing title="No request fits">
-            {Object.keys(filter).length ? "Try fewer filters." : "Send one; it appears here as it ends."}
+          <Nothing unless={stored.error} title={Object.keys(filter).length ? "No request fits" : "No requests yet"}>
+            {Object.keys(filter).length ? "Try fewer filters." : "Send one with any of your keys, or in the playground; it appears here as it ends."}
           </Nothing>
         )}
       </Card>

@@ -1,7 +1,6 @@
 /** The catalogue: what can be called, what it can do, at which price, and how it does. */
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { ArrowDown, ArrowUp } from "lucide-react";
 import { useMemo, useState } from "react";
 
 import type { Schemas } from "../api/client";
@@ -12,22 +11,16 @@ import { Choice, Copyable, Field, Segments, Sheet } from "../components/controls
 import { ErrorNote, Nothing, Waiting } from "../components/feedback";
 import { Card, type Column, DataTable, Page } from "../components/layout";
 import { Snippets } from "../components/snippets";
-import { compact, dollars, milliseconds, nanoOf, percent, perThousand, time, words } from "../format";
+import { compact, dollars, nanoOf, percent, perThousand, time, took, words } from "../format";
 
 type Row = Schemas["ModelOut"];
 type Unit = "1m" | "1k";
-type Sort = "name" | "context" | "price";
 
 const price = (amount: string | null, unit: Unit) =>
   amount === null ? "–" : dollars(unit === "1m" ? amount : perThousand(amount));
 
-const priceOf = (row: Row) => (row.prompt_usd_per_1m === null ? 1n << 62n : nanoOf(row.prompt_usd_per_1m));
-
-const ORDERS: Record<Sort, (a: Row, b: Row) => number> = {
-  name: (a, b) => a.model_id.localeCompare(b.model_id),
-  context: (a, b) => b.context_length - a.context_length,
-  price: (a, b) => (priceOf(a) < priceOf(b) ? -1 : priceOf(a) > priceOf(b) ? 1 : 0),
-};
+/** A price that is not known stands after every other. */
+const priceOf = (amount: string | null) => (amount === null ? 1n << 62n : nanoOf(amount));
 
 function distinct(lists: string[][]): [string, string][] {
   return [...new Set(lists.flat())].filter(Boolean).sort().map((name) => [name, words(name)]);
@@ -48,7 +41,7 @@ function Chips({ names }: { names: string[] }) {
 function History({ model }: { model: string }) {
   const prices = useQuery(pricesQuery(model));
   const columns: Column<Schemas["PriceOut"]>[] = [
-    { title: "From", cell: (one) => time(one.valid_from) },
+    { title: "From", cell: (one) => time(one.valid_from) || "the beginning" },
     { title: "Prompt / 1M", cell: (one) => dollars(one.usd_per_1m.prompt ?? "0"), align: "right" },
     { title: "Completion / 1M", cell: (one) => dollars(one.usd_per_1m.completion ?? "0"), align: "right" },
     { title: "Source", cell: (one) => one.source, wide: true },
@@ -71,8 +64,8 @@ function Details({ row, health }: { row: Row; health: Schemas["BucketOut"] | und
       <Chips names={[...row.capabilities, ...row.input_modalities.map((one) => `${one} in`), ...row.output_modalities.map((one) => `${one} out`)]} />
       {health && health.requests > 0 && (
         <p>
-          Your last 24 hours: median {milliseconds(health.latency_p50_ms)}, 95th percentile{" "}
-          {milliseconds(health.latency_p95_ms)}, {percent(health.requests - health.successful_requests, health.requests)} not
+          Your last 24 hours: median {took(health.latency_p50_ms)}, 95th percentile{" "}
+          {took(health.latency_p95_ms)}, {percent(health.requests - health.successful_requests, health.requests)} not
           served.
         </p>
       )}
@@ -87,22 +80,12 @@ function Details({ row, health }: { row: Row; health: Schemas["BucketOut"] | und
   );
 }
 
-function SortedBy({ title, name, sort, onSort }: { title: string; name: Sort; sort: Sort; onSort: (sort: Sort) => void }) {
-  const Icon = name === "context" ? ArrowDown : ArrowUp;
-  return (
-    <button type="button" onClick={() => onSort(name)} className="inline-flex items-center gap-1 hover:text-ink" aria-pressed={sort === name}>
-      {title}
-      {sort === name && <Icon aria-hidden className="size-3" />}
-    </button>
-  );
-}
-
 /** How the model answers the account now: latency of its newest minute, failures of half an hour. */
 function Live({ figures }: { figures: Schemas["LiveModelOut"] | undefined }) {
   if (!figures?.requests) return <span className="text-muted">–</span>;
   return (
     <span className="whitespace-nowrap">
-      {milliseconds(figures.latency_p50_ms)}
+      {took(figures.latency_p50_ms)}
       <span className={`block text-xs ${figures.errors ? "text-bad" : "text-muted"}`}>
         {percent(figures.errors, figures.requests)} failed
       </span>
@@ -122,7 +105,6 @@ export function ModelsPage() {
   const [modality, setModality] = useState("");
   const [context, setContext] = useState("");
   const [unit, setUnit] = useState<Unit>("1m");
-  const [sort, setSort] = useState<Sort>("name");
   const [open, setOpen] = useState<Row | null>(null);
   const all = models.data ?? [];
   const health = new Map((usage.data?.buckets ?? []).map((bucket) => [bucket.value, bucket]));
@@ -138,11 +120,11 @@ export function ModelsPage() {
         row.context_length >= Number(context || 0) &&
         typed.every((word) => `${row.model_id} ${row.name} ${row.brand} ${row.description}`.toLowerCase().includes(word)),
     )
-    .sort(ORDERS[sort]);
+    .sort((a, b) => a.model_id.localeCompare(b.model_id));
   const columns: Column<Row>[] = [
     {
       title: "Model",
-      head: <SortedBy title="Model" name="name" sort={sort} onSort={setSort} />,
+      sort: (row) => row.model_id,
       cell: (row) => (
         <button type="button" onClick={() => setOpen(row)} className="text-left hover:underline">
           <span className="block font-mono text-xs">{row.model_id}</span>
@@ -152,7 +134,7 @@ export function ModelsPage() {
     },
     {
       title: "Context",
-      head: <SortedBy title="Context" name="context" sort={sort} onSort={setSort} />,
+      sort: (row) => row.context_length,
       cell: (row) => (row.context_length ? compact(row.context_length) : "–"),
       align: "right",
       wide: true,
@@ -160,7 +142,8 @@ export function ModelsPage() {
     { title: "Can", cell: (row) => <Chips names={row.capabilities} />, wide: true },
     {
       title: "Median, 24 h",
-      cell: (row) => milliseconds(health.get(row.model_id)?.latency_p50_ms ?? 0),
+      sort: (row) => health.get(row.model_id)?.latency_p50_ms ?? 0,
+      cell: (row) => (health.get(row.model_id)?.requests ? took(health.get(row.model_id)?.latency_p50_ms ?? 0) : "–"),
       align: "right",
       wide: true,
     },
@@ -171,13 +154,16 @@ export function ModelsPage() {
       wide: true,
     },
     {
-      title: `Prompt / ${unit}`,
-      head: <SortedBy title={unit === "1m" ? "Prompt / 1M" : "Prompt / 1K"} name="price" sort={sort} onSort={setSort} />,
+      id: "prompt",
+      title: unit === "1m" ? "Prompt / 1M" : "Prompt / 1K",
+      sort: (row) => priceOf(row.prompt_usd_per_1m),
       cell: (row) => (row.is_free ? <span className="text-good">Free</span> : price(row.prompt_usd_per_1m, unit)),
       align: "right",
     },
     {
+      id: "completion",
       title: unit === "1m" ? "Completion / 1M" : "Completion / 1K",
+      sort: (row) => priceOf(row.completion_usd_per_1m),
       cell: (row) => (row.is_free ? <span className="text-good">Free</span> : price(row.completion_usd_per_1m, unit)),
       align: "right",
     },
@@ -209,9 +195,9 @@ export function ModelsPage() {
         {models.isPending ? (
           <Waiting rows={8} />
         ) : rows.length ? (
-          <DataTable label="Models" columns={columns} rows={rows} keyOf={(row) => row.model_id} />
+          <DataTable label="Models" chooser="models" columns={columns} rows={rows} keyOf={(row) => row.model_id} />
         ) : (
-          <Nothing title="No model fits">
+          <Nothing unless={models.error} title="No model fits">
             A provider&apos;s models appear once the operator has stored its credential.
           </Nothing>
         )}

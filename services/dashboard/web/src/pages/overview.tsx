@@ -21,20 +21,27 @@ import { Card, type Column, DataTable, Figure, Page } from "../components/layout
 import { LiveStrip } from "../components/live-strip";
 import { RequestsTable } from "../components/requests-table";
 import { Snippets } from "../components/snippets";
-import { count, dollars, milliseconds, percent, plotted } from "../format";
+import { count, dollars, milliseconds, nanoOf, percent, plotted, took } from "../format";
 
 type Bucket = Schemas["BucketOut"];
 
 const FIGURES: Column<Bucket>[] = [
-  { title: "Requests", cell: (row) => count(row.requests), align: "right" },
+  { title: "Requests", sort: (row) => row.requests, cell: (row) => count(row.requests), align: "right" },
   {
     title: "Tokens",
+    sort: (row) => row.prompt_tokens + row.completion_tokens,
     cell: (row) => count(row.prompt_tokens + row.completion_tokens),
     align: "right",
     wide: true,
   },
-  { title: "Median", cell: (row) => milliseconds(row.latency_p50_ms), align: "right", wide: true },
-  { title: "Spend", cell: (row) => dollars(row.cost_usd), align: "right" },
+  {
+    title: "Median",
+    sort: (row) => row.latency_p50_ms,
+    cell: (row) => took(row.latency_p50_ms),
+    align: "right",
+    wide: true,
+  },
+  { title: "Spend", sort: (row) => nanoOf(row.cost_usd), cell: (row) => dollars(row.cost_usd), align: "right" },
 ];
 
 function Step({ done, children }: { done: boolean; children: React.ReactNode }) {
@@ -183,12 +190,12 @@ export function OverviewPage() {
         <Figure
           label="Not served"
           value={total ? count(failed) : "…"}
-          {...(total ? { note: `${percent(failed, total.requests)} of requests` } : {})}
+          {...(total?.requests ? { note: `${percent(failed, total.requests)} of requests` } : {})}
         />
         <Figure
           label="Latency, 95th percentile"
-          value={total ? milliseconds(total.latency_p95_ms) : "…"}
-          {...(total ? { note: `median ${milliseconds(total.latency_p50_ms)}` } : {})}
+          value={total ? (total.requests ? took(total.latency_p95_ms) : "–") : "…"}
+          {...(total?.requests ? { note: `median ${took(total.latency_p50_ms)}` } : {})}
         />
       </div>
       <LiveStrip />
@@ -220,7 +227,7 @@ export function OverviewPage() {
               keyOf={(row) => row.value}
             />
           ) : (
-            <Nothing title="No requests yet" />
+            <Nothing unless={models.error} title="No requests yet" />
           )}
         </Card>
         <Card title="By key">
@@ -244,7 +251,7 @@ export function OverviewPage() {
               keyOf={(row) => row.value}
             />
           ) : (
-            <Nothing title="No requests yet" />
+            <Nothing unless={byKey.error} title="No requests yet" />
           )}
         </Card>
       </div>

@@ -9,7 +9,7 @@ import { Copyable } from "../components/controls";
 import { ErrorNote, Waiting } from "../components/feedback";
 import { Card, type Column, DataTable, Page, StatusBadge } from "../components/layout";
 import { commandOf } from "../components/snippets";
-import { count, dollars, dollarsExact, milliseconds, outcome, time, words } from "../format";
+import { count, dollars, dollarsExact, milliseconds, outcome, time, took, words } from "../format";
 
 type Row = Schemas["RequestOut"];
 
@@ -36,7 +36,7 @@ function Timeline({ row }: { row: Row }) {
     <div className="space-y-2 p-4">
       <svg
         role="img"
-        aria-label={`First token after ${milliseconds(row.first_token_ms)}, end after ${milliseconds(row.latency_ms)}`}
+        aria-label={`First token after ${milliseconds(row.first_token_ms)}, end after ${took(row.latency_ms)}`}
         viewBox="0 0 1000 16"
         preserveAspectRatio="none"
         className="h-4 w-full overflow-hidden rounded"
@@ -48,7 +48,7 @@ function Timeline({ row }: { row: Row }) {
       <p className="flex flex-wrap justify-between gap-2 text-xs text-muted">
         <span>Received {time(row.received_at)}</span>
         {first > 0 && <span>First token after {milliseconds(row.first_token_ms)}</span>}
-        <span>End after {milliseconds(row.latency_ms)}</span>
+        <span>End after {took(row.latency_ms)}</span>
       </p>
     </div>
   );

@@ -3,8 +3,10 @@ import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import type { FormEvent } from "react";
 
 import type { Schemas } from "../api/client";
+import { teamsQuery } from "../api/limits";
 import {
   auditQuery,
+  membersQuery,
   sessionQuery,
   sessionsQuery,
   useChangePassword,
@@ -73,21 +75,59 @@ function Sessions() {
       {sessions.data ? (
         <DataTable label="Sessions" columns={columns} rows={sessions.data} keyOf={(row) => row.session_id} />
       ) : (
-        <Waiting rows={2} />
+        sessions.isPending && <Waiting rows={2} />
       )}
     </Card>
   );
 }
 
-const AUDIT: Column<Schemas["AuditEventOut"]>[] = [
-  { title: "When", cell: (row) => <span className="whitespace-nowrap">{time(row.occurred_at)}</span> },
-  { title: "What", cell: (row) => row.type.replace("accounts.", "").replace(/([a-z])([A-Z])/g, "$1 $2") },
-  { title: "Who", cell: (row) => <span className="font-mono text-xs">{row.actor}</span>, wide: true },
-  { title: "On", cell: (row) => <span className="font-mono text-xs">{row.subject}</span>, wide: true },
-];
+/** `accounts.KeyIssued` as words: Key issued. */
+function said(type: string): string {
+  const spaced = type.replace("accounts.", "").replace(/([a-z])([A-Z])/g, "$1 $2").toLowerCase();
+  return spaced.charAt(0).toUpperCase() + spaced.slice(1);
+}
+
+type Details = { email?: string; user_agent?: string; name?: unknown; masked_key?: string; reason?: unknown; role?: unknown };
+
+/** What an entry is about, as people call it: an address, a name, a masked key; its id where it has no such thing. */
+function about(row: Schemas["AuditEventOut"], names: Map<string, string>): string {
+  let details: Details = {};
+  try {
+    details = JSON.parse(row.details_json) as Details;
+  } catch {
+    // Shown by its id.
+  }
+  const known = details.email ?? details.masked_key ?? names.get(row.subject) ?? (details.user_agent || undefined);
+  return known ?? (typeof details.name === "string" ? details.name : row.subject);
+}
+
+function auditColumns(names: Map<string, string>): Column<Schemas["AuditEventOut"]>[] {
+  return [
+    { title: "When", cell: (row) => <span className="whitespace-nowrap">{time(row.occurred_at)}</span> },
+    { title: "What", cell: (row) => said(row.type) },
+    {
+      title: "About",
+      cell: (row) => <span className="block max-w-32 truncate sm:max-w-60 lg:max-w-96" title={row.subject}>{about(row, names)}</span>,
+    },
+    {
+      title: "Who",
+      cell: (row) => <span className="break-all" title={row.actor}>{names.get(row.actor) ?? row.actor}</span>,
+      wide: true,
+    },
+  ];
+}
 
 function Audit() {
   const audit = useInfiniteQuery(auditQuery);
+  const members = useQuery(membersQuery);
+  const teams = useQuery(teamsQuery);
+  const names = new Map([
+    ["account", "The account"],
+    ["operator", "The operator"],
+    ...(members.data ?? []).map((one): [string, string] => [one.user_id, one.name || one.email]),
+    ...(members.data ?? []).map((one): [string, string] => [`member:${one.user_id}`, one.name || one.email]),
+    ...(teams.data ?? []).map((one): [string, string] => [`team:${one.team_id}`, `Team ${one.name}`]),
+  ]);
   const events = audit.data?.pages.flatMap((page) => page.events) ?? [];
   return (
     <Card title="Who did what">
@@ -96,7 +136,7 @@ function Audit() {
         <Waiting />
       ) : events.length ? (
         <>
-          <DataTable label="Audit trail" columns={AUDIT} rows={events} keyOf={(row) => row.event_id} />
+          <DataTable label="Audit trail" columns={auditColumns(names)} rows={events} keyOf={(row) => row.event_id} />
           {audit.hasNextPage && (
             <div className="border-t border-line p-3 text-center">
               <Button isDisabled={audit.isFetchingNextPage} onPress={() => void audit.fetchNextPage()}>Older</Button>
@@ -104,7 +144,7 @@ function Audit() {
           )}
         </>
       ) : (
-        <Nothing title="Nothing yet" />
+        <Nothing unless={audit.error} title="Nothing yet" />
       )}
     </Card>
   );

@@ -16,6 +16,7 @@ type Row = Schemas["TemplateOut"];
 const COLUMNS: Column<Row>[] = [
   {
     title: "Template",
+    sort: (row) => row.content.name,
     cell: (row) => (
       <Link to="/templates/$templateId" params={{ templateId: row.template_id }} className="block hover:underline">
         <span className="block font-medium">{row.content.name}</span>
@@ -37,8 +38,8 @@ const COLUMNS: Column<Row>[] = [
     ),
   },
   { title: "Model", cell: (row) => <span className="font-mono text-xs">{row.content.model || "–"}</span>, wide: true },
-  { title: "Version", cell: (row) => row.version, align: "right" },
-  { title: "Changed", cell: (row) => ago(row.updated_at), align: "right", wide: true },
+  { title: "Version", sort: (row) => row.version, cell: (row) => row.version, align: "right" },
+  { title: "Changed", sort: (row) => row.updated_at, cell: (row) => ago(row.updated_at), align: "right", wide: true },
   { title: "Owner", cell: (row) => (row.is_global ? "Mesh" : "this account"), wide: true },
 ];
 
@@ -68,7 +69,7 @@ export function TemplatesPage() {
         ) : templates.data?.length ? (
           <DataTable label="Templates" columns={COLUMNS} rows={templates.data} keyOf={(row) => row.template_id} />
         ) : (
-          <Nothing title="No templates yet">Write one, with {"{{ slots }}"} for what changes from request to request.</Nothing>
+          <Nothing unless={templates.error} title="No templates yet">Write one, with {"{{ slots }}"} for what changes from request to request.</Nothing>
         )}
       </Card>
     </Page>
