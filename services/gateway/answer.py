@@ -123,7 +123,10 @@ class ChunkNormaliser:
         if len(delta) == 1 and index in self._started and type(delta.get("content")) is str:
             # Nearly every chunk is this one.
             if delta["content"]:
-                self.tally.texts.append(delta["content"])
+                if index:
+                    self.tally.add(delta["content"], (index, "content", 0))
+                else:
+                    self.tally.texts.append(delta["content"])
             return
         if index not in self._started:
             self._started.add(index)
@@ -132,21 +135,23 @@ class ChunkNormaliser:
             delta.pop("role", None)
         calls = delta.get("tool_calls")
         if isinstance(calls, list) and calls:
-            delta["tool_calls"] = [self._call(place, call) for place, call in enumerate(calls)]
+            delta["tool_calls"] = [
+                self._call(index, place, call) for place, call in enumerate(calls)
+            ]
         else:
             delta.pop("tool_calls", None)
         for name in ("content", "refusal"):
             if isinstance(delta.get(name), str) and delta[name]:
-                self.tally.texts.append(delta[name])
+                self.tally.add(delta[name], (index, name, 0))
         for name in _REASONING_FIELDS:
             if isinstance(delta.get(name), str) and delta[name]:
-                self.tally.reasoning_texts.append(delta[name])
+                self.tally.add_reasoning(delta[name], index)
                 break
         audio = delta.get("audio")
         if isinstance(audio, dict) and isinstance(audio.get("transcript"), str):
-            self.tally.texts.append(audio["transcript"])
+            self.tally.add(audio["transcript"], (index, "audio", 0))
 
-    def _call(self, place: int, raw: Any) -> dict[str, Any]:  # Any: JSON
+    def _call(self, choice: int, place: int, raw: Any) -> dict[str, Any]:  # Any: JSON
         if not isinstance(raw, dict):
             raise BadUpstreamAnswer("the upstream sent a tool call that is no object")
         call = dict(raw)
@@ -158,7 +163,7 @@ class ChunkNormaliser:
         if isinstance(function, dict):
             for name in ("name", "arguments"):
                 if isinstance(function.get(name), str) and function[name]:
-                    self.tally.texts.append(function[name])
+                    self.tally.add(function[name], (choice, name, call["index"]))
         return call
 
 

@@ -241,6 +241,11 @@ def token_count(wire: Mapping[str, Any], name: str) -> int | None:  # Any: JSON
 
 
 TallyMark = tuple[int, int]
+# Whose a piece is where it is none of the first choice's words: choice, kind, number of the call.
+Slot = tuple[int, str, int]
+
+
+WORDS_SLOT: Slot = (0, "content", 0)
 
 
 @dataclass(slots=True)
@@ -254,6 +259,29 @@ class UsageTally:
     reasoning_texts: list[str] = field(default_factory=list)
     # True once an answer is there that has no text: vectors, verdicts.
     answered: bool = False
+    # By place in `texts` and in `reasoning_texts`; the first choice's words are not in it.
+    _slots: dict[int, Slot] = field(default_factory=dict)
+    _reasoning_slots: dict[int, Slot] = field(default_factory=dict)
+
+    def add(self, text: str, slot: Slot) -> None:
+        """Takes a piece of what the caller sees."""
+        if slot != WORDS_SLOT:
+            self._slots[len(self.texts)] = slot
+        self.texts.append(text)
+
+    def add_reasoning(self, text: str, choice: int) -> None:
+        """Takes a piece of what the model thought."""
+        if choice:
+            self._reasoning_slots[len(self.reasoning_texts)] = (choice, "reasoning", 0)
+        self.reasoning_texts.append(text)
+
+    def joined(self) -> tuple[list[str], list[str]]:
+        """What was said and what was thought, each choice's and each call's for itself: so that the
+        order in which the pieces came does not change what they are counted to.
+        """
+        return _joined(self.texts, self._slots), _joined(
+            self.reasoning_texts, self._reasoning_slots
+        )
 
     def mark(self) -> TallyMark:
         """Where the tally stands, to come back to."""
@@ -264,6 +292,9 @@ class UsageTally:
         which it is.
         """
         del self.texts[mark[0] :], self.reasoning_texts[mark[1] :]
+        for slots, start in ((self._slots, mark[0]), (self._reasoning_slots, mark[1])):
+            for place in [place for place in slots if place >= start]:
+                del slots[place]
         self.reported = None
 
     @property
@@ -278,6 +309,16 @@ class UsageTally:
         if not self.produced:
             return Usage(0, 0), "none"
         prompt = await tokens.count_prompt(request.prompt, tokenizer)
-        reasoning = await tokens.count_text(["".join(self.reasoning_texts)], tokenizer)
-        visible = await tokens.count_text(["".join(self.texts)], tokenizer)
+        said, thought = self.joined()
+        reasoning = await tokens.count_text(thought, tokenizer)
+        visible = await tokens.count_text(said, tokenizer)
         return Usage(prompt, visible + reasoning, reasoning=reasoning), "tokenizer"
+
+
+def _joined(pieces: Sequence[str], slots: Mapping[int, Slot]) -> list[str]:
+    if not slots:
+        return ["".join(pieces)]
+    found: dict[Slot, list[str]] = {}
+    for place, piece in enumerate(pieces):
+        found.setdefault(slots.get(place, WORDS_SLOT), []).append(piece)
+    return ["".join(parts) for parts in found.values()]

@@ -73,7 +73,7 @@ class HoldSlices:
         if self._growing is not None:
             await asyncio.wait({self._growing})
         # Chunks that are cut in the middle of words count for more than what they make together.
-        texts = ["".join(tally.texts), "".join(tally.reasoning_texts)]
+        texts = [text for part in tally.joined() for text in part]
         self._counted = await tokens.count_text(texts, self._tokenizer)
         self._pending, self._bytes = [], 0
         needed = self._needed(self._counted)

@@ -18,6 +18,7 @@ from services.gateway.dialects.messages_body import chat_body_from_messages
 from services.gateway.dialects.port import Json
 from services.gateway.envelope import Ending, error_ending, error_object
 from services.gateway.ports import KeyPrincipal
+from services.gateway.providers.parts import ANTHROPIC_REASONING
 
 _STOP_REASONS = {
     "stop": "end_turn",
@@ -51,6 +52,8 @@ class MessagesDialect:
         self._open: str | int | None = None
         # The block of each tool call.
         self._calls: dict[int, int] = {}
+        # True from a thinking block's proof on: what is thought afterwards is another block's.
+        self._proven = False
 
     async def chat_body(self, body: Json, _: KeyPrincipal, /) -> Json:
         return chat_body_from_messages(body)
@@ -95,8 +98,12 @@ class MessagesDialect:
         delta = choice["delta"]
         thought = delta.get("reasoning_content") or delta.get("reasoning")
         if isinstance(thought, str) and thought:
-            self._open_block("thinking", {"type": "thinking", "thinking": "", "signature": ""}, out)
+            if self._proven:
+                self._close(out)
+            self._open_block("thinking", _thinking(), out)
             out.append(_delta(self._index, "thinking_delta", thinking=thought))
+        for proof in _proofs(delta):
+            self._take_proof(proof, out)
         said = delta.get("content") or delta.get("refusal")
         if isinstance(said, str) and said:
             self._open_block("text", {"type": "text", "text": ""}, out)
@@ -105,6 +112,19 @@ class MessagesDialect:
             self._take_call(call, out)
         if choice["finish_reason"]:
             self._stop_reason = _STOP_REASONS.get(choice["finish_reason"], "end_turn")
+
+    def _take_proof(self, block: Json, out: list[bytes]) -> None:
+        """The signature of the thoughts that came before, or a block of hidden ones."""
+        if block["type"] == "redacted_thinking":
+            self._close(out)
+            self._open_block("redacted", block, out)
+            self._close(out)
+            return
+        if self._open != "thinking" or self._proven:
+            self._close(out)
+            self._open_block("thinking", _thinking(), out)
+        out.append(_delta(self._index, "signature_delta", signature=block["signature"]))
+        self._proven = True
 
     def _take_call(self, call: dict[str, Any], out: list[bytes]) -> None:  # Any: JSON
         function = call.get("function") or {}
@@ -133,7 +153,7 @@ class MessagesDialect:
     def _close(self, out: list[bytes]) -> None:
         if self._open is not None:
             out.append(_frame("content_block_stop", index=self._index))
-        self._open = None
+        self._open, self._proven = None, False
 
 
 def _frame(kind: str, **facts: Any) -> bytes:  # Any: JSON
@@ -158,10 +178,12 @@ def _message(answer: Json, blocks: list[Json], usage: Json) -> Json:
 
 
 def _blocks(message: Json) -> list[Json]:
-    blocks: list[Json] = []
+    blocks = _proofs(message)
     thought = message.get("reasoning_content") or message.get("reasoning")
-    if isinstance(thought, str) and thought:
-        blocks.append({"type": "thinking", "thinking": thought, "signature": ""})
+    if isinstance(thought, str) and thought and not any(block.get("thinking") for block in blocks):
+        if not blocks or blocks[0]["type"] != "thinking":
+            blocks.insert(0, _thinking())
+        blocks[0]["thinking"] = thought
     said = message.get("content") or message.get("refusal")
     if isinstance(said, str) and said:
         blocks.append({"type": "text", "text": said})
@@ -175,6 +197,27 @@ def _blocks(message: Json) -> list[Json]:
                 "input": _arguments(function["arguments"]),
             }
         )
+    return blocks
+
+
+def _thinking(thought: str = "") -> Json:
+    """A thinking block without proof: clients insist on the field, and only Claude proves."""
+    return {"type": "thinking", "thinking": thought, "signature": ""}
+
+
+def _proofs(message: Json) -> list[Json]:
+    """What Claude wants back unchanged in the next turn, as blocks: thoughts with their signature,
+    hidden thoughts. What other providers prove is in formats of their own.
+    """
+    blocks: list[Json] = []
+    for detail in message.get("reasoning_details") or ():
+        match detail:
+            case {"format": form} if form != ANTHROPIC_REASONING:
+                pass
+            case {"type": "reasoning.text", "signature": str(proof)} if proof:
+                blocks.append({**_thinking(detail.get("text") or ""), "signature": proof})
+            case {"type": "reasoning.encrypted", "data": str(data)}:
+                blocks.append({"type": "redacted_thinking", "data": data})
     return blocks
 
 

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import gc
 import os
+import resource
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
@@ -23,8 +25,7 @@ from tests.fixtures.gateway import GatewayHarness, running_gateway
 from tests.fixtures.wire import QUESTION, ask, call, chat
 
 MIB = 1024 * 1024
-# The whole of it is IDLE=10000; a run in between keeps the test short.
-IDLE = int(os.environ.get("IDLE", "2000"))
+IDLE = int(os.environ.get("IDLE", "10000"))
 ROUTES = ("/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/embeddings",
           "/v1/moderations", "/v1/chat/compare", "/v1/router/select", "/v1/templates")  # fmt: skip
 BODIES = {
@@ -198,6 +199,16 @@ sys.stdin.read()
 """
 
 
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """The worker's side of the connections is in this process, whose limit may be lower."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_files")
 async def test_idle_connections_cost_little_and_hinder_nobody(gateway: GatewayHarness) -> None:
     process = psutil.Process()
     await alive(gateway)

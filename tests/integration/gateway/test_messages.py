@@ -9,6 +9,8 @@ from anthropic.types import Base64ImageSourceParam, Message, MessageParam, ToolP
 
 from services.common.money import TokenKind
 from services.common.pb.mesh.events.v1 import usage_pb2
+from services.gateway.dialects.messages_body import chat_body_from_messages
+from services.gateway.providers.parts import claude_thoughts
 from tests.fixtures.gateway import USD, GatewayHarness, short_of_money, tokens_of
 from tests.fixtures.upstream import WORDS
 
@@ -149,6 +151,58 @@ async def test_thoughts_come_before_the_answer(gateway: GatewayHarness) -> None:
         ) as stream:
             message = await stream.get_final_message()
     assert [block.type for block in message.content] == ["thinking", "text"]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_thoughts_without_proof_have_an_empty_signature_and_stay_here(
+    gateway: GatewayHarness, *, stream: bool
+) -> None:
+    async with _client(gateway) as client:
+        message = await _asked(client, "vendor/thinks", stream=stream)
+        thought = message.content[0]
+        assert thought.type == "thinking"
+        assert (thought.thinking, thought.signature) == ("Where is France?", "")
+        await client.messages.create(
+            model="vendor/ok", max_tokens=100, messages=_next_turn(message)
+        )
+    sent = gateway.upstream.requests[-1]["messages"]
+    assert [turn["role"] for turn in sent] == ["user", "assistant", "user"]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_proven_and_hidden_thoughts_come_and_go_back_unchanged(
+    gateway: GatewayHarness, *, stream: bool
+) -> None:
+    async with _client(gateway) as client:
+        message = await _asked(client, "vendor/proves", stream=stream)
+        first, second, hidden, said = message.content
+        assert first.type == second.type == "thinking"
+        assert (first.thinking, first.signature) == ("Where is France?", "sig-1")
+        assert (second.thinking, second.signature) == ("In Europe.", "sig-2")
+        assert hidden.type == "redacted_thinking"
+        assert (hidden.data, said.type) == ("hidden-1", "text")
+    # The blocks as the SDK sends them back, and what Claude gets of them.
+    blocks = [block.model_dump(exclude_unset=True) for block in message.content]
+    turn = {"role": "assistant", "content": blocks}
+    body = {"model": "m", "max_tokens": 9, "messages": [*QUESTION, turn]}
+    assert list(claude_thoughts(chat_body_from_messages(body)["messages"][1])) == [
+        ("Where is France?", "sig-1"),
+        ("In Europe.", "sig-2"),
+        ("", "hidden-1"),
+    ]
+
+
+async def _asked(client: anthropic.AsyncAnthropic, model: str, *, stream: bool) -> Message:
+    if not stream:
+        return await client.messages.create(model=model, max_tokens=100, messages=QUESTION)
+    async with client.messages.stream(model=model, max_tokens=100, messages=QUESTION) as events:
+        return await events.get_final_message()
+
+
+def _next_turn(message: Message) -> list[MessageParam]:
+    """What a client asks next: it sends the answer's blocks back as they came."""
+    answered: MessageParam = {"role": "assistant", "content": message.content}
+    return [*QUESTION, answered, {"role": "user", "content": "And of Italy?"}]
 
 
 async def test_errors_come_in_the_formats_own_envelope(gateway: GatewayHarness) -> None:

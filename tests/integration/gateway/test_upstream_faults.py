@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from services.common.money import TokenKind
 from services.common.pb.mesh.events.v1 import usage_pb2
@@ -194,3 +204,70 @@ async def test_connections_to_a_provider_are_used_again(gateway: GatewayHarness)
     for _ in range(5):
         await ask(gateway, {"model": "vendor/ok", "messages": QUESTION})
     assert gateway.upstream.connections == 1
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_provider_with_a_bad_certificate_is_not_available_and_sees_no_credential(
+    gateway: GatewayHarness, tmp_path: Path, *, stream: bool
+) -> None:
+    async with self_signed_server(tmp_path) as (url, heard):
+        provider = gateway.catalogue.providers["prv_script"]
+        gateway.catalogue.providers["prv_script"] = replace(provider, base_url=url)
+        answer = await ask(gateway, chat(stream=stream))
+    assert (answer.status, answer.code) == (503, "provider_not_available")
+    assert not any(word in answer.body.decode().lower() for word in ("certificate", "127.0.0.1"))
+    event = await gateway.event()
+    assert event.outcome == usage_pb2.REQUEST_OUTCOME_UPSTREAM_ERROR
+    assert (event.failure_stage, event.error_code) == ("upstream_submit", "provider_not_available")
+    assert (event.cost_nanousd, event.usage_basis) == (0, usage_pb2.USAGE_BASIS_NONE)
+    assert {attempt.http_status for attempt in event.attempts} == {0}
+    assert not any(attempt.served for attempt in event.attempts)
+    assert heard == []
+
+
+@asynccontextmanager
+async def self_signed_server(directory: Path) -> AsyncIterator[tuple[str, list[str]]]:
+    """An HTTPS server on loopback whose certificate nobody vouches for, and what it was asked."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            critical=False,
+        )
+        .sign(key, hashes.SHA256())
+    )
+    pem = directory / "server.pem"
+    pem.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    heard: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        heard.append(request.headers.get("Authorization", ""))
+        return web.json_response({})
+
+    app = web.Application()
+    app.router.add_post("/{path:.*}", answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+        yield f"https://127.0.0.1:{runner.addresses[0][1]}/v1", heard
+    finally:
+        await runner.cleanup()
