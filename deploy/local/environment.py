@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import Mapping
 
+from deploy.local.demo import DEMO_EMAIL
 from deploy.local.layout import Layout, Ports, read_env_file, write_env_file
 
 MODEL_PATH = "/v1"
@@ -84,6 +85,8 @@ def stack_variables(
         "MESH_DASHBOARD_LISTEN": at(ports.dashboard),
         "MESH_DASHBOARD_OPS_LISTEN": at(ports.dashboard_ops),
         "MESH_DASHBOARD_PUBLIC_URL": f"http://{at(ports.dashboard)}",
+        # So that the operators' pages can be seen.
+        "MESH_DASHBOARD_OPERATORS": DEMO_EMAIL,
         "MESH_DASHBOARD_PUBLIC_API_URL": f"http://{at(ports.gateway)}",
     }
 

@@ -236,6 +236,17 @@ class SuspendAccount(Command[Account]):
 
 
 @dataclass(frozen=True, slots=True)
+class RecordOperation(Command[Account]):
+    """Operators only: what a person is about to change as staff, in their own account's trail."""
+
+    actor: Actor
+    account_id: AccountId
+    action: str
+    subject: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
 class ResumeAccount(Command[Account]):
     actor: Actor
     account_id: AccountId

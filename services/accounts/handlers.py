@@ -19,6 +19,7 @@ from services.accounts.domain import user as users
 from services.accounts.domain.account import Account, authorise, check_team_change
 from services.accounts.domain.credential import credentials, retired
 from services.accounts.domain.key import Key
+from services.accounts.domain.operation import RecordOperation
 from services.accounts.domain.roles import Actor, Role
 from services.accounts.domain.secret import masked, sha256_hex
 from services.accounts.domain.user import User, check_password
@@ -140,6 +141,15 @@ async def suspend_account(ctx: Context, command: c.SuspendAccount) -> Account:
 async def resume_account(ctx: Context, command: c.ResumeAccount) -> Account:
     resume = accounts.ResumeAccount(command.actor, ctx.clock.now_ms())
     return await _switch_account(ctx, command.account_id, resume)
+
+
+async def record_operation(ctx: Context, command: c.RecordOperation) -> Account:
+    record = RecordOperation(
+        command.actor, command.action, command.subject, command.note, ctx.clock.now_ms()
+    )
+    async with ctx.store.transaction() as tx:
+        account = await held_account(tx, command.account_id)
+        return await tx.append_account(account, accounts.decide(account, record))
 
 
 async def _switch_account(
@@ -324,6 +334,7 @@ HANDLERS: Mapping[type[c.Command[Any]], Handler] = {  # Any: as above
     c.ChangePassword: change_password,
     c.SuspendAccount: suspend_account,
     c.ResumeAccount: resume_account,
+    c.RecordOperation: record_operation,
     c.AddMember: add_member,
     c.ChangeMemberRole: change_member_role,
     c.RemoveMember: remove_member,

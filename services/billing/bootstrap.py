@@ -23,10 +23,12 @@ from services.billing.quota_ports import QuotaStore
 from services.billing.sealing import Sealer
 from services.billing.settlement.keys import KeyCaps
 from services.billing.settlement.settle import UsageSettlement
+from services.common import operations
 from services.common.clock import Clock, SystemClock
 from services.common.errors import AppError
 from services.common.grpc import GrpcServer, TokenVerifier
-from services.common.kafka import DeadLetters, KafkaProducer, Pump
+from services.common.kafka import DeadLetters, KafkaArchive, KafkaProducer, Pump
+from services.common.operations import OperationsServicer
 from services.common.ops import OpsServer
 from services.common.pb.mesh.billing.v1 import (
     billing_pb2_grpc,
@@ -111,7 +113,8 @@ def grpc_server(
         | billing.POLICIES
         | ledger.POLICIES
         | quotas.POLICIES
-        | payments.POLICIES,
+        | payments.POLICIES
+        | operations.POLICIES,
     )
     grants_pb2_grpc.add_GrantsServiceServicer_to_server(GrantsServicer(desk), server.grpc)
     billing_pb2_grpc.add_BillingServiceServicer_to_server(
@@ -156,6 +159,9 @@ async def compose(settings: BillingSettings) -> Billing:
     )
     server = grpc_server(store, pool, desk, settings=settings)
     quotas_pb2_grpc.add_QuotasServiceServicer_to_server(QuotasServicer(lender), server.grpc)
+    archive = KafkaArchive(settings.kafka_bootstrap)
+    pumps = (usage_pump, keys_pump)
+    OperationsServicer(pumps, archive, producer, dead=BILLING_DEAD).serve_on(server)
     paying = compose_payments(store, pool, clock, settings=settings)
     payments_pb2_grpc.add_PaymentsServiceServicer_to_server(paying.servicer, server.grpc)
     ops = OpsServer(

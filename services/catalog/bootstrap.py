@@ -11,6 +11,7 @@ from services.catalog import handlers, seeding
 from services.catalog.adapters.cipher_aesgcm import AesGcmCipher
 from services.catalog.adapters.local_model import local_seeds
 from services.catalog.adapters.prices_genai import GenaiPrices
+from services.catalog.adapters.probe_http import HttpProbe
 from services.catalog.adapters.store_postgres import PostgresCatalog
 from services.catalog.adapters.templates_postgres import PostgresTemplates
 from services.catalog.config import CatalogSettings
@@ -95,10 +96,12 @@ class Catalog:
 def compose(settings: CatalogSettings, pool: asyncpg.Pool, clock: Clock | None = None) -> Catalog:
     """The catalog over an open pool whose migrations are applied."""
     events = EventStore(pool)
+    clock = clock or SystemClock()
     context = Context(
         store=PostgresCatalog(events),
         cipher=AesGcmCipher(settings.key_bytes()),
-        clock=clock or SystemClock(),
+        clock=clock,
+        probe=HttpProbe(clock),
     )
     return Catalog(
         settings,

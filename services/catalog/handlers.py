@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from services.catalog.domain import model as models
 from services.catalog.domain import provider as providers
 from services.catalog.domain.model import ImportModel, Model, ModelCommand, PublishPrice, PutModel
+from services.catalog.domain.probe import Verdict, probe_request, verdict
 from services.catalog.domain.provider import (
     Provider,
     PutProvider,
@@ -23,6 +24,7 @@ from services.catalog.ports import (
     CatalogStore,
     CatalogTransaction,
     CredentialCipher,
+    ProviderProbe,
     SealedCredential,
 )
 from services.common.clock import Clock
@@ -38,6 +40,7 @@ class Context:
     store: CatalogStore
     cipher: CredentialCipher
     clock: Clock
+    probe: ProviderProbe
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,19 @@ async def get_credential(context: Context, provider_id: ProviderId) -> OpenedCre
     if sealed is None:
         raise NotFound(f"the provider {provider_id!r} has no credential")
     return OpenedCredential(context.cipher.open(sealed), sealed.credential_version)
+
+
+async def try_provider(context: Context, provider_id: ProviderId) -> Verdict:
+    """Whether the provider answers and takes its credential. Raises NotFound, InvalidArgument."""
+    async with context.store.transaction() as work:
+        provider = (await work.provider(provider_id, change=False)).state
+        if provider is None:
+            raise NotFound(f"there is no provider {provider_id!r}")
+        sealed = await work.credential(provider_id)
+    if sealed is None and provider.settings.credential_required:
+        return Verdict(False, 0, "It has no credential yet.", 0)
+    credential = context.cipher.open(sealed) if sealed is not None else ""
+    return verdict(await context.probe.ask(probe_request(provider.settings, credential)))
 
 
 async def put_model(context: Context, command: PutModel | ImportModel) -> Model:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from services.catalog.domain.model import Model, ModelEvent
+from services.catalog.domain.probe import ProbeAnswer, ProbeRequest
 from services.catalog.domain.provider import Provider, ProviderEvent
 from services.catalog.seeds import Seeds
 from services.common.ids import ModelId, ProviderId
@@ -126,3 +127,10 @@ class CatalogStore(Protocol):
     """Opens units of work."""
 
     def transaction(self) -> AbstractAsyncContextManager[CatalogTransaction]: ...
+
+
+class ProviderProbe(Protocol):
+    """Asks a provider one question."""
+
+    async def ask(self, request: ProbeRequest) -> ProbeAnswer:
+        """The answer's status; never raises for what the provider does. The wait is bounded."""

@@ -67,6 +67,7 @@ ACCOUNTS = Topic(
     ("accounts",), ("usage", "rebuilds"),
     (
         "accounts.AccountOpened", "accounts.AccountSuspended", "accounts.AccountResumed",
+        "accounts.OperatorActed",
         "accounts.UserSignedUp", "accounts.PasswordChanged", "accounts.IdentityLinked",
         "accounts.MemberAdded",
         "accounts.MemberRoleChanged", "accounts.MemberRemoved", "accounts.SessionStarted",

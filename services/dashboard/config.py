@@ -66,6 +66,13 @@ class DashboardSettings(CommonSettings):
     oidc_name: str = Field(
         default="single sign-on", description="How the button calls it: Continue with ..."
     )
+    operators: str = Field(
+        default="",
+        description=(
+            "E-mail addresses of the staff, with commas between; they see the operators' pages. "
+            "Each must have its user already: the panel lets nobody sign up with one of them."
+        ),
+    )
     secure_cookies: bool = Field(
         default=False, description="Set where the panel is served over HTTPS."
     )
@@ -92,6 +99,19 @@ class DashboardSettings(CommonSettings):
         if self.oidc_issuer and not self.oidc_client_id:
             raise ValueError("oidc_client_id is needed where oidc_issuer is set")
         return self
+
+    @property
+    def staff(self) -> frozenset[str]:
+        """The addresses of the staff as accounts writes addresses."""
+        return frozenset(one.strip().lower() for one in self.operators.split(",") if one.strip())
+
+    @field_validator("operators")
+    @classmethod
+    def _addresses(cls, value: str) -> str:
+        for one in value.split(","):
+            if one.strip() and not all(one.strip().partition("@")):
+                raise ValueError(f"{one.strip()!r} is not an e-mail address")
+        return value
 
     @field_validator("smtp_url")
     @classmethod

@@ -7,11 +7,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.common import operations
 from services.common.clock import SystemClock
 from services.common.errors import Unavailable
 from services.common.grpc import GrpcServer, TokenVerifier
 from services.common.kafka import (
     DeadLetters,
+    KafkaArchive,
     KafkaProducer,
     LogProducer,
     LogSource,
@@ -19,6 +21,7 @@ from services.common.kafka import (
     PumpTarget,
 )
 from services.common.kafka.source import KafkaSource
+from services.common.operations import OperationsServicer
 from services.common.ops import OpsServer
 from services.common.pb.mesh.usage.v1 import usage_pb2_grpc
 from services.common.retry import Backoff
@@ -138,7 +141,7 @@ def _server(settings: UsageSettings, servicer: UsageServicer) -> GrpcServer:
     server = GrpcServer(
         listen=settings.grpc_listen,
         verifier=TokenVerifier(settings.service_secret.get_secret_value()),
-        policies=POLICIES | grpc_analysts.POLICIES | grpc_contents.POLICIES,
+        policies=POLICIES | grpc_analysts.POLICIES | grpc_contents.POLICIES | operations.POLICIES,
     )
     usage_pb2_grpc.add_UsageServiceServicer_to_server(servicer, server.grpc)
     server.reflect("mesh.usage.v1.UsageService")
@@ -209,6 +212,8 @@ def build(
     server = _server(settings, reads.servicer)
     analysts.serve_on(server)
     contents.serve_on(server)
+    archive = KafkaArchive(bootstrap)
+    OperationsServicer((pump, ledger_pump), archive, producer, dead=USAGE_DEAD).serve_on(server)
     ops = OpsServer(settings.ops_listen, _checks(store, pump, ledger_pump))
 
     async def when_open(work: Callable[[], Awaitable[None]]) -> None:

@@ -12,7 +12,16 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from services.accounts.domain import account, admin_key, invitation, key, session, team, user
+from services.accounts.domain import (
+    account,
+    admin_key,
+    invitation,
+    key,
+    operation,
+    session,
+    team,
+    user,
+)
 from services.accounts.domain.audit import Event
 from services.accounts.domain.credential import Credential
 from services.accounts.domain.key_settings import KeySettings
@@ -26,6 +35,7 @@ _CLASSES: tuple[tuple[type[Event], type[Message]], ...] = (
     (account.AccountOpened, pb.AccountOpened),
     (account.AccountSuspended, pb.AccountSuspended),
     (account.AccountResumed, pb.AccountResumed),
+    (operation.OperatorActed, pb.OperatorActed),
     (account.MemberAdded, pb.MemberAdded),
     (account.MemberRoleChanged, pb.MemberRoleChanged),
     (account.MemberRemoved, pb.MemberRemoved),

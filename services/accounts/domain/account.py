@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from services.accounts.domain.limits import Limits, ScopeLimits
+from services.accounts.domain.operation import OperatorActed, RecordOperation, recorded
 from services.accounts.domain.roles import Actor, Role
 from services.accounts.domain.team import (
     CreateTeam,
@@ -134,6 +135,7 @@ AccountEvent = (
     | MemberRemoved
     | TeamEvent
     | LimitsSet
+    | OperatorActed
 )
 
 
@@ -190,6 +192,7 @@ AccountCommand = (
     | RemoveMember
     | TeamCommand
     | SetLimits
+    | RecordOperation
 )
 
 
@@ -227,6 +230,8 @@ def decide(account: Account | None, command: AccountCommand) -> list[AccountEven
             return _change_role(account, command)
         case RemoveMember():
             return _remove(account, command)
+        case RecordOperation():
+            return [recorded(account.account_id, command)]
         case SetLimits():
             return _set_limits(account, command)
         case CreateTeam() | RenameTeam() | RemoveTeam() | PutTeamMember() | RemoveTeamMember():
@@ -359,6 +364,8 @@ def evolve(account: Account | None, event: AccountEvent) -> Account:
     assert account is not None, "the first event of an account opens it"
     account = replace(account, version=account.version + 1)
     match event:
+        case OperatorActed():
+            return account
         case AccountSuspended():
             return _switched(account, suspended=True)
         case AccountResumed():

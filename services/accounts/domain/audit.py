@@ -45,6 +45,7 @@ from services.accounts.domain.key import (
 )
 from services.accounts.domain.key_settings import NO_SETTINGS, KeySettings
 from services.accounts.domain.limits import NO_LIMITS, Limits, ModelLimits
+from services.accounts.domain.operation import OperatorActed
 from services.accounts.domain.roles import OPERATOR
 from services.accounts.domain.session import Session, SessionEnded, SessionEvent, SessionStarted
 from services.accounts.domain.team import (
@@ -112,6 +113,8 @@ def _of_account(before: Account | None, event: AccountEvent) -> AuditEntry:
             return AuditEntry(OPERATOR, account_id, {"reason": reason})
         case AccountResumed(account_id):
             return AuditEntry(OPERATOR, account_id, {})
+        case OperatorActed(_, actor, action, subject, note):
+            return AuditEntry(actor, subject, {"action": action, "note": note})
         case MemberAdded(_, user_id, role, actor):
             return AuditEntry(actor, user_id, {"role": role.name.lower()})
         case MemberRoleChanged(_, user_id, role, actor):

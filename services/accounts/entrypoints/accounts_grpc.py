@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -15,6 +16,7 @@ from services.accounts.domain.secret import sha256_hex
 from services.accounts.entrypoints import translate as t
 from services.accounts.handlers import handle
 from services.accounts.views import AccountsViews
+from services.common.grpc import principal
 from services.common.ids import AccountId, SessionId, UserId
 from services.common.pb.mesh.accounts.v1 import accounts_pb2 as pb
 from services.common.pb.mesh.accounts.v1.accounts_pb2_grpc import AccountsServiceServicer
@@ -147,6 +149,18 @@ class AccountsServicer(AccountsServiceServicer):
         account_id, actor = t.caller()
         await handle(self._context, c.ResumeAccount(actor, account_id))
         return t.account_to_message(await self._views.account(account_id))
+
+    async def RecordOperation(
+        self, request: pb.RecordOperationRequest, context: Call
+    ) -> pb.RecordOperationResponse:
+        account_id, actor = t.caller()
+        # Elsewhere the operator is nobody in particular; here it is the person that counts.
+        person = replace(actor, user_id=UserId(principal().user_id))
+        command = c.RecordOperation(
+            person, account_id, request.action, request.subject, request.note
+        )
+        await handle(self._context, command)
+        return pb.RecordOperationResponse()
 
     async def ListMembers(
         self, request: pb.ListMembersRequest, context: Call

@@ -38,6 +38,7 @@ _ACCOUNTS: Mapping[str, Access] = {
     "ListAccounts": OPERATOR,
     "SuspendAccount": OPERATOR,
     "ResumeAccount": OPERATOR,
+    "RecordOperation": OPERATOR,
     "ListMembers": READ,
     "AddMember": WRITE_MEMBERS,
     "ChangeMemberRole": WRITE_MEMBERS,

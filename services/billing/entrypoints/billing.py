@@ -36,13 +36,14 @@ KEYS_MAX = 500
 # The usage service tells accounts when a cap is nearly spent.
 _READERS = Access(frozenset({"dashboard", "gateway", "cli", "usage"}), "any")
 _OPERATOR = Access(frozenset({"cli"}), "operator")
+_STAFF = Access(frozenset({"cli", "dashboard"}), "operator")
 POLICIES = {
     f"/{SERVICE}/GetBalance": _READERS,
     f"/{SERVICE}/ListTransactions": _READERS,
     f"/{SERVICE}/ListKeySpend": _READERS,
     f"/{SERVICE}/ListScopeSpend": _READERS,
     f"/{SERVICE}/CreditAccount": _OPERATOR,
-    f"/{SERVICE}/ListGrants": _OPERATOR,
+    f"/{SERVICE}/ListGrants": _STAFF,
 }
 
 

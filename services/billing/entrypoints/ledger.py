@@ -41,9 +41,15 @@ SERVICE = "mesh.billing.v1.LedgerService"
 # A million dollars for a million tokens is a mistake of the price. It also bounds every difference.
 RATE_MAX_NANOUSD = 10**15
 _OPERATOR = Access(frozenset({"cli"}), "operator")
+# What the panel's operators' pages do; the dashboard acts as the operator for staff alone.
+_STAFF = Access(frozenset({"cli", "dashboard"}), "operator")
 POLICIES = {
-    f"/{SERVICE}/{method}": _OPERATOR
-    for method in ("Explain", "Verify", "PostCorrection", "RerateModel", "WriteOffGrant")
+    f"/{SERVICE}/{method}": access
+    for access, methods in (
+        (_OPERATOR, ("Explain", "PostCorrection", "RerateModel")),
+        (_STAFF, ("Verify", "WriteOffGrant")),
+    )
+    for method in methods
 }
 
 

@@ -51,6 +51,7 @@ _READERS = Access(frozenset({"dashboard", "cli"}), "any")
 _PEOPLE = Access(frozenset({"dashboard", "cli"}), "user")
 _PAYERS = Access(frozenset({"dashboard", "cli"}), "user", "admin")
 _OPERATOR = Access(frozenset({"cli"}), "operator")
+_STAFF = Access(frozenset({"cli", "dashboard"}), "operator")
 POLICIES = {
     f"/{SERVICE}/{name}": access
     for access, names in (
@@ -58,7 +59,8 @@ POLICIES = {
                     "GetSpendHistory", "ListPaymentHistory")),
         (_PEOPLE, ("GetReceipt",)),
         (_PAYERS, ("StartTopUp", "ConfigureRefill")),
-        (_OPERATOR, ("RequestRefund", "GrantPromo", "ListInbox", "ReplayInbox",
+        (_STAFF, ("GrantPromo",)),
+        (_OPERATOR, ("RequestRefund", "ListInbox", "ReplayInbox",
                      "ComparePayments")),
     )
     for name in names

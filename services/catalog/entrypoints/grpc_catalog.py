@@ -50,6 +50,7 @@ POLICIES: Mapping[str, Access] = {
                 "PutProvider",
                 "SetProviderCredential",
                 "RemoveProviderCredential",
+                "TestProvider",
             ),
         ),
         (_GATEWAYS, ("GetProviderCredential",)),
@@ -136,6 +137,17 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
     ) -> pb.Provider:
         command = RemoveCredential(ProviderId(request.provider_id), self._now_ms())
         return await self._provider(await handlers.remove_credential(self._context, command))
+
+    async def TestProvider(
+        self, request: pb.TestProviderRequest, _: object
+    ) -> pb.TestProviderResponse:
+        found = await handlers.try_provider(self._context, ProviderId(request.provider_id))
+        return pb.TestProviderResponse(
+            ok=found.ok,
+            http_status=found.http_status,
+            message=found.message,
+            latency_ms=found.latency_ms,
+        )
 
     async def GetProviderCredential(
         self, request: pb.GetProviderCredentialRequest, _: object

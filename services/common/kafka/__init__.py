@@ -1,11 +1,14 @@
 """The event log: ports, Apache Kafka adapters and their in-memory twins."""
 
 from services.common.kafka.admin import check_topics, create_topics
+from services.common.kafka.archive import KafkaArchive
 from services.common.kafka.dead_letters import DeadLetters, TooManyDeadLetters
 from services.common.kafka.ports import (
     Batch,
     Claim,
     GapDetected,
+    Lag,
+    LogArchive,
     LogError,
     LogMessage,
     LogProducer,
@@ -24,7 +27,10 @@ __all__ = [
     "Claim",
     "DeadLetters",
     "GapDetected",
+    "KafkaArchive",
     "KafkaProducer",
+    "Lag",
+    "LogArchive",
     "LogError",
     "LogMessage",
     "LogProducer",

@@ -277,3 +277,18 @@ class MemoryTableReader:
         if message.key is not None:
             with contextlib.suppress(UndecodableEvent, UnicodeDecodeError):
                 self._on_message(message.key.decode(), message.value)
+
+
+class MemoryArchive:
+    """A `LogArchive` of a `MemoryLog`."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
+
+    async def newest(self, topic: str, limit: int) -> list[LogMessage]:
+        messages = self._log.partitions(topic)[0].messages
+        return messages[: -limit - 1 : -1]
+
+    async def at(self, topic: str, offset: int) -> LogMessage | None:
+        found = self._log.partitions(topic)[0].read(offset, 1)
+        return found[0] if found and found[0].offset == offset else None

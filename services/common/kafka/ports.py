@@ -67,6 +67,24 @@ class LogMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class Lag:
+    """How far a consumer is in one partition: the first offset that is not applied, the log's end
+    as far as it is known.
+    """
+
+    group: str
+    topic: str
+    partition: int
+    next_offset: int
+    end: int
+
+    @property
+    def messages(self) -> int:
+        """How many are not applied yet."""
+        return max(0, self.end - self.next_offset)
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Consecutive messages of one partition, read by the owner with this epoch. Never empty."""
 
@@ -132,6 +150,16 @@ class LogProducer(Protocol):
         """Takes one message into its place in the order; the future tells its position or
         Unavailable.
         """
+
+
+class LogArchive(Protocol):
+    """Reads topics of one partition as they stand, for people."""
+
+    async def newest(self, topic: str, limit: int) -> list[LogMessage]:
+        """Up to so many of the newest messages, newest first. Raises Unavailable."""
+
+    async def at(self, topic: str, offset: int) -> LogMessage | None:
+        """The message at an offset; None where there is none (any more). Raises Unavailable."""
 
 
 class AssignmentListener(Protocol):

@@ -17,6 +17,7 @@ from services.common.errors import AppError, Unavailable
 from services.common.kafka.ports import (
     Batch,
     Claim,
+    Lag,
     LogMessage,
     LogSource,
     OffsetOutOfRange,
@@ -101,7 +102,21 @@ class Pump:
 
     def lag(self) -> int:
         """Messages of our partitions that are not applied yet, as far as is known."""
-        return sum(self._lag_of(partition, owned) for partition, owned in self._owned.items())
+        return sum(one.messages for one in self.lags())
+
+    def lags(self) -> list[Lag]:
+        """How far each of our claimed partitions is."""
+        return [
+            Lag(
+                self._group,
+                self._topic,
+                partition,
+                owned.next_offset,
+                self._end_of(partition, owned),
+            )
+            for partition, owned in sorted(self._owned.items())
+            if owned.next_offset is not None
+        ]
 
     async def revoked(self, partitions: frozenset[int]) -> None:
         """Called by the source: stops the workers of these partitions and waits for them."""
@@ -247,12 +262,11 @@ class Pump:
 
     def _measure(self, partition: int, owned: _Owned) -> None:
         gauge = metrics.PUMP_LAG.labels(self._topic, self._group, str(partition))
-        gauge.set(self._lag_of(partition, owned))
+        gauge.set(max(0, self._end_of(partition, owned) - (owned.next_offset or 0)))
 
-    def _lag_of(self, partition: int, owned: _Owned) -> int:
-        if owned.next_offset is None:
-            return 0
+    def _end_of(self, partition: int, owned: _Owned) -> int:
+        """The end of the log as far as it is known."""
         end = self._source.end(partition)
         if end is not None:
             owned.end = max(owned.end, end)
-        return max(0, owned.end - owned.next_offset)
+        return owned.end

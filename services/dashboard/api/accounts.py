@@ -21,6 +21,7 @@ from services.dashboard.api.session import (
     csrf_token,
     set_cookie,
 )
+from services.dashboard.api.staff import is_staff, refuse_staff_address
 from services.dashboard.api.translate import key_out
 from services.dashboard.config import DashboardSettings
 from services.dashboard.ports import Backends
@@ -39,6 +40,7 @@ def session_out(found: Session, known: DashboardSettings) -> models.SessionOut:
         role=found.role,
         csrf_token=csrf_token(known.service_secret.get_secret_value(), found.token),
         public_api_url=known.public_api_url,
+        is_operator=is_staff(found, known),
     )
 
 
@@ -87,6 +89,7 @@ async def sign_up(
     known: SettingsDep,
 ) -> models.SessionOut:
     """Makes a user with an account of their own and logs them in."""
+    refuse_staff_address(body.email, known)
     answer = await found.accounts_channel.call(
         found.accounts.SignUp,
         accounts_pb2.SignUpRequest(

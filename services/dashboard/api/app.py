@@ -24,6 +24,10 @@ from services.dashboard.api import (
     limits,
     live,
     oidc,
+    operator_accounts,
+    operator_catalog,
+    operator_log,
+    operator_money,
     payments,
     people,
     play,
@@ -70,6 +74,10 @@ ROUTERS = (
     payments.router,
     templates.router,
     play.router,
+    operator_accounts.router,
+    operator_catalog.router,
+    operator_money.router,
+    operator_log.router,
 )
 # More than the longest list of models that a key may allow.
 BODY_BYTES_MAX = 256 * 1024

@@ -30,8 +30,6 @@ from services.dashboard.ports import Backends
 
 router = APIRouter(tags=["live"])
 WINDOW_S = 60
-# The minute of the clock that is under way, and the one before.
-LATENCY_WINDOW_S = 120
 MODELS_WINDOW_S = 1_800
 
 
@@ -111,7 +109,7 @@ async def _frames(backends: Backends, session: Session) -> AsyncIterator[bytes]:
     minute, said, said_at_s = Minute(), b"", time.monotonic()
     answers = backends.usage_live_channel.stream(
         stub_of(backends).WatchLive,
-        live_pb2.GetLiveRequest(resolution_s=1, window_s=WINDOW_S),
+        live_pb2.GetLiveRequest(resolution_s=1, window_s=WINDOW_S, newest_minute=True),
         principal=session.caller,
         timeout_s=STREAM_LIFE_S,
     )
@@ -120,22 +118,13 @@ async def _frames(backends: Backends, session: Session) -> AsyncIterator[bytes]:
         with suppress(AppError):
             async for answer in answers:
                 minute.take(answer)
-                frame = event(minute.figures(await _newest_minute(backends, session)))
+                frame = event(minute.figures(answer.newest_minute))
                 if frame != said:
                     said, said_at_s = frame, time.monotonic()
                     yield frame
                 elif time.monotonic() - said_at_s >= HEARTBEAT_S:
                     said_at_s = time.monotonic()
                     yield STILL_HERE
-
-
-async def _newest_minute(backends: Backends, session: Session) -> live_pb2.LiveBucket:
-    answer = await backends.usage_live_channel.call(
-        stub_of(backends).GetLive,
-        live_pb2.GetLiveRequest(resolution_s=60, window_s=LATENCY_WINDOW_S),
-        principal=session.caller,
-    )
-    return newest_of(answer.series[0]) if answer.series else live_pb2.LiveBucket()
 
 
 @router.get("/live/models")

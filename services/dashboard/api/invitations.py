@@ -12,6 +12,7 @@ from services.dashboard.api.accounts import started, user_agent
 from services.dashboard.api.models import SessionOut
 from services.dashboard.api.parts import role_name, role_pb
 from services.dashboard.api.session import BackendsDep, PathId, SessionDep, SettingsDep
+from services.dashboard.api.staff import refuse_staff_address
 from services.dashboard.api.translate import moment
 from services.dashboard.ports import Letter, Mailer
 
@@ -86,6 +87,7 @@ async def invite(
     known: SettingsDep,
 ) -> models.InvitationSent:
     """Invites an address; the link is in this answer and in the letter, and nowhere else."""
+    refuse_staff_address(body.email, known)
     sent = await backends.accounts_channel.call(
         backends.invitations.Invite,
         pb.InviteRequest(email=body.email, role=role_pb(body.role)),
@@ -154,6 +156,12 @@ async def sign_up_invited(
     known: SettingsDep,
 ) -> SessionOut:
     """Makes the user of the invited address and logs them in to the account."""
+    if known.staff:
+        # Invited before the address was one of the staff's.
+        offer = await backends.accounts_channel.call(
+            backends.invitations.GetInvitation, pb.GetInvitationRequest(token=body.token)
+        )
+        refuse_staff_address(offer.email, known)
     answer = await backends.accounts_channel.call(
         backends.invitations.SignUpInvited,
         pb.SignUpInvitedRequest(

@@ -36,6 +36,8 @@ class SessionOut(BaseModel):
     role: str
     csrf_token: str
     public_api_url: str
+    # Sees the operators' pages.
+    is_operator: bool
 
 
 class SignedIn(BaseModel):

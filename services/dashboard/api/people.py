@@ -8,7 +8,8 @@ from services.common.pb.mesh.accounts.v1 import accounts_pb2
 from services.common.pb.mesh.common.v1 import common_pb2
 from services.dashboard.api import models
 from services.dashboard.api.parts import role_pb
-from services.dashboard.api.session import BackendsDep, PathId, SessionDep
+from services.dashboard.api.session import BackendsDep, PathId, SessionDep, SettingsDep
+from services.dashboard.api.staff import refuse_staff_address
 from services.dashboard.api.translate import audit_out, member_out, moment
 
 router = APIRouter(tags=["people"])
@@ -71,9 +72,10 @@ async def list_members(session: SessionDep, backends: BackendsDep) -> list[model
 
 @router.post("/members", status_code=201)
 async def add_member(
-    body: models.MemberIn, session: SessionDep, backends: BackendsDep
+    body: models.MemberIn, session: SessionDep, backends: BackendsDep, *, known: SettingsDep
 ) -> models.MemberOut:
     """Adds a person by their address; somebody new gets the password that is given here."""
+    refuse_staff_address(body.email, known)
     member = await backends.accounts_channel.call(
         backends.accounts.AddMember,
         accounts_pb2.AddMemberRequest(

@@ -19,6 +19,8 @@ _READERS = Access(services=frozenset({"dashboard", "gateway", "cli"}), principal
 POLICIES = {f"/mesh.usage.v1.LiveService/{name}": _READERS for name in ("GetLive", "WatchLive")}
 VALUES_MAX = 200
 WATCH_EVERY_S = 1.0
+# The minute of the clock that is under way, and the one before.
+MINUTES_S = 120
 
 # Any: nothing here reads or writes messages through the context.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -33,6 +35,7 @@ class Wanted:
     values: frozenset[str]
     resolution_s: int
     window_s: int
+    newest_minute: bool = False
 
 
 class LiveServicer(live_pb2_grpc.LiveServiceServicer):
@@ -97,7 +100,16 @@ class LiveServicer(live_pb2_grpc.LiveServiceServicer):
             ],
             truncated=wanted.account_id in self._windows.truncated,
             whole=after < 0,
+            newest_minute=self._newest_minute(wanted, now_ms) if wanted.newest_minute else None,
         )
+
+    def _newest_minute(self, wanted: Wanted, now_ms: int) -> live_pb2.LiveBucket | None:
+        since_s = now_ms // 1000 - MINUTES_S
+        found = self._windows.read(
+            wanted.account_id, "", resolution_s=60, since_s=since_s, after=-1
+        )
+        cells = [(start, cell) for _, of_value in found for start, cell in of_value]
+        return _bucket(*cells[-1]) if cells else None
 
 
 def wanted_of(request: live_pb2.GetLiveRequest) -> Wanted:
@@ -123,7 +135,12 @@ def wanted_of(request: live_pb2.GetLiveRequest) -> Wanted:
             raise Forbidden("a key sees its own requests, which are not kept by model")
         group_by, values = "key", frozenset({caller.key_id})
     return Wanted(
-        caller.account_id, group_by, values, request.resolution_s, request.window_s or longest
+        caller.account_id,
+        group_by,
+        values,
+        request.resolution_s,
+        request.window_s or longest,
+        newest_minute=request.newest_minute and not group_by,
     )
 
 

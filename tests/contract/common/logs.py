@@ -9,7 +9,9 @@ from services.common.kafka import (
     Batch,
     Claim,
     GapDetected,
+    KafkaArchive,
     KafkaProducer,
+    LogArchive,
     LogMessage,
     LogProducer,
     Pump,
@@ -18,6 +20,7 @@ from services.common.kafka import (
     TableReader,
 )
 from services.common.kafka.memory import (
+    MemoryArchive,
     MemoryLog,
     MemoryProducer,
     MemorySource,
@@ -41,6 +44,8 @@ class Harness(Protocol):
 
     def reader(self, topic: Topic, on_message: OnMessage) -> TableReader | MemoryTableReader: ...
 
+    def archive(self) -> LogArchive: ...
+
 
 class KafkaHarness:
     """The suites against a real broker."""
@@ -58,6 +63,9 @@ class KafkaHarness:
 
     def reader(self, topic: Topic, on_message: OnMessage) -> TableReader:
         return TableReader(bootstrap=self._bootstrap, topic=topic, on_message=on_message)
+
+    def archive(self) -> LogArchive:
+        return KafkaArchive(self._bootstrap)
 
 
 class MemoryHarness:
@@ -78,6 +86,9 @@ class MemoryHarness:
 
     def reader(self, topic: Topic, on_message: OnMessage) -> MemoryTableReader:
         return MemoryTableReader(self.log, topic=topic, on_message=on_message)
+
+    def archive(self) -> LogArchive:
+        return MemoryArchive(self.log)
 
 
 class MemoryTarget:

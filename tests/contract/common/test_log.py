@@ -209,3 +209,35 @@ async def test_an_undecodable_message_does_not_stop_a_table(log: Harness) -> Non
     async with running(reader.run):
         await asyncio.wait_for(reader.ready.wait(), 30)
     assert table == {"a": b"1", "c": b"3"}
+
+
+async def test_an_archive_shows_the_newest_messages_first_and_one_at_its_offset(
+    log: Harness,
+) -> None:
+    topic, archive = log.topic(), log.archive()
+    assert await archive.newest(topic.name, 10) == []
+    assert await archive.at(topic.name, 0) is None
+    for number in range(5):
+        await log.producer.send(topic.name, b"k", b"%d" % number)
+    assert [one.value for one in await archive.newest(topic.name, 3)] == [b"4", b"3", b"2"]
+    assert [one.offset for one in await archive.newest(topic.name, 10)] == [4, 3, 2, 1, 0]
+    found = await archive.at(topic.name, 1)
+    assert found is not None
+    assert (found.offset, found.value) == (1, b"1")
+    assert await archive.at(topic.name, 5) is None
+
+
+async def test_a_pump_knows_how_far_it_is_in_each_partition(log: Harness) -> None:
+    topic, target = log.topic(partitions=2), MemoryTarget()
+    for key in keys(6):
+        await log.producer.send(topic.name, key, b"v")
+    pump = log.pump(topic, target, "lags")
+    assert pump.lags() == []
+    async with running(pump.run):
+        await eventually(lambda: sum(one.next_offset for one in pump.lags()) == 6)
+        lags = pump.lags()
+        assert [(one.topic, one.group, one.partition) for one in lags] == [
+            (topic.name, "lags", 0), (topic.name, "lags", 1),
+        ]  # fmt: skip
+        assert [one.messages for one in lags] == [0, 0]
+        assert pump.lag() == 0

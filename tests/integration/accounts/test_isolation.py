@@ -84,6 +84,9 @@ ATTACKS: Mapping[str, Attack] = {
     "AccountsService/ListAccounts": lambda v, _a: pb.ListAccountsRequest(search=v.owner.email),
     "AccountsService/SuspendAccount": lambda _v, _a: pb.SuspendAccountRequest(),
     "AccountsService/ResumeAccount": lambda _v, _a: pb.ResumeAccountRequest(),
+    "AccountsService/RecordOperation": lambda v, _a: pb.RecordOperationRequest(
+        action="account.suspend", subject=v.owner.principal.account_id
+    ),
     "AccountsService/ListMembers": lambda _v, _a: pb.ListMembersRequest(),
     # Adding by an e-mail address is meant to reach people of other accounts: here a new person.
     "AccountsService/AddMember": lambda _v, _a: pb.AddMemberRequest(

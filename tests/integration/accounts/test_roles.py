@@ -121,6 +121,13 @@ RULES: Mapping[str, Rule] = {
     "ResumeAccount": Rule(
         set(), lambda s, _: (s.accounts.ResumeAccount, pb.ResumeAccountRequest())
     ),
+    "RecordOperation": Rule(
+        set(),
+        lambda s, _: (
+            s.accounts.RecordOperation,
+            pb.RecordOperationRequest(action="account.suspend", subject="acc_2"),
+        ),
+    ),
 }
 
 

@@ -20,10 +20,14 @@ from services.catalog.config import CatalogSettings
 from services.common.clock import SystemClock
 from services.common.config import DEVELOPMENT_SECRET, HostPort
 from services.common.grpc import GrpcServer, TokenVerifier
-from services.common.kafka.memory import MemoryLog, MemoryProducer
+from services.common.kafka import Lag
+from services.common.kafka.memory import MemoryArchive, MemoryLog, MemoryProducer
+from services.common.operations import POLICIES as OPERATIONS
+from services.common.operations import OperationsServicer
 from services.common.pb.mesh.billing.v1 import payments_pb2_grpc
 from services.common.pb.mesh.usage.v1 import usage_pb2_grpc
 from services.common.postgres import migrate, open_pool
+from services.common.topics import BILLING_DEAD, USAGE, USAGE_DEAD, Topic
 from services.usage.adapters.clickhouse import ClickHouse
 from services.usage.adapters.migrations import migrate as migrate_clickhouse
 from services.usage.alerts.store_postgres import PostgresAlertStore
@@ -53,6 +57,8 @@ class Addresses:
     tails: TailHub
     live: LiveProcess
     alerts: PostgresAlertStore
+    # What billing and the request log read, and where they put aside what they cannot take.
+    log: MemoryLog
 
 
 @asynccontextmanager
@@ -62,6 +68,25 @@ async def serving(server: GrpcServer) -> AsyncIterator[HostPort]:
         yield HostPort(f"127.0.0.1:{server.port}")
     finally:
         await server.stop(0.0)
+
+
+class Consumer:
+    """One that has yet to apply three messages."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+
+    def lags(self) -> list[Lag]:
+        return [Lag(f"{self._service}-usage", USAGE.name, 2, 10, 13)]
+
+
+async def serve_operations(server: GrpcServer, log: MemoryLog, *, dead: Topic) -> None:
+    """What the service tells its operators, over a log in memory."""
+    producer = MemoryProducer(log)
+    await producer.start()
+    service = "billing" if dead is BILLING_DEAD else "usage"
+    servicer = OperationsServicer([Consumer(service)], MemoryArchive(log), producer, dead=dead)
+    servicer.serve_on(server)
 
 
 @asynccontextmanager
@@ -80,7 +105,7 @@ async def accounts_service(dsn: str) -> AsyncIterator[HostPort]:
 
 
 @asynccontextmanager
-async def billing_service(dsn: str) -> AsyncIterator[HostPort]:
+async def billing_service(dsn: str, log: MemoryLog) -> AsyncIterator[HostPort]:
     settings = BillingSettings.model_validate({"dsn": dsn, "grpc_listen": ANY_PORT})
     pool = await open_pool(dsn, size_max=5)
     await migrate(pool, "services.billing")
@@ -90,6 +115,7 @@ async def billing_service(dsn: str) -> AsyncIterator[HostPort]:
     # Without a gateway: what was paid can be read, and nobody can pay.
     paying = compose_payments(store, pool, SystemClock(), settings=settings)
     payments_pb2_grpc.add_PaymentsServiceServicer_to_server(paying.servicer, server.grpc)
+    await serve_operations(server, log, dead=BILLING_DEAD)
     async with serving(server) as address:
         yield address
     await pool.close()
@@ -111,7 +137,7 @@ async def catalog_service(dsn: str) -> AsyncIterator[HostPort]:
 
 
 @asynccontextmanager
-async def usage_service(dsn: str) -> AsyncIterator[tuple[HostPort, TailHub]]:
+async def usage_service(dsn: str, log: MemoryLog) -> AsyncIterator[tuple[HostPort, TailHub]]:
     clickhouse = ClickHouse(dsn, database="test_dashboard")
     await clickhouse.open()
     await migrate_clickhouse(clickhouse)
@@ -119,9 +145,12 @@ async def usage_service(dsn: str) -> AsyncIterator[tuple[HostPort, TailHub]]:
     settings = UsageSettings(clickhouse_dsn=SecretStr(dsn))
     usage_parts = ReadParts(settings, clickhouse, tails=tails, is_current=lambda: True)
     server = GrpcServer(
-        listen=ANY_PORT, verifier=TokenVerifier(DEVELOPMENT_SECRET), policies=USAGE_POLICIES
+        listen=ANY_PORT,
+        verifier=TokenVerifier(DEVELOPMENT_SECRET),
+        policies=USAGE_POLICIES | OPERATIONS,
     )
     usage_pb2_grpc.add_UsageServiceServicer_to_server(usage_parts.servicer, server.grpc)
+    await serve_operations(server, log, dead=USAGE_DEAD)
     async with serving(server) as address:
         yield address, tails
     await clickhouse.close()
@@ -144,10 +173,11 @@ async def live_service(dsn: str) -> AsyncIterator[tuple[LiveProcess, PostgresAle
 @asynccontextmanager
 async def all_services(postgres: PostgresServer, clickhouse_dsn: str) -> AsyncIterator[Addresses]:
     """Everything that the panel calls."""
+    log = MemoryLog()
     async with AsyncExitStack() as stack:
         accounts = await stack.enter_async_context(accounts_service(postgres("accounts")))
-        billing = await stack.enter_async_context(billing_service(postgres("billing")))
+        billing = await stack.enter_async_context(billing_service(postgres("billing"), log))
         catalog = await stack.enter_async_context(catalog_service(postgres("catalog")))
-        usage, tails = await stack.enter_async_context(usage_service(clickhouse_dsn))
+        usage, tails = await stack.enter_async_context(usage_service(clickhouse_dsn, log))
         live, alerts = await stack.enter_async_context(live_service(postgres("usage")))
-        yield Addresses(accounts, billing, catalog, usage, tails, live, alerts)
+        yield Addresses(accounts, billing, catalog, usage, tails, live, alerts, log)

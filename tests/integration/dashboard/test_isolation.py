@@ -21,7 +21,11 @@ from tests.unit.usage.builders import row
 MARK = "nobody-else-may-read-this"
 # What stands in an address and belongs to nobody. A new name in a route's path has to be put here
 # or among the belongings; otherwise the walk fails.
-OF_NOBODY = {"version": "1", "month": "2026-01", "form": "csv", "kind": "balance_low"}
+OF_NOBODY = {
+    "version": "1", "month": "2026-01", "form": "csv", "kind": "balance_low",
+    # Of the installation; `test_operators.py` walks what staff may do.
+    "provider_id": "local", "grant_id": "grt_1", "keeper": "billing", "position": "0",
+}  # fmt: skip
 STREAMS = {"/balance/live", "/live", "/requests/live"}
 # Bodies that the routes with ids take, so that it is the id that is refused.
 BODIES: dict[tuple[str, str], dict[str, Any]] = {  # Any: JSON

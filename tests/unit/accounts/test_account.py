@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
 
 from services.accounts.domain import account as accounts
 from services.accounts.domain.account import authorise, decide, evolve
+from services.accounts.domain.operation import OperatorActed, RecordOperation
 from services.accounts.domain.roles import Role
 from services.common.errors import AppError, Conflict, Forbidden, InvalidArgument, NotFound
 from services.common.ids import UserId
@@ -73,6 +75,25 @@ def test_not_even_an_owner_suspends_or_resumes_the_account() -> None:
     ):
         with pytest.raises(Forbidden):
             decide(account_of(OPENED), command)
+
+
+def test_what_staff_do_is_recorded_by_name_and_changes_nothing() -> None:
+    account = account_of(OPENED)
+    grace = replace(OPERATOR, user_id=UserId("usr_9"))
+    record = RecordOperation(grace, "account.suspend", "acc_2", "unpaid", LATER_MS)
+    [event] = decide(account, record)
+    assert event == OperatorActed(ACCOUNT, "usr_9", "account.suspend", "acc_2", "unpaid", LATER_MS)
+    assert evolve(account, event) == replace(account, version=account.version + 1)
+    with pytest.raises(Forbidden):
+        decide(account, replace(record, actor=actor(OWNER)))
+    for field, wrong in (
+        ("action", replace(record, action="")),
+        ("subject", replace(record, subject="x" * 201)),
+        ("note", replace(record, note="x" * 501)),
+    ):
+        with pytest.raises(InvalidArgument) as refused:
+            decide(account, wrong)
+        assert refused.value.details[0].loc[-1] == field
 
 
 def may_grant(own: Role, granted: Role) -> bool:

@@ -28,7 +28,7 @@ WITHOUT_PRINCIPAL = {
     "LogInWithIdentity", "ConnectIdentity",
     "ResolveAdminKey",
 }  # fmt: skip
-OPERATOR_ONLY = {"ListAccounts", "SuspendAccount", "ResumeAccount"}
+OPERATOR_ONLY = {"ListAccounts", "SuspendAccount", "ResumeAccount", "RecordOperation"}
 
 
 def test_every_method_has_a_policy_and_no_policy_lacks_its_method() -> None:

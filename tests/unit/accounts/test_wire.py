@@ -8,7 +8,7 @@ import pytest
 
 from services.accounts.adapters.wire import event_from_record, message_from_event
 from services.accounts.domain import account as accounts
-from services.accounts.domain import admin_key, invitation, team
+from services.accounts.domain import admin_key, invitation, operation, team
 from services.accounts.domain import key as keys
 from services.accounts.domain import session as sessions
 from services.accounts.domain import user as users
@@ -34,6 +34,7 @@ EVENTS: list[Event] = [
     *OPENED,
     accounts.AccountSuspended(ACCOUNT, "unpaid", NOW_MS),
     accounts.AccountResumed(ACCOUNT, NOW_MS),
+    operation.OperatorActed(ACCOUNT, "usr_9", "account.suspend", "acc_2", "unpaid", NOW_MS),
     accounts.MemberRoleChanged(ACCOUNT, VIEWER, Role.ADMIN, OWNER, NOW_MS),
     accounts.MemberRemoved(ACCOUNT, VIEWER, OWNER, NOW_MS),
     users.UserSignedUp(OWNER, "ada@example.com", "Ada", NOW_MS),

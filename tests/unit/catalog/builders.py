@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.catalog.adapters.cipher_aesgcm import AesGcmCipher
+from services.catalog.adapters.probe_http import MemoryProbe
 from services.catalog.adapters.store_memory import MemoryCatalog
 from services.catalog.domain.settings import ModelSettings, ProviderKind, ProviderSettings
 from services.catalog.handlers import Context
@@ -55,4 +56,4 @@ def price(
 
 def memory_context(clock: Clock | None = None) -> tuple[Context, MemoryCatalog]:
     store = MemoryCatalog()
-    return Context(store, AesGcmCipher(KEY), clock or FakeClock(NOW_MS)), store
+    return Context(store, AesGcmCipher(KEY), clock or FakeClock(NOW_MS), MemoryProbe()), store

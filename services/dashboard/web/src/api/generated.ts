@@ -645,6 +645,374 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/operator/accounts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Find Accounts
+         * @description Accounts, newest first, by part of a name or of the owner's address.
+         */
+        get: operations["find_accounts_api_operator_accounts_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/operator/accounts/{account_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Account Details
+         * @description One account with its balance, members and keys.
+         */
+        get: operations["account_details_api_operator_accounts__account_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/operator/accounts/{account_id}/promo": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Grant Promo
+         * @description Promotional credit, which is used before paid credit.
+         */
+        post: operations["grant_promo_api_operator_accounts__account_id__promo_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/operator/accounts/{account_id}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Resume Account
+         * @description Ends a suspension.
+         */
+        post: operations["resume_account_api_operator_accounts__account_id__resume_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/operator/accounts/{account_id}/suspend": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Suspend Account
+         * @description Refuses every key of the account, everywhere, within a second.
+         */
+        post: operations["suspend_account_api_operator_accounts__account_id__suspend_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/operator/consumers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Consumers
+         * @description Each consumer's partitions, with how many messages it has yet to apply.
+         */
+        get: operations["consumers_api_operator_consumers_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/operator/dead-letters": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Dead Letters
+         * @description Messages that a consumer could not take, newest first.
+         */
+        get: operations["dead_letters_api_operator_dead_letters_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/operator/dead-letters/{keeper}/{position}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Retry Dead Letter
+         * @description Sends the message to its topic again; what was taken meanwhile is not taken twice.
+         */
+        post: operations["retry_dead_letter_api_operator_dead_letters__keeper___position__retry_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/operator/differences": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Differences
+         * @description Where log and ledger did not agree when they were last compared.
+         */
+        get: operations["differences_api_operator_differences_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/operator/grants": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Held Grants
+         * @description Grants that hold money: those that no worker answers for any more, or all.
+         */
+        get: operations["held_grants_api_operator_grants_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/operator/grants/{grant_id}/write-off": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Write Off
+         * @description Gives up an unresolved grant: what it still holds is available again.
+         */
+        post: operations["write_off_api_operator_grants__grant_id__write_off_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/operator/models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Priced
+         * @description Every model, served or not, with its price of now.
+         */
+        get: operations["list_priced_api_operator_models_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/operator/prices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Price History
+         * @description Every price that a model ever had, newest first.
+         */
+        get: operations["price_history_api_operator_prices_get"];
+        put?: never;
+        /**
+         * Publish Price
+         * @description A new price version, in force from now on.
+         */
+        post: operations["publish_price_api_operator_prices_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/operator/providers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Providers
+         * @description Providers, and whether they can be used.
+         */
+        get: operations["list_providers_api_operator_providers_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/operator/providers/{provider_id}/credential": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Set Credential
+         * @description Stores a provider's credential, encrypted, in place of the one before.
+         */
+        put: operations["set_credential_api_operator_providers__provider_id__credential_put"];
+        post?: never;
+        /**
+         * Remove Credential
+         * @description Forgets a provider's credential; its models are no longer served.
+         */
+        delete: operations["remove_credential_api_operator_providers__provider_id__credential_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/operator/providers/{provider_id}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Test Provider
+         * @description Whether the provider answers and takes its credential now.
+         */
+        post: operations["test_provider_api_operator_providers__provider_id__test_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/operator/reconcile": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Reconcile
+         * @description Compares the log with the ledger over the settled hours of the last day.
+         */
+        post: operations["reconcile_api_operator_reconcile_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/operator/verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Verify
+         * @description Folds every account's journal again and computes every seal again.
+         */
+        post: operations["verify_api_operator_verify_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/password": {
         parameters: {
             query?: never;
@@ -1410,6 +1778,20 @@ export interface components {
             /** Value */
             value: string;
         };
+        /**
+         * Compared
+         * @description What a comparison looked at, and where the two differ.
+         */
+        Compared: {
+            /** Cost Usd */
+            cost_usd: string;
+            /** Differences */
+            differences: components["schemas"]["DifferenceOut"][];
+            /** Hours */
+            hours: number;
+            /** Requests */
+            requests: number;
+        };
         /** ConnectIn */
         ConnectIn: {
             /** Password */
@@ -1420,6 +1802,33 @@ export interface components {
             session: components["schemas"]["SessionOut"];
             /** To */
             to: string;
+        };
+        /** ConsumerPart */
+        ConsumerPart: {
+            /** End Offset */
+            end_offset: number;
+            /** Group */
+            group: string;
+            /** Lag Messages */
+            lag_messages: number;
+            /** Next Offset */
+            next_offset: number;
+            /** Partition */
+            partition: number;
+            /**
+             * Service
+             * @enum {string}
+             */
+            service: "billing" | "usage";
+            /** Topic */
+            topic: string;
+        };
+        /** ConsumersOut */
+        ConsumersOut: {
+            /** Away */
+            away: components["schemas"]["ServiceAway"][];
+            /** Parts */
+            parts: components["schemas"]["ConsumerPart"][];
         };
         /**
          * CostLineOut
@@ -1451,6 +1860,44 @@ export interface components {
             /** Total Usd */
             total_usd: string;
         };
+        /** Credential */
+        Credential: {
+            /** Credential */
+            credential: string;
+        };
+        /** DeadLetterOut */
+        DeadLetterOut: {
+            /** Key */
+            key: string;
+            /** Offset */
+            offset: number;
+            /** Partition */
+            partition: number;
+            /** Position */
+            position: number;
+            /** Put At */
+            put_at: string;
+            /** Reason */
+            reason: string;
+            /** Retryable */
+            retryable: boolean;
+            /**
+             * Service
+             * @enum {string}
+             */
+            service: "billing" | "usage";
+            /** Topic */
+            topic: string;
+            /** Value Bytes */
+            value_bytes: number;
+        };
+        /** DeadLettersOut */
+        DeadLettersOut: {
+            /** Away */
+            away: components["schemas"]["ServiceAway"][];
+            /** Letters */
+            letters: components["schemas"]["DeadLetterOut"][];
+        };
         /** DeliveryOut */
         DeliveryOut: {
             /** Alert Id */
@@ -1470,10 +1917,79 @@ export interface components {
             /** State */
             state: string;
         };
+        /**
+         * DifferenceOut
+         * @description An hour of an account in which the request log and the ledger do not agree.
+         */
+        DifferenceOut: {
+            /** Account Id */
+            account_id: string;
+            /** Cost Differs */
+            cost_differs: string[];
+            /** Hour */
+            hour: string;
+            /** Ledger Cost Usd */
+            ledger_cost_usd: string;
+            /** Ledger Requests */
+            ledger_requests: number;
+            /** Log Cost Usd */
+            log_cost_usd: string;
+            /** Log Requests */
+            log_requests: number;
+            /** Only In Ledger */
+            only_in_ledger: string[];
+            /** Only In Log */
+            only_in_log: string[];
+        };
+        /** DifferencesOut */
+        DifferencesOut: {
+            /** Compared At */
+            compared_at: string | null;
+            /** Differences */
+            differences: components["schemas"]["DifferenceOut"][];
+        };
+        /** FindingOut */
+        FindingOut: {
+            /** Account Id */
+            account_id: string;
+            /** What */
+            what: string;
+        };
         /** HTTPValidationError */
         HTTPValidationError: {
             /** Detail */
             detail?: components["schemas"]["ValidationError"][];
+        };
+        /**
+         * HeldGrant
+         * @description Money that was lent to a worker; `held_usd` is what of it nobody can use now.
+         */
+        HeldGrant: {
+            /** Account Id */
+            account_id: string;
+            /** Amount Usd */
+            amount_usd: string;
+            /** Expires At */
+            expires_at: string | null;
+            /** Grant Id */
+            grant_id: string;
+            /** Held Usd */
+            held_usd: string;
+            /** Key Id */
+            key_id: string;
+            /** Settled Usd */
+            settled_usd: string;
+            /** Status */
+            status: string;
+            /** Worker Id */
+            worker_id: string;
+        };
+        /** HeldGrants */
+        HeldGrants: {
+            /** Grants */
+            grants: components["schemas"]["HeldGrant"][];
+            /** Next Page Token */
+            next_page_token: string;
         };
         /** InvitationIn */
         InvitationIn: {
@@ -1842,6 +2358,25 @@ export interface components {
             prompt_usd_per_1m: string | null;
         };
         /**
+         * NewPrice
+         * @description USD per million tokens; without `cached_prompt_usd` cached tokens cost what others do.
+         */
+        NewPrice: {
+            /** Cached Prompt Usd */
+            cached_prompt_usd?: string | null;
+            /** Completion Usd */
+            completion_usd: string;
+            /** Model Id */
+            model_id: string;
+            /** Prompt Usd */
+            prompt_usd: string;
+            /**
+             * Request Fee Usd
+             * @default 0
+             */
+            request_fee_usd: string;
+        };
+        /**
          * OfferOut
          * @description What the holder of an invitation's link sees of it.
          */
@@ -1858,6 +2393,42 @@ export interface components {
             invited_by: string;
             /** Role */
             role: string;
+        };
+        /** OperatorAccount */
+        OperatorAccount: {
+            /** Account Id */
+            account_id: string;
+            /** Created At */
+            created_at: string;
+            /** Name */
+            name: string;
+            /** Owner Email */
+            owner_email: string;
+            /** Suspended */
+            suspended: boolean;
+        };
+        /**
+         * OperatorAccountDetails
+         * @description One account: its money, its people, how many keys it has (`keys_more`: at least so many).
+         */
+        OperatorAccountDetails: {
+            account: components["schemas"]["OperatorAccount"];
+            balance: components["schemas"]["BalanceOut"];
+            /** Keys */
+            keys: number;
+            /** Keys Active */
+            keys_active: number;
+            /** Keys More */
+            keys_more: boolean;
+            /** Members */
+            members: components["schemas"]["MemberOut"][];
+        };
+        /** OperatorAccounts */
+        OperatorAccounts: {
+            /** Accounts */
+            accounts: components["schemas"]["OperatorAccount"][];
+            /** Next Page Token */
+            next_page_token: string;
         };
         /** PasswordChange */
         PasswordChange: {
@@ -1935,6 +2506,13 @@ export interface components {
             /** Email */
             email: string;
         };
+        /** PriceHistory */
+        PriceHistory: {
+            /** Model Id */
+            model_id: string;
+            /** Prices */
+            prices: components["schemas"]["PriceOut"][];
+        };
         /**
          * PriceOut
          * @description One dated price; a kind that is not named costs nothing.
@@ -1954,6 +2532,41 @@ export interface components {
             valid_from: string;
         };
         /**
+         * PricedModel
+         * @description A model, served or not; prices are in force now and None where there is none.
+         */
+        PricedModel: {
+            /** Available */
+            available: boolean;
+            /** Completion Usd Per 1M */
+            completion_usd_per_1m: string | null;
+            /** Model Id */
+            model_id: string;
+            /** Prompt Usd Per 1M */
+            prompt_usd_per_1m: string | null;
+            /** Provider Id */
+            provider_id: string;
+        };
+        /** Promo */
+        Promo: {
+            /** Amount Usd */
+            amount_usd: string;
+            /**
+             * Days
+             * @default 0
+             */
+            days: number;
+            /** Idempotency Key */
+            idempotency_key: string;
+            /** Reason */
+            reason: string;
+        };
+        /** PromoGiven */
+        PromoGiven: {
+            /** Posted Usd */
+            posted_usd: string;
+        };
+        /**
          * PromoOut
          * @description Promotional credit; `expires_at` is null where it never does.
          */
@@ -1970,6 +2583,38 @@ export interface components {
             reason: string;
             /** Remaining Usd */
             remaining_usd: string;
+        };
+        /** ProviderOut */
+        ProviderOut: {
+            /** Base Url */
+            base_url: string;
+            /** Credential Required */
+            credential_required: boolean;
+            /** Credential Version */
+            credential_version: number;
+            /** Enabled */
+            enabled: boolean;
+            /** Kind */
+            kind: string;
+            /** Masked Credential */
+            masked_credential: string;
+            /** Name */
+            name: string;
+            /** Provider Id */
+            provider_id: string;
+            /** Usable */
+            usable: boolean;
+        };
+        /** ProviderTested */
+        ProviderTested: {
+            /** Http Status */
+            http_status: number;
+            /** Latency Ms */
+            latency_ms: number;
+            /** Message */
+            message: string;
+            /** Ok */
+            ok: boolean;
         };
         /**
          * QuantityOut
@@ -2192,6 +2837,28 @@ export interface components {
             /** Spent Usd */
             spent_usd: string;
         };
+        /** SentAgain */
+        SentAgain: {
+            /** Offset */
+            offset: number;
+            /** Partition */
+            partition: number;
+            /** Topic */
+            topic: string;
+        };
+        /**
+         * ServiceAway
+         * @description A service that did not answer, and its sentence.
+         */
+        ServiceAway: {
+            /** Message */
+            message: string;
+            /**
+             * Service
+             * @enum {string}
+             */
+            service: "billing" | "usage";
+        };
         /** SessionOut */
         SessionOut: {
             /** Account Id */
@@ -2202,6 +2869,8 @@ export interface components {
             csrf_token: string;
             /** Email */
             email: string;
+            /** Is Operator */
+            is_operator: boolean;
             /** Name */
             name: string;
             /** Public Api Url */
@@ -2264,6 +2933,11 @@ export interface components {
             /** Buckets */
             buckets: components["schemas"]["BucketOut"][];
             total: components["schemas"]["BucketOut"];
+        };
+        /** Suspension */
+        Suspension: {
+            /** Reason */
+            reason: string;
         };
         /** TeamIn */
         TeamIn: {
@@ -2444,6 +3118,19 @@ export interface components {
             /** Error Type */
             type: string;
         };
+        /** Verified */
+        Verified: {
+            /** Accounts */
+            accounts: number;
+            /** Events */
+            events: number;
+            /** Findings */
+            findings: components["schemas"]["FindingOut"][];
+            /** Seals */
+            seals: number;
+            /** Transactions */
+            transactions: number;
+        };
         /** WebhookCreated */
         WebhookCreated: {
             /** Secret */
@@ -2472,6 +3159,18 @@ export interface components {
             old_secret_until: string | null;
             /** Url */
             url: string;
+        };
+        /** WriteOff */
+        WriteOff: {
+            /** Reason */
+            reason: string;
+        };
+        /** WrittenOff */
+        WrittenOff: {
+            /** Account Id */
+            account_id: string;
+            /** Written Off Usd */
+            written_off_usd: string;
         };
     };
     responses: never;
@@ -3466,6 +4165,570 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    find_accounts_api_operator_accounts_get: {
+        parameters: {
+            query?: {
+                search?: string;
+                page_token?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OperatorAccounts"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    account_details_api_operator_accounts__account_id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OperatorAccountDetails"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    grant_promo_api_operator_accounts__account_id__promo_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Promo"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PromoGiven"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    resume_account_api_operator_accounts__account_id__resume_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OperatorAccount"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    suspend_account_api_operator_accounts__account_id__suspend_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Suspension"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OperatorAccount"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    consumers_api_operator_consumers_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConsumersOut"];
+                };
+            };
+        };
+    };
+    dead_letters_api_operator_dead_letters_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeadLettersOut"];
+                };
+            };
+        };
+    };
+    retry_dead_letter_api_operator_dead_letters__keeper___position__retry_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                keeper: "billing" | "usage";
+                position: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SentAgain"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    differences_api_operator_differences_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DifferencesOut"];
+                };
+            };
+        };
+    };
+    held_grants_api_operator_grants_get: {
+        parameters: {
+            query?: {
+                unresolved?: boolean;
+                page_token?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HeldGrants"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    write_off_api_operator_grants__grant_id__write_off_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                grant_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WriteOff"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WrittenOff"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_priced_api_operator_models_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PricedModel"][];
+                };
+            };
+        };
+    };
+    price_history_api_operator_prices_get: {
+        parameters: {
+            query: {
+                model_id: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PriceHistory"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    publish_price_api_operator_prices_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewPrice"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PriceHistory"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_providers_api_operator_providers_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderOut"][];
+                };
+            };
+        };
+    };
+    set_credential_api_operator_providers__provider_id__credential_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                provider_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Credential"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    remove_credential_api_operator_providers__provider_id__credential_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                provider_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    test_provider_api_operator_providers__provider_id__test_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                provider_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderTested"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    reconcile_api_operator_reconcile_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Compared"];
+                };
+            };
+        };
+    };
+    verify_api_operator_verify_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Verified"];
                 };
             };
         };

@@ -131,6 +131,11 @@ class AccountsServiceStub:
                 request_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.RemoveMemberRequest.SerializeToString,
                 response_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.RemoveMemberResponse.FromString,
                 _registered_method=True)
+        self.RecordOperation = channel.unary_unary(
+                '/mesh.accounts.v1.AccountsService/RecordOperation',
+                request_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.RecordOperationRequest.SerializeToString,
+                response_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.RecordOperationResponse.FromString,
+                _registered_method=True)
         self.ListAuditEvents = channel.unary_unary(
                 '/mesh.accounts.v1.AccountsService/ListAuditEvents',
                 request_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.ListAuditEventsRequest.SerializeToString,
@@ -270,6 +275,13 @@ class AccountsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordOperation(self, request, context):
+        """Operator only: notes in the trail of the principal's account what its person is about to change as staff.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListAuditEvents(self, request, context):
         """Newest first: who did what.
         """
@@ -374,6 +386,11 @@ def add_AccountsServiceServicer_to_server(servicer, server):
                     servicer.RemoveMember,
                     request_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.RemoveMemberRequest.FromString,
                     response_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.RemoveMemberResponse.SerializeToString,
+            ),
+            'RecordOperation': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordOperation,
+                    request_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.RecordOperationRequest.FromString,
+                    response_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.RecordOperationResponse.SerializeToString,
             ),
             'ListAuditEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAuditEvents,
@@ -896,6 +913,33 @@ class AccountsService:
             '/mesh.accounts.v1.AccountsService/RemoveMember',
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.RemoveMemberRequest.SerializeToString,
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.RemoveMemberResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordOperation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.accounts.v1.AccountsService/RecordOperation',
+            mesh_dot_accounts_dot_v1_dot_accounts__pb2.RecordOperationRequest.SerializeToString,
+            mesh_dot_accounts_dot_v1_dot_accounts__pb2.RecordOperationResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -68,6 +68,8 @@ class AccountsServiceStub:
     """Admins and owners. Makes the user where the address has none."""
     ChangeMemberRole: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ChangeMemberRoleRequest, _accounts_pb2.Member]
     RemoveMember: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.RemoveMemberRequest, _accounts_pb2.RemoveMemberResponse]
+    RecordOperation: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.RecordOperationRequest, _accounts_pb2.RecordOperationResponse]
+    """Operator only: notes in the trail of the principal's account what its person is about to change as staff."""
     ListAuditEvents: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListAuditEventsRequest, _accounts_pb2.ListAuditEventsResponse]
     """Newest first: who did what."""
 
@@ -111,6 +113,8 @@ class AccountsServiceAsyncStub(AccountsServiceStub):
     """Admins and owners. Makes the user where the address has none."""
     ChangeMemberRole: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ChangeMemberRoleRequest, _accounts_pb2.Member]  # type: ignore[assignment]
     RemoveMember: _aio.UnaryUnaryMultiCallable[_accounts_pb2.RemoveMemberRequest, _accounts_pb2.RemoveMemberResponse]  # type: ignore[assignment]
+    RecordOperation: _aio.UnaryUnaryMultiCallable[_accounts_pb2.RecordOperationRequest, _accounts_pb2.RecordOperationResponse]  # type: ignore[assignment]
+    """Operator only: notes in the trail of the principal's account what its person is about to change as staff."""
     ListAuditEvents: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListAuditEventsRequest, _accounts_pb2.ListAuditEventsResponse]  # type: ignore[assignment]
     """Newest first: who did what."""
 
@@ -265,6 +269,14 @@ class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _accounts_pb2.RemoveMemberRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.RemoveMemberResponse, _abc.Awaitable[_accounts_pb2.RemoveMemberResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RecordOperation(
+        self,
+        request: _accounts_pb2.RecordOperationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.RecordOperationResponse, _abc.Awaitable[_accounts_pb2.RecordOperationResponse]]:
+        """Operator only: notes in the trail of the principal's account what its person is about to change as staff."""
 
     @_abc_1.abstractmethod
     def ListAuditEvents(

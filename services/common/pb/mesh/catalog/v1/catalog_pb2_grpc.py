@@ -81,6 +81,11 @@ class CatalogServiceStub:
                 request_serializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.RemoveProviderCredentialRequest.SerializeToString,
                 response_deserializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.Provider.FromString,
                 _registered_method=True)
+        self.TestProvider = channel.unary_unary(
+                '/mesh.catalog.v1.CatalogService/TestProvider',
+                request_serializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.TestProviderRequest.SerializeToString,
+                response_deserializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.TestProviderResponse.FromString,
+                _registered_method=True)
         self.GetProviderCredential = channel.unary_unary(
                 '/mesh.catalog.v1.CatalogService/GetProviderCredential',
                 request_serializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.GetProviderCredentialRequest.SerializeToString,
@@ -148,6 +153,13 @@ class CatalogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TestProvider(self, request, context):
+        """Asks the provider for its list of models with the stored credential. What went wrong stands in the answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetProviderCredential(self, request, context):
         """Gateways only: the plain credential, once per version, kept in memory there.
         """
@@ -202,6 +214,11 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     servicer.RemoveProviderCredential,
                     request_deserializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.RemoveProviderCredentialRequest.FromString,
                     response_serializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.Provider.SerializeToString,
+            ),
+            'TestProvider': grpc.unary_unary_rpc_method_handler(
+                    servicer.TestProvider,
+                    request_deserializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.TestProviderRequest.FromString,
+                    response_serializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.TestProviderResponse.SerializeToString,
             ),
             'GetProviderCredential': grpc.unary_unary_rpc_method_handler(
                     servicer.GetProviderCredential,
@@ -453,6 +470,33 @@ class CatalogService:
             '/mesh.catalog.v1.CatalogService/RemoveProviderCredential',
             mesh_dot_catalog_dot_v1_dot_catalog__pb2.RemoveProviderCredentialRequest.SerializeToString,
             mesh_dot_catalog_dot_v1_dot_catalog__pb2.Provider.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TestProvider(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.catalog.v1.CatalogService/TestProvider',
+            mesh_dot_catalog_dot_v1_dot_catalog__pb2.TestProviderRequest.SerializeToString,
+            mesh_dot_catalog_dot_v1_dot_catalog__pb2.TestProviderResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,8 @@ class CatalogServiceStub:
     PutProvider: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.PutProviderRequest, _catalog_pb2.Provider]
     SetProviderCredential: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.SetProviderCredentialRequest, _catalog_pb2.Provider]
     RemoveProviderCredential: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.RemoveProviderCredentialRequest, _catalog_pb2.Provider]
+    TestProvider: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.TestProviderRequest, _catalog_pb2.TestProviderResponse]
+    """Asks the provider for its list of models with the stored credential. What went wrong stands in the answer."""
     GetProviderCredential: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.GetProviderCredentialRequest, _catalog_pb2.GetProviderCredentialResponse]
     """Gateways only: the plain credential, once per version, kept in memory there."""
 
@@ -64,6 +66,8 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     PutProvider: _aio.UnaryUnaryMultiCallable[_catalog_pb2.PutProviderRequest, _catalog_pb2.Provider]  # type: ignore[assignment]
     SetProviderCredential: _aio.UnaryUnaryMultiCallable[_catalog_pb2.SetProviderCredentialRequest, _catalog_pb2.Provider]  # type: ignore[assignment]
     RemoveProviderCredential: _aio.UnaryUnaryMultiCallable[_catalog_pb2.RemoveProviderCredentialRequest, _catalog_pb2.Provider]  # type: ignore[assignment]
+    TestProvider: _aio.UnaryUnaryMultiCallable[_catalog_pb2.TestProviderRequest, _catalog_pb2.TestProviderResponse]  # type: ignore[assignment]
+    """Asks the provider for its list of models with the stored credential. What went wrong stands in the answer."""
     GetProviderCredential: _aio.UnaryUnaryMultiCallable[_catalog_pb2.GetProviderCredentialRequest, _catalog_pb2.GetProviderCredentialResponse]  # type: ignore[assignment]
     """Gateways only: the plain credential, once per version, kept in memory there."""
 
@@ -134,6 +138,14 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_pb2.RemoveProviderCredentialRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_pb2.Provider, _abc.Awaitable[_catalog_pb2.Provider]]: ...
+
+    @_abc_1.abstractmethod
+    def TestProvider(
+        self,
+        request: _catalog_pb2.TestProviderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.TestProviderResponse, _abc.Awaitable[_catalog_pb2.TestProviderResponse]]:
+        """Asks the provider for its list of models with the stored credential. What went wrong stands in the answer."""
 
     @_abc_1.abstractmethod
     def GetProviderCredential(

@@ -92,6 +92,44 @@ class AccountResumed(_message.Message):
 Global___AccountResumed: _TypeAlias = AccountResumed  # noqa: Y015
 
 @_typing.final
+class OperatorActed(_message.Message):
+    """type `accounts.OperatorActed`: what a person of the staff asked for, in the stream of their own account. It is written
+    before the change is asked for, so that no change is without it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    ACTED_BY_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    acted_by: _builtins.str
+    action: _builtins.str
+    """For instance `account.suspend`."""
+    subject: _builtins.str
+    """The id of what it was about."""
+    note: _builtins.str
+    """Why, in the person's words, and figures; never a secret."""
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        acted_by: _builtins.str = ...,
+        action: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "acted_by", b"acted_by", "action", b"action", "note", b"note", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OperatorActed: _TypeAlias = OperatorActed  # noqa: Y015
+
+@_typing.final
 class UserSignedUp(_message.Message):
     """type `accounts.UserSignedUp`. The password's hash is kept apart from the events."""
 

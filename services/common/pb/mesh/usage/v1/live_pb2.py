@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18mesh/usage/v1/live.proto\x12\rmesh.usage.v1\"Z\n\x0eGetLiveRequest\x12\x14\n\x0cresolution_s\x18\x01 \x01(\r\x12\x10\n\x08window_s\x18\x02 \x01(\r\x12\x10\n\x08group_by\x18\x03 \x01(\t\x12\x0e\n\x06values\x18\x04 \x03(\t\"\xd0\x01\n\nLiveBucket\x12\x10\n\x08start_ms\x18\x01 \x01(\x03\x12\x10\n\x08requests\x18\x02 \x01(\x03\x12\x0e\n\x06\x65rrors\x18\x03 \x01(\x03\x12\x15\n\rprompt_tokens\x18\x04 \x01(\x03\x12\x19\n\x11\x63ompletion_tokens\x18\x05 \x01(\x03\x12\x14\n\x0c\x63ost_nanousd\x18\x06 \x01(\x03\x12\x16\n\x0elatency_p50_ms\x18\x07 \x01(\x03\x12\x16\n\x0elatency_p95_ms\x18\x08 \x01(\x03\x12\x16\n\x0elatency_p99_ms\x18\t \x01(\x03\"G\n\nLiveSeries\x12\r\n\x05value\x18\x01 \x01(\t\x12*\n\x07\x62uckets\x18\x02 \x03(\x0b\x32\x19.mesh.usage.v1.LiveBucket\"\x90\x01\n\x0bLiveWindows\x12\x14\n\x0cresolution_s\x18\x01 \x01(\r\x12\x0e\n\x06now_ms\x18\x02 \x01(\x03\x12\x0e\n\x06lag_ms\x18\x03 \x01(\x03\x12)\n\x06series\x18\x04 \x03(\x0b\x32\x19.mesh.usage.v1.LiveSeries\x12\x11\n\ttruncated\x18\x05 \x01(\x08\x12\r\n\x05whole\x18\x06 \x01(\x08\x32\x9d\x01\n\x0bLiveService\x12\x44\n\x07GetLive\x12\x1d.mesh.usage.v1.GetLiveRequest\x1a\x1a.mesh.usage.v1.LiveWindows\x12H\n\tWatchLive\x12\x1d.mesh.usage.v1.GetLiveRequest\x1a\x1a.mesh.usage.v1.LiveWindows0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18mesh/usage/v1/live.proto\x12\rmesh.usage.v1\"q\n\x0eGetLiveRequest\x12\x14\n\x0cresolution_s\x18\x01 \x01(\r\x12\x10\n\x08window_s\x18\x02 \x01(\r\x12\x10\n\x08group_by\x18\x03 \x01(\t\x12\x0e\n\x06values\x18\x04 \x03(\t\x12\x15\n\rnewest_minute\x18\x05 \x01(\x08\"\xd0\x01\n\nLiveBucket\x12\x10\n\x08start_ms\x18\x01 \x01(\x03\x12\x10\n\x08requests\x18\x02 \x01(\x03\x12\x0e\n\x06\x65rrors\x18\x03 \x01(\x03\x12\x15\n\rprompt_tokens\x18\x04 \x01(\x03\x12\x19\n\x11\x63ompletion_tokens\x18\x05 \x01(\x03\x12\x14\n\x0c\x63ost_nanousd\x18\x06 \x01(\x03\x12\x16\n\x0elatency_p50_ms\x18\x07 \x01(\x03\x12\x16\n\x0elatency_p95_ms\x18\x08 \x01(\x03\x12\x16\n\x0elatency_p99_ms\x18\t \x01(\x03\"G\n\nLiveSeries\x12\r\n\x05value\x18\x01 \x01(\t\x12*\n\x07\x62uckets\x18\x02 \x03(\x0b\x32\x19.mesh.usage.v1.LiveBucket\"\xc2\x01\n\x0bLiveWindows\x12\x14\n\x0cresolution_s\x18\x01 \x01(\r\x12\x0e\n\x06now_ms\x18\x02 \x01(\x03\x12\x0e\n\x06lag_ms\x18\x03 \x01(\x03\x12)\n\x06series\x18\x04 \x03(\x0b\x32\x19.mesh.usage.v1.LiveSeries\x12\x11\n\ttruncated\x18\x05 \x01(\x08\x12\r\n\x05whole\x18\x06 \x01(\x08\x12\x30\n\rnewest_minute\x18\x07 \x01(\x0b\x32\x19.mesh.usage.v1.LiveBucket2\x9d\x01\n\x0bLiveService\x12\x44\n\x07GetLive\x12\x1d.mesh.usage.v1.GetLiveRequest\x1a\x1a.mesh.usage.v1.LiveWindows\x12H\n\tWatchLive\x12\x1d.mesh.usage.v1.GetLiveRequest\x1a\x1a.mesh.usage.v1.LiveWindows0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,13 +32,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mesh.usage.v1.live_pb2', _g
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GETLIVEREQUEST']._serialized_start=43
-  _globals['_GETLIVEREQUEST']._serialized_end=133
-  _globals['_LIVEBUCKET']._serialized_start=136
-  _globals['_LIVEBUCKET']._serialized_end=344
-  _globals['_LIVESERIES']._serialized_start=346
-  _globals['_LIVESERIES']._serialized_end=417
-  _globals['_LIVEWINDOWS']._serialized_start=420
-  _globals['_LIVEWINDOWS']._serialized_end=564
-  _globals['_LIVESERVICE']._serialized_start=567
-  _globals['_LIVESERVICE']._serialized_end=724
+  _globals['_GETLIVEREQUEST']._serialized_end=156
+  _globals['_LIVEBUCKET']._serialized_start=159
+  _globals['_LIVEBUCKET']._serialized_end=367
+  _globals['_LIVESERIES']._serialized_start=369
+  _globals['_LIVESERIES']._serialized_end=440
+  _globals['_LIVEWINDOWS']._serialized_start=443
+  _globals['_LIVEWINDOWS']._serialized_end=637
+  _globals['_LIVESERVICE']._serialized_start=640
+  _globals['_LIVESERVICE']._serialized_end=797
 # @@protoc_insertion_point(module_scope)

@@ -26,12 +26,15 @@ class GetLiveRequest(_message.Message):
     WINDOW_S_FIELD_NUMBER: _builtins.int
     GROUP_BY_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
+    NEWEST_MINUTE_FIELD_NUMBER: _builtins.int
     resolution_s: _builtins.int
     """Length of a bucket: 1, 10 or 60."""
     window_s: _builtins.int
     """How far back, at most what the resolution is kept for; 0: all of it."""
     group_by: _builtins.str
     """"" the account's total, "key", "model": one series for each value."""
+    newest_minute: _builtins.bool
+    """With an account's total: `newest_minute` too."""
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only these values of `group_by`; empty: all."""
@@ -43,10 +46,11 @@ class GetLiveRequest(_message.Message):
         window_s: _builtins.int = ...,
         group_by: _builtins.str = ...,
         values: _abc.Iterable[_builtins.str] | None = ...,
+        newest_minute: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_by", b"group_by", "resolution_s", b"resolution_s", "values", b"values", "window_s", b"window_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_by", b"group_by", "newest_minute", b"newest_minute", "resolution_s", b"resolution_s", "values", b"values", "window_s", b"window_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -133,6 +137,7 @@ class LiveWindows(_message.Message):
     SERIES_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
     WHOLE_FIELD_NUMBER: _builtins.int
+    NEWEST_MINUTE_FIELD_NUMBER: _builtins.int
     resolution_s: _builtins.int
     now_ms: _builtins.int
     """Unix milliseconds of the process's clock when this was put together."""
@@ -144,6 +149,10 @@ class LiveWindows(_message.Message):
     """True where earlier answers of this stream are to be forgotten."""
     @_builtins.property
     def series(self) -> _containers.RepeatedCompositeFieldContainer[Global___LiveSeries]: ...
+    @_builtins.property
+    def newest_minute(self) -> Global___LiveBucket:
+        """The newest minute of the clock that had requests, of the last two: its latencies cannot be made of those of seconds."""
+
     def __init__(
         self,
         *,
@@ -153,10 +162,11 @@ class LiveWindows(_message.Message):
         series: _abc.Iterable[Global___LiveSeries] | None = ...,
         truncated: _builtins.bool = ...,
         whole: _builtins.bool = ...,
+        newest_minute: Global___LiveBucket | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["newest_minute", b"newest_minute"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lag_ms", b"lag_ms", "now_ms", b"now_ms", "resolution_s", b"resolution_s", "series", b"series", "truncated", b"truncated", "whole", b"whole"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lag_ms", b"lag_ms", "newest_minute", b"newest_minute", "now_ms", b"now_ms", "resolution_s", b"resolution_s", "series", b"series", "truncated", b"truncated", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,229 @@
+"""What the operators' part of the panel's API says and takes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import Path
+from pydantic import BaseModel, Field
+
+from services.common.money import INT64_MAX
+from services.dashboard.api.models import BalanceOut, MemberOut, PriceOut
+from services.dashboard.api.parts import Taken
+
+Reason = Annotated[str, Field(min_length=1, max_length=400)]
+DAYS_MAX = 3_650
+
+
+class OperatorAccount(BaseModel):
+    account_id: str
+    name: str
+    owner_email: str
+    suspended: bool
+    created_at: str
+
+
+class OperatorAccounts(BaseModel):
+    accounts: list[OperatorAccount]
+    next_page_token: str
+
+
+class OperatorAccountDetails(BaseModel):
+    """One account: its money, its people, how many keys it has (`keys_more`: at least so many)."""
+
+    account: OperatorAccount
+    balance: BalanceOut
+    members: list[MemberOut]
+    keys: int
+    keys_active: int
+    keys_more: bool
+
+
+class Suspension(Taken):
+    reason: Reason
+
+
+class Promo(Taken):
+    amount_usd: str
+    # Until it expires, at the end of that day; 0: never.
+    days: int = Field(default=0, ge=0, le=DAYS_MAX)
+    reason: Reason
+    # The same key credits once, however often it is sent.
+    idempotency_key: str = Field(min_length=8, max_length=100)
+
+
+class PromoGiven(BaseModel):
+    posted_usd: str
+
+
+class ProviderOut(BaseModel):
+    provider_id: str
+    name: str
+    kind: str
+    base_url: str
+    enabled: bool
+    usable: bool
+    credential_required: bool
+    # First and last characters; empty where there is none.
+    masked_credential: str
+    credential_version: int
+
+
+class Credential(Taken):
+    credential: str = Field(min_length=1, max_length=10_000)
+
+
+class ProviderTested(BaseModel):
+    ok: bool
+    http_status: int
+    message: str
+    latency_ms: int
+
+
+class PricedModel(BaseModel):
+    """A model, served or not; prices are in force now and None where there is none."""
+
+    model_id: str
+    provider_id: str
+    available: bool
+    prompt_usd_per_1m: str | None
+    completion_usd_per_1m: str | None
+
+
+class NewPrice(Taken):
+    """USD per million tokens; without `cached_prompt_usd` cached tokens cost what others do."""
+
+    model_id: str = Field(min_length=1, max_length=200)
+    prompt_usd: str
+    completion_usd: str
+    cached_prompt_usd: str | None = None
+    request_fee_usd: str = "0"
+
+
+class PriceHistory(BaseModel):
+    model_id: str
+    # Newest first; more than one may lie in the future.
+    prices: list[PriceOut]
+
+
+class HeldGrant(BaseModel):
+    """Money that was lent to a worker; `held_usd` is what of it nobody can use now."""
+
+    grant_id: str
+    account_id: str
+    key_id: str
+    worker_id: str
+    status: str
+    amount_usd: str
+    settled_usd: str
+    held_usd: str
+    expires_at: str | None
+
+
+class HeldGrants(BaseModel):
+    grants: list[HeldGrant]
+    next_page_token: str
+
+
+class WriteOff(Taken):
+    reason: Reason
+
+
+class WrittenOff(BaseModel):
+    account_id: str
+    written_off_usd: str
+
+
+class DifferenceOut(BaseModel):
+    """An hour of an account in which the request log and the ledger do not agree."""
+
+    account_id: str
+    hour: str
+    log_requests: int
+    log_cost_usd: str
+    ledger_requests: int
+    ledger_cost_usd: str
+    only_in_log: list[str]
+    only_in_ledger: list[str]
+    cost_differs: list[str]
+
+
+class DifferencesOut(BaseModel):
+    differences: list[DifferenceOut]
+    compared_at: str | None
+
+
+class Compared(BaseModel):
+    """What a comparison looked at, and where the two differ."""
+
+    hours: int
+    requests: int
+    cost_usd: str
+    differences: list[DifferenceOut]
+
+
+class FindingOut(BaseModel):
+    # Empty where it is about the seals.
+    account_id: str
+    what: str
+
+
+class Verified(BaseModel):
+    accounts: int
+    events: int
+    transactions: int
+    # Hours whose seal was computed again.
+    seals: int
+    findings: list[FindingOut]
+
+
+Keeper = Literal["billing", "usage"]
+LetterPosition = Annotated[int, Path(ge=0, le=INT64_MAX)]
+
+
+class ConsumerPart(BaseModel):
+    service: Keeper
+    group: str
+    topic: str
+    partition: int
+    next_offset: int
+    end_offset: int
+    lag_messages: int
+
+
+class ServiceAway(BaseModel):
+    """A service that did not answer, and its sentence."""
+
+    service: Keeper
+    message: str
+
+
+class ConsumersOut(BaseModel):
+    parts: list[ConsumerPart]
+    away: list[ServiceAway]
+
+
+class DeadLetterOut(BaseModel):
+    service: Keeper
+    # Where it lies among the service's dead letters.
+    position: int
+    put_at: str
+    topic: str
+    partition: int
+    offset: int
+    key: str
+    value_bytes: int
+    reason: str
+    retryable: bool
+
+
+class DeadLettersOut(BaseModel):
+    # Newest first.
+    letters: list[DeadLetterOut]
+    away: list[ServiceAway]
+
+
+class SentAgain(BaseModel):
+    topic: str
+    partition: int
+    offset: int

@@ -1,0 +1,365 @@
+"""What staff may do, and that nobody else may do any of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+from aiohttp import web
+from pydantic import ValidationError
+
+from services.common.clock import SystemClock
+from services.common.errors import Forbidden
+from services.common.grpc import Principal
+from services.common.kafka import DeadLetters, LogMessage
+from services.common.kafka.memory import MemoryProducer
+from services.common.pb.mesh.accounts.v1 import accounts_pb2
+from services.common.pb.mesh.billing.v1 import billing_pb2, ledger_pb2, ledger_pb2_grpc
+from services.common.pb.mesh.catalog.v1 import catalog_pb2
+from services.common.pb.mesh.common.v1 import operations_pb2, operations_pb2_grpc
+from services.common.pb.mesh.events.v1 import catalog_pb2 as events_pb2
+from services.common.topics import BALANCES, BILLING_DEAD, USAGE
+from services.dashboard.config import DashboardSettings
+from tests.integration.dashboard.conftest import PASSWORD, Browser, Panel, serve_panel
+from tests.integration.dashboard.services import Addresses
+from tests.integration.dashboard.test_session import ROUTES
+
+STAFF = "staff@mesh.example"
+THEIRS = [(method, path) for method, path in ROUTES if path.startswith("/operator")]
+OF_THE_INSTALLATION = {
+    "provider_id": "local", "grant_id": "grt_1", "keeper": "billing", "position": "0",
+}  # fmt: skip
+BODIES: dict[str, dict[str, object]] = {
+    "/operator/accounts/{account_id}/suspend": {"reason": "no"},
+    "/operator/accounts/{account_id}/promo": {
+        "amount_usd": "5", "reason": "no", "idempotency_key": "0123456789",
+    },
+    "/operator/providers/{provider_id}/credential": {"credential": "sk-0123456789abcdef"},
+    "/operator/prices": {"model_id": "local/m", "prompt_usd": "1", "completion_usd": "1"},
+    "/operator/grants/{grant_id}/write-off": {"reason": "no"},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+async def staffed(settings_for: Callable[..., DashboardSettings]) -> AsyncIterator[Panel]:
+    """A panel that has staff, whose user the command line made."""
+    async with serve_panel(settings_for(operators=f" {STAFF.upper()}, other@mesh.example")) as made:
+        request = accounts_pb2.SignUpRequest(email=STAFF, password=PASSWORD, name="Grace")
+        await made.backends.accounts_channel.call(made.backends.accounts.SignUp, request)
+        yield made
+
+
+@pytest.fixture
+async def grace(staffed: Panel) -> Browser:
+    """A person of the staff, logged in."""
+    found = await staffed.browser()
+    await found.log_in(STAFF)
+    return found
+
+
+@pytest.fixture
+async def ada(staffed: Panel) -> Browser:
+    """The owner of a new account, logged in."""
+    found = await staffed.browser()
+    await found.sign_up()
+    return found
+
+
+def address(path: str, account_id: str) -> str:
+    known = {**OF_THE_INSTALLATION, "account_id": account_id}
+    return "/api" + re.sub(r"\{(\w+)\}", lambda name: known[name[1]], path)
+
+
+async def notes(browser: Browser) -> list[tuple[str, str, str]]:
+    """What the person did as staff, newest first: action, subject, note."""
+    events = (await browser.call("GET", "/api/audit")).json["events"]
+    ours = [one for one in events if one["type"] == "accounts.OperatorActed"]
+    said = [json.loads(one["details_json"]) for one in ours]
+    return [
+        (one["action"], event["subject"], one["note"])
+        for one, event in zip(said, ours, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("who", ["owner", "member of the staff's account", "nobody"])
+async def test_whoever_is_not_staff_can_call_none_of_the_operators_routes(
+    who: str, ada: Browser, grace: Browser, staffed: Panel
+) -> None:
+    eve = ada
+    if who == "nobody":
+        eve = await staffed.browser()
+    elif who != "owner":
+        eve = await staffed.add_member(grace, "admin")
+    account_id = ada.session["account_id"]
+    assert len(THEIRS) > 15
+    before = await notes(grace)
+    for method, path in THEIRS:
+        answer = await eve.call(method, address(path, account_id), BODIES.get(path))
+        assert answer.status == (401 if who == "nobody" else 404), (method, path, answer.body)
+        assert account_id.encode() not in answer.body or "{account_id}" in path
+    if who != "nobody":
+        assert (await eve.call("GET", "/api/session")).json["is_operator"] is False
+        unknown = await eve.call("GET", "/api/no-such-route")
+        assert answer.json["error"] == unknown.json["error"], "the routes are as if not there"
+    assert await notes(grace) == before
+    assert (await ada.call("POST", "/api/keys", {"label": "still there"})).status == 201
+
+
+def calls(panel: Panel) -> Iterator[tuple[object, object, object]]:
+    """Channel, method and request of what the owning services do for operators alone."""
+    has = panel.backends
+    ledger = ledger_pb2_grpc.LedgerServiceStub(has.billing_channel.channel())
+    yield has.billing_channel, has.billing.ListGrants, billing_pb2.ListGrantsRequest()
+    yield has.billing_channel, ledger.WriteOffGrant, ledger_pb2.WriteOffGrantRequest(grant_id="g")
+    yield has.billing_channel, ledger.Verify, ledger_pb2.VerifyRequest()
+    yield has.accounts_channel, has.accounts.ListAccounts, accounts_pb2.ListAccountsRequest()
+    yield has.accounts_channel, has.accounts.SuspendAccount, accounts_pb2.SuspendAccountRequest()
+    yield has.accounts_channel, has.accounts.RecordOperation, accounts_pb2.RecordOperationRequest()
+    yield has.catalog_channel, has.catalog.ListProviders, catalog_pb2.ListProvidersRequest()
+    yield has.catalog_channel, has.catalog.TestProvider, catalog_pb2.TestProviderRequest()
+    for channel in (has.billing_channel, has.usage_channel):
+        operations = operations_pb2_grpc.OperationsServiceStub(channel.channel())
+        yield channel, operations.ListConsumerLag, operations_pb2.ListConsumerLagRequest()
+        yield channel, operations.ListDeadLetters, operations_pb2.ListDeadLettersRequest()
+        yield channel, operations.RetryDeadLetter, operations_pb2.RetryDeadLetterRequest()
+
+
+async def test_the_owning_services_refuse_an_owner_whatever_the_panel_would_do(
+    staffed: Panel, ada: Browser
+) -> None:
+    owner = Principal("user", ada.session["account_id"], user_id="usr_1", role="owner")
+    for channel, method, request in calls(staffed):
+        with pytest.raises(Forbidden):
+            await channel.call(method, request, principal=owner)  # type: ignore[attr-defined]  # a GrpcChannel
+
+
+async def test_staff_find_an_account_and_see_its_money_and_people(
+    ada: Browser, grace: Browser
+) -> None:
+    assert (await grace.call("GET", "/api/session")).json["is_operator"] is True
+    await ada.create_key()
+    email = ada.session["email"]
+    found = (await grace.call("GET", f"/api/operator/accounts?search={email}")).json["accounts"]
+    assert [one["account_id"] for one in found] == [ada.session["account_id"]]
+    details = (await grace.call("GET", f"/api/operator/accounts/{found[0]['account_id']}")).json
+    assert (details["keys"], details["keys_active"], details["keys_more"]) == (1, 1, False)
+    assert [one["email"] for one in details["members"]] == [email]
+    assert details["balance"]["available_usd"] == "0.00"
+    missing = await grace.call("GET", "/api/operator/accounts/acc_none")
+    assert (missing.status, missing.code) == (404, "not_found")
+
+
+async def test_staff_suspend_and_resume_an_account_and_it_is_written_down_who(
+    ada: Browser, grace: Browser
+) -> None:
+    account_id = ada.session["account_id"]
+    path = f"/api/operator/accounts/{account_id}"
+    without = await grace.call("POST", f"{path}/suspend", {"reason": ""})
+    assert (without.status, without.code) == (422, "validation_error")
+    suspended = await grace.call("POST", f"{path}/suspend", {"reason": "unpaid"})
+    assert suspended.json["suspended"] is True
+    assert (await grace.call("POST", f"{path}/resume")).json["suspended"] is False
+    assert (await notes(grace))[:2] == [
+        ("account.resume", account_id, ""),
+        ("account.suspend", account_id, "unpaid"),
+    ]
+    [event] = [
+        one
+        for one in (await grace.call("GET", "/api/audit?page_size=1")).json["events"]
+        if one["type"] == "accounts.OperatorActed"
+    ]
+    members = (await grace.call("GET", "/api/members")).json
+    assert event["actor"] in {one["user_id"] for one in members if one["email"] == STAFF}
+
+
+async def test_promotional_credit_is_given_once_however_often_it_is_sent(
+    ada: Browser, grace: Browser
+) -> None:
+    path = f"/api/operator/accounts/{ada.session['account_id']}/promo"
+    body = {"amount_usd": "2.50", "days": 30, "reason": "sorry", "idempotency_key": "0123456789"}
+    for _ in range(2):
+        answer = await grace.call("POST", path, body)
+        assert (answer.status, answer.json) == (200, {"posted_usd": "2.50"})
+    assert (await ada.call("GET", "/api/balance")).json["available_usd"] == "2.50"
+    assert ("account.promo", ada.session["account_id"], "2.50 USD: sorry") in await notes(grace)
+    nowhere = await grace.call("POST", "/api/operator/accounts/acc_none/promo", body)
+    assert (nowhere.status, nowhere.code) == (404, "not_found")
+
+
+async def test_a_provider_is_tested_and_its_credential_never_comes_out(
+    grace: Browser, staffed: Panel
+) -> None:
+    secret = "sk-test-do-not-show-0123456789"
+
+    async def models(request: web.Request) -> web.Response:
+        good = request.headers.get("authorization") == f"Bearer {secret}"
+        return web.json_response({"said": secret}, status=200 if good else 401)
+
+    app = web.Application()
+    app.router.add_get("/v1/models", models)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    settings = events_pb2.ProviderSettings(
+        name="Mine", kind=events_pb2.PROVIDER_KIND_OPENAI_COMPATIBLE, enabled=True,
+        base_url=f"http://127.0.0.1:{runner.addresses[0][1]}/v1", credential_required=True,
+        timeout_ms=60_000,
+    )  # fmt: skip
+    catalog = staffed.backends.catalog
+    put = catalog_pb2.PutProviderRequest(provider_id="mine", settings=settings)
+    operator = Principal("operator", "")
+    await staffed.backends.catalog_channel.call(catalog.PutProvider, put, principal=operator)
+    path, tests = "/api/operator/providers/mine/credential", "/api/operator/providers/mine/test"
+    bodies = []
+    answer = await grace.call("POST", tests)
+    assert answer.json == {
+        "ok": False, "http_status": 0, "message": "It has no credential yet.", "latency_ms": 0,
+    }  # fmt: skip
+    for credential, ok in (("sk-wrong-0123456789abcdef", False), (secret, True)):
+        bodies.append((await grace.call("PUT", path, {"credential": credential})).body)
+        answer = await grace.call("POST", tests)
+        assert (answer.status, answer.json["ok"]) == (200, ok), answer.body
+        bodies.append(answer.body)
+    assert b"credential down (401)" in bodies[1]
+    bodies.append((await grace.call("GET", "/api/operator/providers")).body)
+    bodies.append((await grace.call("GET", "/api/audit")).body)
+    assert not [body for body in bodies if secret.encode() in body]
+    gone = (await grace.call("DELETE", path)).json
+    assert (gone["masked_credential"], gone["usable"]) == ("", False)
+    await runner.cleanup()
+    assert [action for action, _, _ in (await notes(grace))[:3]] == [
+        "provider.remove_credential", "provider.set_credential", "provider.set_credential",
+    ]  # fmt: skip
+
+
+async def test_staff_publish_a_price_and_see_its_history(grace: Browser) -> None:
+    priced = (await grace.call("GET", "/api/operator/models")).json
+    model_id = next(one["model_id"] for one in priced if not one["model_id"].endswith(":free"))
+    body = {"model_id": model_id, "prompt_usd": "0.15", "completion_usd": "0.60"}
+    answer = await grace.call("POST", "/api/operator/prices", body)
+    assert answer.status == 201, answer.body
+    newest, *older = answer.json["prices"]
+    assert newest["usd_per_1m"]["completion"] == "0.60"
+    assert newest["source"].startswith("operator usr_")
+    assert older
+    assert (await notes(grace))[0] == ("price.publish", model_id, "USD per million: 0.15, 0.60")
+    wrong = await grace.call("POST", "/api/operator/prices", {**body, "prompt_usd": "a lot"})
+    assert (wrong.status, wrong.code) == (422, "validation_error")
+    assert "prompt_usd" in wrong.json["error"]["message"] + str(wrong.json["error"]["details"])
+
+
+async def test_the_books_are_compared_and_verified(grace: Browser) -> None:
+    verified = (await grace.call("POST", "/api/operator/verify")).json
+    assert verified["findings"] == []
+    assert verified["accounts"] >= 0
+    compared = await grace.call("POST", "/api/operator/reconcile")
+    assert compared.status == 200, compared.body
+    known = (await grace.call("GET", "/api/operator/differences")).json
+    assert [one["account_id"] for one in known["differences"]] == [
+        one["account_id"] for one in compared.json["differences"]
+    ]
+    grants = await grace.call("GET", "/api/operator/grants")
+    assert grants.json == {"grants": [], "next_page_token": ""}
+    missing = await grace.call("POST", "/api/operator/grants/grt_none/write-off", {"reason": "x"})
+    assert (missing.status, missing.code) == (404, "not_found")
+
+
+async def test_what_was_put_aside_is_seen_and_sent_again_once_it_can_be_taken(
+    grace: Browser, addresses: Addresses
+) -> None:
+    producer = MemoryProducer(addresses.log)
+    await producer.start()
+    letters = DeadLetters(producer, consumer="billing", topic=BILLING_DEAD, clock=SystemClock())
+    bad = LogMessage(USAGE.name, 1, 7, 1, b"acc_1", b"not an event")
+    await letters.put(bad, "UndecodableEvent: no envelope")
+    await letters.put(LogMessage(BALANCES.name, 0, 3, 1, b"acc_1", b"older"), "not a balance")
+    seen = (await grace.call("GET", "/api/operator/dead-letters")).json
+    assert seen["away"] == []
+    table, usage = seen["letters"]
+    assert (usage["service"], usage["topic"], usage["partition"], usage["offset"]) == (
+        "billing", USAGE.name, 1, 7,
+    )  # fmt: skip
+    assert (usage["reason"], usage["value_bytes"], usage["key"]) == (
+        "UndecodableEvent: no envelope", 12, "acc_1",
+    )  # fmt: skip
+    assert [one["retryable"] for one in (table, usage)] == [False, True]
+    path = "/api/operator/dead-letters/billing/{}/retry"
+    sent = await grace.call("POST", path.format(usage["position"]))
+    assert sent.status == 200, sent.body
+    assert addresses.log.messages(USAGE.name)[-1].value == b"not an event"
+    assert (await notes(grace))[0][:2] == ("dead_letter.retry", f"billing:{usage['position']}")
+    for position, status in ((table["position"], 422), (99_999, 404)):
+        assert (await grace.call("POST", path.format(position))).status == status
+    assert len(addresses.log.messages(BALANCES.name)) == 0
+
+
+async def test_the_lag_of_every_consumer_is_seen(grace: Browser) -> None:
+    seen = (await grace.call("GET", "/api/operator/consumers")).json
+    assert seen["away"] == []
+    assert [(one["service"], one["partition"], one["lag_messages"]) for one in seen["parts"]] == [
+        ("billing", 2, 3), ("usage", 2, 3),
+    ]  # fmt: skip
+
+
+async def test_a_service_that_is_away_is_named_and_the_other_one_still_seen(
+    settings_for: Callable[..., DashboardSettings], grace: Browser
+) -> None:
+    settings = settings_for(operators=STAFF, usage_address="127.0.0.1:1", call_timeout_s=2.0)
+    async with serve_panel(settings) as panel:
+        browser = await panel.browser()
+        await browser.log_in(STAFF)
+        for path, kept in (("consumers", "parts"), ("dead-letters", "letters")):
+            seen = (await browser.call("GET", f"/api/operator/{path}")).json
+            assert [one["service"] for one in seen["away"]] == ["usage"]
+            assert all(one["service"] == "billing" for one in seen[kept])
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        "other@mesh.example",
+        " Other@MESH.example",
+        "other@mesh\u3002example",
+        "other@me\u00adsh.example",
+    ],
+)
+async def test_nobody_becomes_staff_by_signing_up_with_an_address_of_the_staff(
+    email: str, staffed: Panel, ada: Browser
+) -> None:
+    eve = await staffed.browser()
+    body = {"email": email, "password": PASSWORD, "name": "Eve"}
+    tried = [
+        await eve.call("POST", "/api/sign-up", body),
+        await ada.call("POST", "/api/members", {"email": email, "role": "viewer",
+                                                "initial_password": PASSWORD}),
+        await ada.call("POST", "/api/invitations", {"email": email, "role": "viewer"}),
+    ]  # fmt: skip
+    for answer in tried:
+        assert (answer.status, answer.code) == (403, "forbidden"), answer.body
+        assert "mesh admin accounts create" in answer.json["error"]["message"]
+
+
+async def test_an_invitation_from_before_does_not_make_anybody_staff(
+    panel: Panel, settings_for: Callable[..., DashboardSettings]
+) -> None:
+    """Invited while the address was nobody's in particular."""
+    owner = await panel.browser()
+    await owner.sign_up()
+    email = "later@mesh.example"
+    invited = await owner.call("POST", "/api/invitations", {"email": email, "role": "viewer"})
+    token = invited.json["link"].partition("#")[2]
+    body = {"token": token, "password": PASSWORD, "name": "Eve"}
+    async with serve_panel(settings_for(operators=email)) as later:
+        eve = await later.browser()
+        answer = await eve.call("POST", "/api/invitation/sign-up", body)
+        assert (answer.status, answer.code) == (403, "forbidden"), answer.body
+
+
+def test_a_setting_that_names_no_address_is_refused() -> None:
+    assert DashboardSettings(operators="").staff == frozenset()
+    assert DashboardSettings(operators=" A@b.c,, d@e.f ").staff == {"a@b.c", "d@e.f"}
+    with pytest.raises(ValidationError, match="is not an e-mail address"):
+        DashboardSettings(operators="a@b.c, staff")
