@@ -98,11 +98,19 @@ async def furnish(person: Person) -> tuple[str, str]:
     return request_id, str(template["template_id"])
 
 
+def shown(name: str) -> bool:
+    """Of the states in which there is little to see, two pictures of each page are kept."""
+    other = any(f"-{state}-" in name for state in ("empty", "loading", "error"))
+    return not other or name.endswith(("-wide-light", "-phone-dark"))
+
+
 def keep(source: Path, target: Path) -> int:
     """The pictures as WebP, in place of those that were there; how many bytes."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for picture in sorted(source.glob("*.png")):
+        if not shown(picture.stem):
+            continue
         with Image.open(picture) as image:
             image.save(target / f"{picture.stem}.webp", quality=QUALITY, method=6)
     return sum(file.stat().st_size for file in target.iterdir())
@@ -139,7 +147,8 @@ def main(target: Path) -> int:
     with tempfile.TemporaryDirectory() as folder:
         seen = asyncio.run(take(Path(folder)))
         size = keep(Path(folder), target)
-    print(f"screenshots: {len(seen['taken'])} pictures, {size / 1e6:.1f} MB, in {target}")
+    kept = len(list(target.iterdir()))
+    print(f"screenshots: {len(seen['taken'])} taken, {kept} kept, {size / 1e6:.1f} MB, in {target}")
     for problem in [*seen["crooked"], *seen["problems"]]:
         print(f"screenshots: {problem}", file=sys.stderr)
     return 1 if seen["crooked"] else 0

@@ -173,7 +173,7 @@ export function Choice({
         {...(onChange ? { value: value ?? "" } : { defaultValue: value ?? "" })}
         {...(name ? { name } : {})}
         onChange={(event) => onChange?.(event.target.value)}
-        className={`${narrow ? "max-w-28 sm:max-w-64" : "min-w-28 max-w-64"} rounded-lg border border-line bg-surface px-2 py-2 text-sm text-ink`}
+        className={`${narrow ? "max-w-24 sm:max-w-64" : "min-w-28 max-w-64"} rounded-lg border border-line bg-surface px-2 py-2 text-sm text-ink`}
       >
         {all !== null && <option value="">{all}</option>}
         {options.map(([id, text]) => (

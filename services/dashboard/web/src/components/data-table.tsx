@@ -140,7 +140,7 @@ export function DataTable<Row extends RowData>({
   };
   const place = (id: string) => {
     const column = byId.get(id);
-    return `px-4 py-2.5 ${column?.align === "right" ? "text-right tabular-nums" : "text-left"} ${
+    return `px-4 py-2.5 ${column?.align === "right" ? "text-right whitespace-nowrap tabular-nums" : "text-left"} ${
       column?.wide ? "hidden md:table-cell" : ""
     }`;
   };

@@ -137,8 +137,8 @@ export function Members({ mayChange, ownEmail }: { mayChange: boolean; ownEmail:
       sort: (row) => row.name || row.email,
       cell: (row) => (
         <div>
-          <p className="max-w-28 truncate font-medium sm:max-w-none">{row.name || row.email}</p>
-          <p className="max-w-28 truncate text-xs text-muted sm:max-w-none" title={row.email}>{row.email}</p>
+          <p className="max-w-24 truncate font-medium sm:max-w-none">{row.name || row.email}</p>
+          <p className="max-w-24 truncate text-xs text-muted sm:max-w-none" title={row.email}>{row.email}</p>
         </div>
       ),
     },

@@ -44,10 +44,16 @@ function Places() {
   const path = useRouterState({ select: (state) => state.location.pathname });
   // On a phone the sections are a line that scrolls: the one we are in is in sight.
   useEffect(() => {
-    places.current?.querySelector("[aria-current=page]")?.scrollIntoView({ inline: "center", block: "nearest" });
+    const show = () => {
+      const here = places.current?.querySelector<HTMLElement>("[aria-current=page]");
+      if (here && places.current) places.current.scrollLeft = here.offsetLeft - places.current.offsetWidth / 2 + here.offsetWidth / 2;
+    };
+    show();
+    window.addEventListener("resize", show);
+    return () => window.removeEventListener("resize", show);
   }, [path]);
   return (
-    <nav ref={places} aria-label="Sections" className="flex gap-1 overflow-x-auto md:flex-col">
+    <nav ref={places} aria-label="Sections" className="relative flex gap-1 overflow-x-auto md:flex-col">
       {PLACES.map(({ to, label, icon: Icon }) => (
         <Link
           key={to}
@@ -148,6 +154,7 @@ function AccountName({ name }: { name: string }) {
 
 export function Shell() {
   const session = useQuery(sessionQuery);
+  const several = (useQuery(accountsQuery).data?.length ?? 0) > 1;
   useLiveBalance();
   return (
     <div className="min-h-dvh md:grid md:grid-cols-[15rem_minmax(0,1fr)]">
@@ -171,7 +178,7 @@ export function Shell() {
         <Places />
         <div className="hidden flex-1 md:block" />
         <Wallet />
-        <div className="flex items-center justify-between gap-2">
+        <div className={`items-center justify-between gap-2 ${several ? "flex" : "hidden md:flex"}`}>
           <div className="min-w-0 flex-1">
             <AccountName name={session.data?.account_name ?? ""} />
             <p className="hidden truncate text-xs text-muted md:block">{session.data?.email}</p>

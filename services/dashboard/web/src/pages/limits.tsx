@@ -85,7 +85,7 @@ function Limits({ mayChange }: { mayChange: boolean }) {
   const [shown, show] = useState<{ row: Scope | null } | null>(null);
   const rows = (limits.data ?? []).filter(isSet);
   const columns: Column<Scope>[] = [
-    { title: "Of", sort: (row) => nameOf(row.scope), cell: (row) => <span className="block min-w-24 font-medium break-words">{nameOf(row.scope)}</span> },
+    { title: "Of", sort: (row) => nameOf(row.scope), cell: (row) => <span className="block font-medium break-words">{nameOf(row.scope)}</span> },
     {
       title: "Spend",
       cell: (row) => (

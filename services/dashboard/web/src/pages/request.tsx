@@ -15,10 +15,10 @@ type Row = Schemas["RequestOut"];
 
 function Facts({ facts }: { facts: [string, ReactNode][] }) {
   return (
-    <dl className="grid grid-cols-1 gap-x-6 gap-y-3 p-4 sm:grid-cols-[11rem_1fr]">
+    <dl className="grid grid-cols-1 gap-x-6 gap-y-0.5 p-4 sm:grid-cols-[11rem_1fr] sm:gap-y-3">
       {facts.map(([name, value]) => (
         <div key={name} className="contents">
-          <dt className="text-muted">{name}</dt>
+          <dt className="mt-2 text-muted sm:mt-0">{name}</dt>
           <dd className="min-w-0 break-words">{value || "–"}</dd>
         </div>
       ))}
@@ -57,7 +57,7 @@ function Timeline({ row }: { row: Row }) {
 const LINES: Column<Schemas["CostLineOut"]>[] = [
   { title: "Tokens", cell: (one) => words(one.kind) },
   { title: "Quantity", cell: (one) => count(one.tokens), align: "right" },
-  { title: "Per 1M", cell: (one) => dollars(one.usd_per_1m), align: "right" },
+  { title: "Per 1M", cell: (one) => dollars(one.usd_per_1m), align: "right", wide: true },
   { title: "Cost, not rounded", cell: (one) => dollarsExact(one.cost_usd), align: "right" },
 ];
 
@@ -91,7 +91,7 @@ function Cost({ row }: { row: Row }) {
 }
 
 const ATTEMPTS: Column<Schemas["AttemptOut"]>[] = [
-  { title: "Started", cell: (one) => time(one.started_at) },
+  { title: "Started", cell: (one) => time(one.started_at), wide: true },
   { title: "Provider", cell: (one) => one.provider_id },
   { title: "Their model", cell: (one) => mono(one.upstream_model), wide: true },
   { title: "Status", cell: (one) => (one.http_status ? <StatusBadge status={one.http_status} /> : "–") },

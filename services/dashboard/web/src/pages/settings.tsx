@@ -103,11 +103,11 @@ function about(row: Schemas["AuditEventOut"], names: Map<string, string>): strin
 
 function auditColumns(names: Map<string, string>): Column<Schemas["AuditEventOut"]>[] {
   return [
-    { title: "When", cell: (row) => <span className="whitespace-nowrap">{time(row.occurred_at)}</span> },
+    { title: "When", cell: (row) => <span className="sm:whitespace-nowrap">{time(row.occurred_at)}</span> },
     { title: "What", cell: (row) => said(row.type) },
     {
       title: "About",
-      cell: (row) => <span className="block max-w-32 truncate sm:max-w-60 lg:max-w-96" title={row.subject}>{about(row, names)}</span>,
+      cell: (row) => <span className="block max-w-28 truncate sm:max-w-60 lg:max-w-96" title={row.subject}>{about(row, names)}</span>,
     },
     {
       title: "Who",
