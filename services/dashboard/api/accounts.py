@@ -129,6 +129,7 @@ def settings_pb(body: models.KeySettingsIn | models.KeyChange) -> events_pb2.Key
         allowed_models=body.allowed_models or [],
         expires_at_ms=body.expires_at_ms or 0,
         team_id=body.team_id or "",
+        content_stored=bool(body.content_stored),
         model_limits=[
             events_pb2.ModelLimits(model_id=one.model_id, limits=limits_pb(one))
             for one in body.model_limits or []

@@ -19,6 +19,7 @@ from services.common.ids import new_id
 from services.dashboard.api import (
     accounts,
     alerts,
+    contents,
     figures,
     invitations,
     limits,
@@ -71,6 +72,7 @@ ROUTERS = (
     limits.router,
     alerts.router,
     reads.router,
+    contents.router,
     payments.router,
     templates.router,
     play.router,

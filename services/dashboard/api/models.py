@@ -101,6 +101,8 @@ class KeySettingsIn(LimitsIn):
     # Empty: in no team.
     team_id: str = ""
     model_limits: list[ModelLimitsIn] = Field(default=[])
+    # Prompts and answers are stored, where the operator allows it.
+    content_stored: bool = False
 
 
 class KeyChange(Taken):
@@ -118,6 +120,7 @@ class KeyChange(Taken):
     expires_at_ms: Whole | None = None
     team_id: str | None = None
     model_limits: list[ModelLimitsIn] | None = None
+    content_stored: bool | None = None
 
 
 class KeyOut(BaseModel):
@@ -140,6 +143,7 @@ class KeyOut(BaseModel):
     created_by: str
     team_id: str
     model_limits: list[ModelLimitsOut]
+    content_stored: bool
 
 
 class KeyCreated(BaseModel):

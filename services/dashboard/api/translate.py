@@ -114,6 +114,7 @@ def key_out(key: keys_pb2.Key, spend: billing_pb2.KeySpend | None) -> models.Key
         created_by=key.created_by,
         team_id=settings.team_id,
         model_limits=[model_limits_out(one) for one in settings.model_limits],
+        content_stored=settings.content_stored,
     )  # fmt: skip
 
 

@@ -31,8 +31,10 @@ from services.common.topics import BILLING_DEAD, USAGE, USAGE_DEAD, Topic
 from services.usage.adapters.clickhouse import ClickHouse
 from services.usage.adapters.migrations import migrate as migrate_clickhouse
 from services.usage.alerts.store_postgres import PostgresAlertStore
+from services.usage.bootstrap_contents import ContentParts
 from services.usage.bootstrap_reads import ReadParts
 from services.usage.config import UsageSettings
+from services.usage.entrypoints.grpc_contents import POLICIES as CONTENT_POLICIES
 from services.usage.entrypoints.grpc_usage import POLICIES as USAGE_POLICIES
 from services.usage.live.bootstrap import LiveProcess
 from services.usage.live.bootstrap import build as build_live
@@ -147,9 +149,12 @@ async def usage_service(dsn: str, log: MemoryLog) -> AsyncIterator[tuple[HostPor
     server = GrpcServer(
         listen=ANY_PORT,
         verifier=TokenVerifier(DEVELOPMENT_SECRET),
-        policies=USAGE_POLICIES | OPERATIONS,
+        policies=USAGE_POLICIES | CONTENT_POLICIES | OPERATIONS,
     )
     usage_pb2_grpc.add_UsageServiceServicer_to_server(usage_parts.servicer, server.grpc)
+    contents = ContentParts(settings, clickhouse)
+    await contents.open()
+    contents.serve_on(server)
     await serve_operations(server, log, dead=USAGE_DEAD)
     async with serving(server) as address:
         yield address, tails

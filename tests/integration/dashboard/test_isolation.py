@@ -12,11 +12,12 @@ import pytest
 
 from services.usage.adapters.clickhouse import ClickHouse
 from services.usage.adapters.sink_store_clickhouse import ClickHouseSinkStore
-from services.usage.ports import REQUESTS
+from services.usage.domain.content_row import ContentRow
+from services.usage.ports import CONTENTS, REQUESTS
 from tests.integration.dashboard.conftest import Browser, Panel
 from tests.integration.dashboard.test_session import ROUTES
 from tests.integration.dashboard.test_templates import BODY as TEMPLATE
-from tests.unit.usage.builders import row
+from tests.unit.usage.builders import START_MS, row
 
 MARK = "nobody-else-may-read-this"
 # What stands in an address and belongs to nobody. A new name in a route's path has to be put here
@@ -59,6 +60,26 @@ class Belongings:
         return sorted(secret for secret in self.secrets if secret.encode() in body)
 
 
+def content_row(usage_id: str, account_id: str, prompt: str) -> ContentRow:
+    """A prompt with an answer that the sink has stored."""
+    return ContentRow(
+        account_id=account_id,
+        received_at=START_MS,
+        usage_id=usage_id,
+        request_id="",
+        key_id="",
+        model_id="local/smol",
+        prompt=prompt,
+        answer="An answer",
+        prompt_truncated=False,
+        answer_truncated=True,
+        event_id="evt_1",
+        log_topic="",
+        log_partition=0,
+        log_offset=0,
+    )
+
+
 async def furnish(owner: Browser, panel: Panel, chdb_dsn: str) -> Belongings:
     """One of everything for the owner's account."""
     key = (await owner.create_key(f"key {MARK}"))["key"]
@@ -89,6 +110,8 @@ async def furnish(owner: Browser, panel: Panel, chdb_dsn: str) -> Belongings:
         tags={"team": MARK},
     )
     await ClickHouseSinkStore(log, REQUESTS).insert_missing([request])
+    content = content_row(request.usage_id, request.account_id, f"What is {MARK}?")
+    await ClickHouseSinkStore(log, CONTENTS).insert_missing([content])
     await log.close()
     ids = {
         "key_id": key["key_id"],
@@ -109,7 +132,8 @@ async def furnish(owner: Browser, panel: Panel, chdb_dsn: str) -> Belongings:
 READS = [
     "/keys", "/templates", "/templates/{template_id}", "/templates/{template_id}/versions",
     "/members", "/sessions", "/audit", "/balance", "/transactions", "/requests",
-    "/requests/{request_id}", "/refill", "/summary", "/keys/{key_id}/usage",
+    "/requests/{request_id}", "/requests/{request_id}/content",
+    "/refill", "/summary", "/keys/{key_id}/usage",
     "/teams", "/webhooks", "/alert-rules", "/alerts", "/webhook-deliveries",
     "/invitations", "/accounts", "/payments", "/payment-history",
 ]  # fmt: skip

@@ -164,6 +164,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/contents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Erase Contents
+         * @description Erases all prompts and answers of the account until now; for owners and admins.
+         */
+        delete: operations["erase_contents_api_contents_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/invitation": {
         parameters: {
             query?: never;
@@ -1219,6 +1239,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/requests/{request_id}/content": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Content
+         * @description Prompt and answer by the usage id of the request; for owners and admins.
+         */
+        get: operations["get_content_api_requests__request_id__content_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/requests/{request_id}/cost": {
         parameters: {
             query?: never;
@@ -1831,6 +1871,20 @@ export interface components {
             parts: components["schemas"]["ConsumerPart"][];
         };
         /**
+         * ContentOut
+         * @description What one request asked and was answered.
+         */
+        ContentOut: {
+            /** Answer */
+            answer: string;
+            /** Answer Truncated */
+            answer_truncated: boolean;
+            /** Prompt */
+            prompt: string;
+            /** Prompt Truncated */
+            prompt_truncated: boolean;
+        };
+        /**
          * CostLineOut
          * @description Tokens of one kind at their price; `cost_usd` is exact, before the sum is rounded.
          */
@@ -1948,6 +2002,16 @@ export interface components {
             /** Differences */
             differences: components["schemas"]["DifferenceOut"][];
         };
+        /**
+         * ErasedOut
+         * @description Of how many requests there was something, and until when they were received.
+         */
+        ErasedOut: {
+            /** Erased */
+            erased: number;
+            /** Erased Until */
+            erased_until: string;
+        };
         /** FindingOut */
         FindingOut: {
             /** Account Id */
@@ -2055,6 +2119,8 @@ export interface components {
         KeyChange: {
             /** Allowed Models */
             allowed_models?: string[] | null;
+            /** Content Stored */
+            content_stored?: boolean | null;
             /** Default Model */
             default_model?: string | null;
             /** Default Params Json */
@@ -2088,6 +2154,8 @@ export interface components {
         KeyOut: {
             /** Allowed Models */
             allowed_models: string[];
+            /** Content Stored */
+            content_stored: boolean;
             /** Created At */
             created_at: string;
             /** Created By */
@@ -2132,6 +2200,11 @@ export interface components {
              * @default []
              */
             allowed_models: string[];
+            /**
+             * Content Stored
+             * @default false
+             */
+            content_stored: boolean;
             /**
              * Default Model
              * @default
@@ -3375,6 +3448,26 @@ export interface operations {
                 };
                 content: {
                     "application/json": unknown;
+                };
+            };
+        };
+    };
+    erase_contents_api_contents_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErasedOut"];
                 };
             };
         };
@@ -5059,6 +5152,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["RequestOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_content_api_requests__request_id__content_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                request_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ContentOut"];
                 };
             };
             /** @description Validation Error */

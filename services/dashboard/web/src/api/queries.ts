@@ -156,6 +156,17 @@ export const requestQuery = (requestId: string) =>
       ),
   });
 
+/** Not found where nothing is stored, which is nearly always. */
+export const contentQuery = (usageId: string) =>
+  queryOptions({
+    queryKey: ["content", usageId],
+    queryFn: async () =>
+      bodyOf(
+        await api.GET("/api/requests/{request_id}/content", { params: { path: { request_id: usageId } } }),
+      ),
+    retry: false,
+  });
+
 export const costQuery = (requestId: string) =>
   queryOptions({
     queryKey: ["cost", requestId],
@@ -297,6 +308,9 @@ export const useRevokeSession = () =>
     },
     ["sessions"],
   );
+
+export const useEraseContents = () =>
+  useChange(async (_: void) => bodyOf(await api.DELETE("/api/contents")), ["content"]);
 
 export const useChangePassword = () =>
   useChange(

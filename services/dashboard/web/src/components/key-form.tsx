@@ -23,6 +23,7 @@ function settingsOf(form: FormData, perModel: PerModel[]): Schemas["KeySettingsI
     default_params_json: text("params"),
     allowed_models: text("allowed").split(/[\s,]+/).filter(Boolean),
     model_limits: perModel,
+    content_stored: text("content") === "yes",
     expires_at_ms: expires === "" ? 0 : new Date(expires).getTime(),
   };
 }
@@ -49,6 +50,13 @@ function More({ row }: { row: Row | undefined }) {
         label="Default parameters"
         hint='A JSON object beneath every request, such as {"temperature": 0.2}.'
         defaultValue={row?.default_params_json ?? ""}
+      />
+      <Choice
+        label="Prompts and answers, which are stored only where the operator allows it"
+        name="content"
+        value={row?.content_stored ? "yes" : "no"}
+        options={[["no", "Are not stored"], ["yes", "Are stored, for owners and admins to read"]]}
+        all={null}
       />
       <Field name="expires" type="datetime-local" label="Expires" hint="Empty: never." defaultValue={localTime(row?.expires_at ?? null)} />
     </>

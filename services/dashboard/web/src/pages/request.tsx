@@ -4,7 +4,7 @@ import { Link, useParams } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 
 import type { Schemas } from "../api/client";
-import { costQuery, keysQuery, requestQuery, sessionQuery } from "../api/queries";
+import { contentQuery, costQuery, keysQuery, requestQuery, sessionQuery } from "../api/queries";
 import { Copyable } from "../components/controls";
 import { ErrorNote, Waiting } from "../components/feedback";
 import { Card, type Column, DataTable, Page, StatusBadge } from "../components/layout";
@@ -90,6 +90,27 @@ function Cost({ row }: { row: Row }) {
   );
 }
 
+function Text({ title, text, cut }: { title: string; text: string; cut: boolean }) {
+  return (
+    <section className="p-4">
+      <h3 className="text-xs text-muted">{title}</h3>
+      <pre className="mt-1 max-h-96 overflow-auto font-mono text-xs break-words whitespace-pre-wrap">{text || "–"}</pre>
+      {cut && <p className="mt-1 text-xs text-muted">Only the beginning was stored.</p>}
+    </section>
+  );
+}
+
+function Content({ usageId }: { usageId: string }) {
+  const content = useQuery(contentQuery(usageId)).data;
+  if (!content) return null;
+  return (
+    <Card title="What was said">
+      <Text title="Prompt" text={content.prompt} cut={content.prompt_truncated} />
+      <Text title="Answer" text={content.answer} cut={content.answer_truncated} />
+    </Card>
+  );
+}
+
 const ATTEMPTS: Column<Schemas["AttemptOut"]>[] = [
   { title: "Started", cell: (one) => time(one.started_at), wide: true },
   { title: "Provider", cell: (one) => one.provider_id },
@@ -147,6 +168,7 @@ export function RequestPage() {
             </Card>
           )}
           <Cost row={row} />
+          {(session.data?.role === "owner" || session.data?.role === "admin") && <Content usageId={row.usage_id} />}
           <Card title="How to find it">
             <Facts
               facts={[
@@ -179,7 +201,7 @@ export function RequestPage() {
           </Card>
           <Card title="Repeat it">
             <div className="space-y-2 p-4">
-              <p className="text-muted">Prompts are not stored, so put your messages in again.</p>
+              <p className="text-muted">Put your messages in again.</p>
               <Copyable
                 label="the command"
                 text={commandOf(

@@ -10,6 +10,7 @@ import {
   sessionQuery,
   sessionsQuery,
   useChangePassword,
+  useEraseContents,
   useRevokeSession,
 } from "../api/queries";
 import { Button, Field } from "../components/controls";
@@ -150,6 +151,24 @@ function Audit() {
   );
 }
 
+function Contents() {
+  const erase = useEraseContents();
+  return (
+    <Card title="Stored prompts and answers">
+      <div className="space-y-3 p-4">
+        <ErrorNote error={erase.error} />
+        <p className="text-muted">
+          Stored for the keys that say so, for as long as the operator keeps them. Erasing cannot be taken back.
+        </p>
+        {erase.data && <p role="status" className="text-good">Erased, of {erase.data.erased} requests.</p>}
+        <Button isDisabled={erase.isPending} onPress={() => erase.mutate()}>
+          Erase all of them
+        </Button>
+      </div>
+    </Card>
+  );
+}
+
 export function SettingsPage() {
   const session = useQuery(sessionQuery);
   const role = session.data?.role;
@@ -158,6 +177,7 @@ export function SettingsPage() {
       <Members mayChange={role === "owner" || role === "admin"} ownEmail={session.data?.email ?? ""} />
       <Sessions />
       <Password />
+      {(role === "owner" || role === "admin") && <Contents />}
       <Audit />
     </Page>
   );
