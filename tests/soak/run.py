@@ -19,6 +19,7 @@ import aiohttp
 
 from services.common.topics import TOPICS
 from tests.fixtures.gateway import GatewayHarness, running_gateway
+from tests.fixtures.waiting import eventually, running
 from tests.soak.clock import SkippingClock
 from tests.soak.gauge import Sample, held, take, tasks
 from tests.soak.traffic import Traffic
@@ -30,6 +31,7 @@ _BURSTS = 6
 _STAY_S = 90.0
 # Rests until all is given back; what is not after so many simulated seconds is reported as left.
 _REST_S, _RESTS_MAX = 20.0, 60
+_KEPT_MS = 400 * 86_400_000
 # The response cache is full well before the warm-up ends; from then on it is part of what is flat.
 _CACHE_BYTES = 64 * 1024
 
@@ -82,15 +84,20 @@ async def soak(
 ) -> Report:
     """Runs the plan; `each` hears of every hour at its end."""
     started_s, clock, report = time.monotonic(), SkippingClock(), Report()
-    async with running_gateway(directory, clock=clock, cache_bytes_max=_CACHE_BYTES) as gateway:
+    async with (
+        running_gateway(directory, clock=clock, cache_bytes_max=_CACHE_BYTES) as gateway,
+        running(gateway.runner.run),
+    ):
         traffic = Traffic(gateway, random.Random(plan.seed))
         await traffic.prepare()
         traffic.arrive(plan.accounts)
+        # What the runner of jobs keeps beside it is there for good, from its first turn on.
+        await eventually(lambda: any("JobRunner._keep" in name for name in tasks()))
         report.tasks_before = tasks()
         for hour in range(1, plan.hours + 1):
             await _hour(gateway, clock, traffic, plan=plan)
             await _rest(gateway, clock, report.tasks_before)
-            _forget(gateway)
+            await _forget(gateway, clock)
             sample = take(hour, gateway, traffic.statuses)
             traffic.statuses.clear()
             report.samples.append(sample)
@@ -147,7 +154,7 @@ async def _rest(gateway: GatewayHarness, clock: SkippingClock, tasks_before: Cou
         await asyncio.sleep(0.02)
 
 
-def _forget(gateway: GatewayHarness) -> None:
+async def _forget(gateway: GatewayHarness, clock: SkippingClock) -> None:
     """What the surroundings in memory know of the past, which is not the worker's memory."""
     for topic in TOPICS:
         for number, partition in enumerate(gateway.log.partitions(topic.name)):
@@ -158,4 +165,6 @@ def _forget(gateway: GatewayHarness) -> None:
     leases = gateway.quota_source.lent
     for lease_id in [lease_id for lease_id, lease in leases.items() if lease.used is not None]:
         del leases[lease_id]
+    # Batches and kept responses, long after anyone would ask for them.
+    await gateway.jobs.store.sweep(clock.now_ms() + _KEPT_MS)
     gateway.upstream.forget()

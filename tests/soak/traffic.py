@@ -104,6 +104,9 @@ class Traffic:
             self._messages,
             self._responses,
             self._embeddings,
+            self._compare,
+            self._batch,
+            self._background,
             self._again,
             self._stranger,
         ]
@@ -124,6 +127,27 @@ class Traffic:
 
     async def _embeddings(self, http: aiohttp.ClientSession) -> str:
         return await self._post(http, "/v1/embeddings", {"model": "vendor/embed", "input": "x"})
+
+    async def _compare(self, http: aiohttp.ClientSession) -> str:
+        body = {"models": ["vendor/ok", self._failing()], "stream": self._chance.random() < 0.5}
+        return await self._post(http, "/v1/chat/compare", {**self._question(), **body})
+
+    async def _batch(self, http: aiohttp.ClientSession) -> str:
+        model = self._chance.choice(["vendor/ok", "vendor/no-usage", "vendor/500"])
+        lines = [
+            {
+                "custom_id": str(number),
+                "method": "POST",
+                "url": "/v1/chat/completions",
+                "body": {**self._question(), "model": model},
+            }
+            for number in range(3)
+        ]
+        return await self._post(http, "/v1/batches", {"requests": lines})
+
+    async def _background(self, http: aiohttp.ClientSession) -> str:
+        body = {"model": "vendor/ok", "input": "Hello", "background": True}
+        return await self._post(http, "/v1/responses", body)
 
     async def _again(self, http: aiohttp.ClientSession) -> str:
         """The same question twice: the second answer is the kept one."""

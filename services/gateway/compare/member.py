@@ -46,8 +46,10 @@ class Member(ChatDialect):
 
     @property
     def tokens(self) -> int:
-        """All that were counted."""
-        return sum(self.entry.quantities.values()) if self.entry is not None else 0
+        """Those that count under the comparison's ticket: all, but of a call with its own."""
+        if self.entry is None or self.entry.ticket is not None:
+            return 0
+        return sum(self.entry.quantities.values())
 
     def frames(self, chunks: Sequence[Chunk]) -> bytes:
         said: list[str] = []

@@ -1,4 +1,6 @@
-"""One comparison counts as one request, with the tokens of all its calls."""
+"""One comparison counts as one request, with the tokens of all its calls; but a call of a model
+with limits of its own counts by itself, so that those bind too.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from services.gateway.ports import KeyPrincipal, QuotaMeter, Quotas, QuotaTicket
 
 class GroupQuotas:
     """The `Quotas` of one group of calls over the worker's. The first call to arrive takes the
-    ticket for all, with as many tokens as if all were like it; `end` settles it.
+    ticket for all, with as many tokens as if all were like it; `end` settles it. Calls of limited
+    models take and settle tickets of their own.
     """
 
     def __init__(self, inner: Quotas, calls: int) -> None:
@@ -36,7 +39,11 @@ class GroupQuotas:
 
     async def admit(self, principal: KeyPrincipal, tokens: int, **more: Any) -> QuotaTicket | None:
         # Any: whatever else the worker's quotas take is passed on.
-        """Waits for the group's ticket; there is none for the single call."""
+        """Waits for the group's ticket; there is none for the single call, but where its model is
+        limited.
+        """
+        if principal.scoped.limited_model(more.get("model_id", "")):
+            return await self._inner.admit(principal, tokens, **more)
         if self._admitting is None:
             asking = self._inner.admit(principal, tokens * self._calls, **more)
             self._admitting = asyncio.ensure_future(asking)

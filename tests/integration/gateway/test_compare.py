@@ -11,7 +11,11 @@ from meshapi import AsyncMeshAPI, ChatMessage, MeshAPIError
 from meshapi._types import CompareParams, CompareStreamEvent, ModelOverride
 
 from services.common.pb.mesh.events.v1 import usage_pb2
+from services.common.scopes import account_model
+from services.common.security.tokens import Principal
 from services.gateway.ports import KeySettings
+from services.gateway.scoped import Scoped, ScopeRates
+from services.gateway.template_store import TemplateFields
 from tests.fixtures.clocks import EarlyClock
 from tests.fixtures.gateway import USD, GatewayHarness, running_gateway
 from tests.fixtures.upstream import WORDS
@@ -194,6 +198,61 @@ async def _reach_the_limit(gateway: GatewayHarness) -> None:
     refused = gateway.events()[6:]
     assert {event.failure_stage for event in refused} == {"guard_rate_limit"}
     assert sum(event.cost_nanousd for event in refused) == 0
+
+
+async def test_the_limits_of_every_compared_model_bind(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, clock=EarlyClock()) as gateway:
+        models = ("vendor/ok", "vendor/burst")
+        rates = {
+            model: (ScopeRates(account_model(model), rpm=limit),)
+            for model, limit in zip(models, (2, 1), strict=True)
+        }
+        key = gateway.keys.issue(scoped=Scoped(models=rates))
+        gateway.quota_source.limits[gateway.keys.of(key).key_id] = {"rpm": 100}
+        for model, limit in zip(models, (2, 1), strict=True):
+            gateway.quota_source.scope_limits[account_model(model)] = {"rpm": limit}
+        params = CompareParams(
+            models=["vendor/bare", *models], messages=MESSAGES, skip_comparison=True
+        )
+        told = []
+        for _ in range(3):
+            answer = await _mesh(gateway, key).compare.create(params)
+            told.append([result.error_code for result in answer.results])
+        limited = "rate_limit_exceeded"
+        assert told == [
+            [None, None, None],
+            [None, None, limited],
+            [None, limited, limited],
+        ]
+        # A call that was refused is refused alone and costs nothing.
+        await gateway.event(9)
+        costs = [event.cost_nanousd for event in gateway.events() if event.http_status == 429]
+        assert costs == [0, 0, 0]
+
+
+async def test_a_template_is_rendered_for_every_model_and_a_missing_variable_is_named(
+    gateway: GatewayHarness,
+) -> None:
+    fields = TemplateFields("tone", system="Be {{ tone }}.", params={"temperature": 0.5})
+    await gateway.templates.create(Principal("operator", ""), fields)
+    params = CompareParams(
+        models=["vendor/ok", "vendor/burst"],
+        messages=MESSAGES,
+        template="tone",
+        variables={"tone": "brief"},
+        skip_comparison=True,
+    )
+    answer = await _mesh(gateway).compare.create(params)
+    assert [result.content for result in answer.results] == [ANSWER, ANSWER]
+    for sent in gateway.upstream.requests:
+        assert sent["messages"][0] == {"role": "system", "content": "Be brief."}
+        assert sent["temperature"] == 0.5
+    assert len(gateway.upstream.requests) == 2
+    gateway.upstream.forget()
+    with pytest.raises(MeshAPIError, match="tone") as missing:
+        await _mesh(gateway).compare.create(params.model_copy(update={"variables": {}}))
+    assert missing.value.status == 422
+    assert gateway.upstream.requests == []
 
 
 async def test_a_bad_comparison_is_one_refusal_that_names_the_field(
