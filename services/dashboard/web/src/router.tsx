@@ -4,6 +4,7 @@ import {
   createRootRouteWithContext,
   createRoute,
   createRouter,
+  lazyRouteComponent,
   Outlet,
   redirect,
 } from "@tanstack/react-router";
@@ -128,10 +129,56 @@ const settings = createRoute({
 const limits = createRoute({ getParentRoute: () => inside, path: "/limits", component: LimitsPage });
 const alerts = createRoute({ getParentRoute: () => inside, path: "/alerts", component: AlertsPage });
 
+// Loaded when one of them is opened: most people never see them.
+const operatorAccounts = createRoute({
+  getParentRoute: () => inside,
+  path: "/operator",
+  component: lazyRouteComponent(() => import("./pages/operator-accounts"), "OperatorAccountsPage"),
+});
+const operatorAccount = createRoute({
+  getParentRoute: () => inside,
+  path: "/operator/accounts/$accountId",
+  component: lazyRouteComponent(() => import("./pages/operator-accounts"), "OperatorAccountPage"),
+});
+const operatorProviders = createRoute({
+  getParentRoute: () => inside,
+  path: "/operator/providers",
+  component: lazyRouteComponent(() => import("./pages/operator-catalog"), "OperatorProvidersPage"),
+});
+const operatorPrices = createRoute({
+  getParentRoute: () => inside,
+  path: "/operator/prices",
+  component: lazyRouteComponent(() => import("./pages/operator-catalog"), "OperatorPricesPage"),
+});
+const operatorGrants = createRoute({
+  getParentRoute: () => inside,
+  path: "/operator/grants",
+  component: lazyRouteComponent(() => import("./pages/operator-money"), "OperatorGrantsPage"),
+});
+const operatorBooks = createRoute({
+  getParentRoute: () => inside,
+  path: "/operator/books",
+  component: lazyRouteComponent(() => import("./pages/operator-money"), "OperatorBooksPage"),
+});
+const operatorLog = createRoute({
+  getParentRoute: () => inside,
+  path: "/operator/log",
+  component: lazyRouteComponent(() => import("./pages/operator-log"), "OperatorLogPage"),
+});
+const operatorPages = [
+  operatorAccounts,
+  operatorAccount,
+  operatorProviders,
+  operatorPrices,
+  operatorGrants,
+  operatorBooks,
+  operatorLog,
+] as const;
+
 const tree = root.addChildren([
   logIn,
   join,
-  inside.addChildren([overview, playground, keys, billing, logs, request, models, templates, template, limits, alerts, settings]),
+  inside.addChildren([overview, playground, keys, billing, logs, request, models, templates, template, limits, alerts, settings, ...operatorPages]),
 ]);
 
 export function makeRouter(queries: QueryClient) {

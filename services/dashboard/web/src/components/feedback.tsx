@@ -12,7 +12,7 @@ export function ErrorNote({ error }: { error: unknown }) {
       <AlertTriangle aria-hidden className="size-5 shrink-0" />
       <div>
         <p>{error instanceof Error ? error.message : "Something went wrong."}</p>
-        {known?.requestId && <p className="font-mono text-xs opacity-80">{known.requestId}</p>}
+        {known?.requestId && <p className="font-mono text-xs">{known.requestId}</p>}
       </div>
     </div>
   );

@@ -16,6 +16,7 @@ import {
   Scale,
   Settings,
   Sun,
+  Wrench,
 } from "lucide-react";
 
 import { useEffect, useRef } from "react";
@@ -38,8 +39,12 @@ const PLACES = [
   { to: "/alerts", label: "Alerts", icon: Bell },
   { to: "/settings", label: "Settings", icon: Settings },
 ] as const;
+// For staff alone.
+const OPERATOR = { to: "/operator", label: "Operators", icon: Wrench } as const;
 
 function Places() {
+  const session = useQuery(sessionQuery);
+  const shown = session.data?.is_operator ? [...PLACES, OPERATOR] : PLACES;
   const places = useRef<HTMLElement>(null);
   const path = useRouterState({ select: (state) => state.location.pathname });
   // On a phone the sections are a line that scrolls: the one we are in is in sight.
@@ -54,7 +59,7 @@ function Places() {
   }, [path]);
   return (
     <nav ref={places} aria-label="Sections" className="relative flex gap-1 overflow-x-auto md:flex-col">
-      {PLACES.map(({ to, label, icon: Icon }) => (
+      {shown.map(({ to, label, icon: Icon }) => (
         <Link
           key={to}
           to={to}
