@@ -10,7 +10,7 @@ from tests.sim.stripe_run import StripeResult, run_stripe_seed
 SEEDS_OF_A_HUNT = 40
 
 
-@pytest.mark.parametrize("seed", [4, 8, 10])
+@pytest.mark.parametrize("seed", [4, 8, 12])
 def test_every_payment_is_credited_once_whatever_the_line_does(seed: int) -> None:
     result = run_stripe_seed(seed)
     assert not result.violation, "\n".join([result.violation, *result.trace])

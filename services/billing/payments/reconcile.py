@@ -62,7 +62,9 @@ class Reconciler:
         now_ms = self._clock.now_ms()
         new = 0
         for notice in await self._observer.gateway.undelivered(now_ms - LOOK_BACK_MS):
-            new += await self._inbox.take(InboxRow(notice, now_ms, "reconciler"))
+            # One that is known is only waiting to be delivered again: looked up, not written.
+            if await self._inbox.box.get(notice.event_id) is None:
+                new += await self._inbox.take(InboxRow(notice, now_ms, "reconciler"))
         return new
 
     async def look_at_quiet_top_ups(self) -> None:

@@ -72,6 +72,15 @@ async def test_what_no_notice_told_of_is_booked_and_told_as_repaired() -> None:
     assert (await town.compare()).repaired == 0
 
 
+async def test_an_undelivered_notice_is_fetched_once() -> None:
+    town = Town()
+    await town.pay()
+    assert await town.reconciler.fetch_undelivered() > 0
+    assert await town.reconciler.fetch_undelivered() == 0
+    rows = await town.inbox.box.newest(status="", limit=50)
+    assert {(row.deliveries, row.source) for row in rows} == {(1, "reconciler")}
+
+
 async def test_refunds_disputes_and_tax_come_to_the_same_on_both_sides() -> None:
     town = Town(tax=True)
     won, lost, failed = [await town.pay(dollars) for dollars in (20, 30, 40)]
