@@ -108,7 +108,7 @@ async def rate_limits(reads: Reads, caller: Caller) -> Response:
     return response
 
 
-@router.post("/usage/events")
+@router.post("/usage/events", response_model=docs.UsageEvents)
 async def usage_events(wanted: UsageFilter, reads: Reads, caller: Reader) -> Response:
     """Requests, newest first: of this key, or of the account where a person asks."""
     rows, total = await reads.request_log.requests(caller, query_from_filter(wanted))
@@ -122,7 +122,7 @@ async def usage_events(wanted: UsageFilter, reads: Reads, caller: Reader) -> Res
     )
 
 
-@router.get("/usage/requests/{request_id}")
+@router.get("/usage/requests/{request_id}", response_model=docs.SettledRequest)
 async def usage_request(request_id: str, reads: Reads, caller: Reader) -> Response:
     """One request by its id; 404 until it is settled."""
     for last in [False] * (LOOKUP_TRIES - 1) + [True]:

@@ -16,6 +16,7 @@ from starlette.responses import Response, StreamingResponse
 
 from services.common.money import usd_from_nanousd
 from services.gateway.account_reads import UsageQuery
+from services.gateway.entrypoints import account_docs as docs
 from services.gateway.entrypoints.account_routes import (
     Reader,
     Reads,
@@ -59,7 +60,7 @@ def _filter_from_query(
 Wanted = Annotated[UsageQuery, Depends(_filter_from_query)]
 
 
-@router.post("")
+@router.post("", response_model=docs.UsageSums)
 async def usage(wanted: ReportFilter, reads: Reads, caller: Reader) -> Response:
     """Sums over the caller's requests, in all and by model. Always fresh."""
     report = await reads.request_log.report(caller, query_from_filter(wanted))
@@ -87,7 +88,7 @@ async def usage(wanted: ReportFilter, reads: Reads, caller: Reader) -> Response:
     )
 
 
-@router.get("/spend-trend")
+@router.get("/spend-trend", response_model=docs.SpendTrend)
 async def spend_trend(
     reads: Reads, caller: Reader, wanted: Wanted, *, granularity: Granularity = "day"
 ) -> Response:
@@ -139,7 +140,7 @@ async def export(
     )
 
 
-@router.get("/events/{event_id}/attempts")
+@router.get("/events/{event_id}/attempts", response_model=docs.Attempts)
 async def attempts(event_id: str, reads: Reads, caller: Reader) -> Response:
     """Every attempt that shares the request id of this event, oldest first."""
     found = await reads.request_log.attempts(caller, event_id)
