@@ -166,9 +166,9 @@ def details_of(message: Json, form: str) -> list[Json]:
     return [detail for detail in details if detail.get("format") == form]
 
 
-def claude_thoughts(message: Json) -> Iterator[tuple[str, str]]:
-    """Earlier thinking of Claude's: a text with its signature, or an empty text with what was
-    hidden. Thinking without proof is left out, the provider would refuse it.
+def claude_thoughts(message: Json) -> Iterator[tuple[str | None, str]]:
+    """Earlier thinking of Claude's: a text (it may be empty) with its signature, or None with
+    what was hidden. Thinking without proof is left out, the provider would refuse it.
 
     Callers of `/v1/messages` bring it back as blocks of that format, others as details of ours.
     """
@@ -177,13 +177,13 @@ def claude_thoughts(message: Json) -> Iterator[tuple[str, str]]:
             case {"type": "thinking", "thinking": str(text), "signature": str(proof)} if proof:
                 yield text, proof
             case {"type": "redacted_thinking", "data": str(data)}:
-                yield "", data
+                yield None, data
             case {"format": form} if form != ANTHROPIC_REASONING:
                 pass
             case {"type": "reasoning.text", "text": str(text), "signature": str(proof)} if proof:
                 yield text, proof
             case {"type": "reasoning.encrypted", "data": str(data), "format": str()}:
-                yield "", data
+                yield None, data
 
 
 def schema_of(payload: Json) -> Json | None:

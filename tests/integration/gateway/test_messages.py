@@ -188,7 +188,7 @@ async def test_proven_and_hidden_thoughts_come_and_go_back_unchanged(
     assert list(claude_thoughts(chat_body_from_messages(body)["messages"][1])) == [
         ("Where is France?", "sig-1"),
         ("In Europe.", "sig-2"),
-        ("", "hidden-1"),
+        (None, "hidden-1"),
     ]
 
 

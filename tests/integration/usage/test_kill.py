@@ -32,7 +32,8 @@ async def start_sink(dsn: str, count: int) -> asyncio.subprocess.Process:
 
 async def line_of(process: asyncio.subprocess.Process) -> str:
     assert process.stdout is not None
-    async with asyncio.timeout(120):
+    # The last one catches up with all that the killed ones left.
+    async with asyncio.timeout(120 + 10 * KILLS):
         return (await process.stdout.readline()).decode().strip()
 
 

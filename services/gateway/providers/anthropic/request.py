@@ -146,7 +146,7 @@ def _blocks(message: Json, attempt: UpstreamAttempt) -> Iterator[Json]:
 def _thinking(message: Json) -> Iterator[Json]:
     """Earlier thinking goes back with its signature, or not at all."""
     for text, proof in claude_thoughts(message):
-        if text:
+        if text is not None:
             yield {"type": "thinking", "thinking": text, "signature": proof}
         else:
             yield {"type": "redacted_thinking", "data": proof}

@@ -152,7 +152,7 @@ def _media(media: Media, attempt: UpstreamAttempt, what: str) -> Json:
 
 def _thinking(message: Json) -> Iterator[Json]:
     for text, proof in claude_thoughts(message):
-        if text:
+        if text is not None:
             yield {"reasoningContent": {"reasoningText": {"text": text, "signature": proof}}}
         else:
             yield {"reasoningContent": {"redactedContent": proof}}

@@ -235,11 +235,12 @@ def test_thinking_of_the_messages_api_goes_back_as_it_came_unless_it_has_no_proo
         {"type": "thinking", "thinking": "Hm.", "signature": "s"},
         {"type": "thinking", "thinking": "Unproven.", "signature": ""},
         {"type": "redacted_thinking", "data": "hidden"},
+        {"type": "thinking", "thinking": "", "signature": "not shown"},
     ]
     said = {"role": "assistant", "content": "Yes", "reasoning_details": thoughts}
     messages = [{"role": "user", "content": "Hi"}, said]
     spoken = _body("anthropic", {"messages": messages})["messages"][1]["content"]
-    assert spoken == [thoughts[0], thoughts[2], {"type": "text", "text": "Yes"}]
+    assert spoken == [thoughts[0], *thoughts[2:], {"type": "text", "text": "Yes"}]
     spoken = _body("bedrock", {"messages": messages})["messages"][1]["content"]
     assert spoken[:2] == [
         {"reasoningContent": {"reasoningText": {"text": "Hm.", "signature": "s"}}},
