@@ -44,7 +44,9 @@ class UsageQuery:
     max_cost_nanousd: int = 0
     tags: Mapping[str, str] = field(default_factory=dict)
     limit: int = 50
+    # Where the page begins: after so many, or where the page before said that it goes on.
     offset: int = 0
+    cursor: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,17 @@ class LoggedRequest:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class RequestPage:
+    """Requests newest first, how many there are in all, and where the next page begins; "" on the
+    last.
+    """
+
+    rows: list[LoggedRequest]
+    total: int
+    next_cursor: str
+
+
 class Balances(Protocol):
     """Billing's side."""
 
@@ -85,10 +98,8 @@ class Balances(Protocol):
 class RequestLog(Protocol):
     """The usage service's side; a key sees its own requests only, people their account's."""
 
-    async def requests(
-        self, principal: Principal, query: UsageQuery
-    ) -> tuple[list[LoggedRequest], int]:
-        """Newest first, and how many there are in all. Raises AppError."""
+    async def requests(self, principal: Principal, query: UsageQuery) -> RequestPage:
+        """One page. Raises AppError, InvalidArgument for a cursor that no page gave."""
 
     async def request(self, principal: Principal, request_id: str) -> LoggedRequest:
         """The newest of that id. Raises NotFound until it is in the log."""

@@ -5,12 +5,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
+from services.common.errors import InvalidArgument
 from services.common.grpc.channel import GrpcChannel
 from services.common.pb.mesh.billing.v1 import billing_pb2, billing_pb2_grpc
 from services.common.pb.mesh.events.v1 import usage_pb2 as events_pb2
 from services.common.pb.mesh.usage.v1 import usage_pb2, usage_pb2_grpc
 from services.common.security.tokens import Principal
-from services.gateway.account_reads import BalanceView, LoggedRequest, Result, UsageQuery
+from services.gateway.account_reads import (
+    BalanceView,
+    LoggedRequest,
+    RequestPage,
+    Result,
+    UsageQuery,
+)
 from services.gateway.ports import KeyPrincipal
 from services.gateway.usage_reports import (
     ExportFormat,
@@ -73,15 +80,20 @@ class GrpcRequestLog:
         self._channel = channel
         self._stub = usage_pb2_grpc.UsageServiceStub(channel.channel())
 
-    async def requests(
-        self, principal: Principal, query: UsageQuery
-    ) -> tuple[list[LoggedRequest], int]:
+    async def requests(self, principal: Principal, query: UsageQuery) -> RequestPage:
         request = usage_pb2.ListRequestsRequest(
             filter=_filter_to_pb(query), offset=query.offset, with_total=True
         )
         request.page.page_size = query.limit
-        answer = await self._channel.call(self._stub.ListRequests, request, principal=principal)
-        return [_request_from_pb(row) for row in answer.requests], answer.total
+        request.page.page_token = query.cursor
+        try:
+            answer = await self._channel.call(self._stub.ListRequests, request, principal=principal)
+        except InvalidArgument as error:
+            if query.cursor and "page_token" in error.message:
+                raise InvalidArgument.of("cursor", "is not a cursor of this list") from error
+            raise
+        rows = [_request_from_pb(row) for row in answer.requests]
+        return RequestPage(rows, answer.total, answer.page.next_page_token)
 
     async def request(self, principal: Principal, request_id: str) -> LoggedRequest:
         answer = await self._channel.call(

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 
 from services.common.errors import InvalidArgument, NotFound
 from services.common.security.tokens import Principal
-from services.gateway.account_reads import BalanceView, LoggedRequest, UsageQuery
+from services.gateway.account_reads import BalanceView, LoggedRequest, RequestPage, UsageQuery
 from services.gateway.usage_reports import (
     ExportFormat,
     Granularity,
@@ -37,11 +37,17 @@ class MemoryRequestLog:
         # Whose a key is; a row names the key alone.
         self.account_of_key: dict[str, str] = {}
 
-    async def requests(
-        self, principal: Principal, query: UsageQuery
-    ) -> tuple[list[LoggedRequest], int]:
+    async def requests(self, principal: Principal, query: UsageQuery) -> RequestPage:
         found = [row for row in self._own(principal) if _matches(row, query)]
-        return found[query.offset : query.offset + query.limit], len(found)
+        first = query.offset
+        if query.cursor:
+            places = [n for n, row in enumerate(found, 1) if row.usage_id == query.cursor]
+            if not places:
+                raise InvalidArgument.of("cursor", "is not a cursor of this list")
+            first = places[0]
+        rows = found[first : first + query.limit]
+        more = len(found) > first + query.limit
+        return RequestPage(rows, len(found), rows[-1].usage_id if more else "")
 
     async def request(self, principal: Principal, request_id: str) -> LoggedRequest:
         for row in self._own(principal):

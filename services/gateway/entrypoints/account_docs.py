@@ -83,6 +83,8 @@ class UsageEvents(Open):
     total: int
     limit: int
     offset: int
+    # The `cursor` of the next page; null on the last.
+    next_cursor: str | None
 
 
 class SettledRequest(Open):

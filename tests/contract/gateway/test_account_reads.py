@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.common.errors import NotFound
+from services.common.errors import InvalidArgument, NotFound
 from services.common.grpc import Access, GrpcChannel, GrpcServer, TokenSigner, TokenVerifier
 from services.common.grpc.auth import principal
 from services.common.pb.mesh.billing.v1 import billing_pb2, billing_pb2_grpc
@@ -65,7 +65,7 @@ class Servicer(billing_pb2_grpc.BillingServiceServicer, usage_pb2_grpc.UsageServ
     async def ListRequests(self, request: Any, context: Any) -> Any:
         wanted = request.filter
         refused = events_pb2.REQUEST_OUTCOME_REFUSED in wanted.outcomes
-        rows, total = await self._log.requests(
+        page = await self._log.requests(
             principal(),
             UsageQuery(
                 since_ms=wanted.since_ms,
@@ -78,10 +78,15 @@ class Servicer(billing_pb2_grpc.BillingServiceServicer, usage_pb2_grpc.UsageServ
                 tags=dict(wanted.tags),
                 limit=request.page.page_size,
                 offset=request.offset,
+                cursor=request.page.page_token,
             ),
         )
         assert request.with_total
-        return usage_pb2.ListRequestsResponse(requests=map(_row_to_pb, rows), total=total)
+        answer = usage_pb2.ListRequestsResponse(
+            requests=map(_row_to_pb, page.rows), total=page.total
+        )
+        answer.page.next_page_token = page.next_cursor
+        return answer
 
     async def GetRequest(self, request: Any, context: Any) -> Any:
         return _row_to_pb(await self._log.request(principal(), request.request_id))
@@ -134,11 +139,22 @@ async def test_the_balance_is_the_accounts(reads: Reads) -> None:
 
 
 async def test_a_key_sees_its_own_requests_newest_first(reads: Reads) -> None:
-    rows, total = await reads.log.requests(KEY, UsageQuery())
-    assert ([row.request_id for row in rows], total) == (["req_3", "req_2", "req_1"], 3)
-    assert rows[-1] == ROW
-    rows, total = await reads.log.requests(KEY, UsageQuery(limit=1, offset=1))
-    assert ([row.request_id for row in rows], total) == (["req_2"], 3)
+    page = await reads.log.requests(KEY, UsageQuery())
+    assert ([row.request_id for row in page.rows], page.total) == (["req_3", "req_2", "req_1"], 3)
+    assert (page.rows[-1], page.next_cursor) == (ROW, "")
+    page = await reads.log.requests(KEY, UsageQuery(limit=1, offset=1))
+    assert ([row.request_id for row in page.rows], page.total) == (["req_2"], 3)
+
+
+async def test_pages_follow_one_another_by_their_cursors(reads: Reads) -> None:
+    found, cursor = [], ""
+    for _ in range(2):
+        page = await reads.log.requests(KEY, UsageQuery(limit=2, cursor=cursor))
+        found.append([row.request_id for row in page.rows])
+        cursor = page.next_cursor
+    assert (found, cursor) == ([["req_3", "req_2"], ["req_1"]], "")
+    with pytest.raises(InvalidArgument, match="cursor"):
+        await reads.log.requests(KEY, UsageQuery(cursor="of nobody"))
 
 
 @pytest.mark.parametrize(
@@ -156,8 +172,8 @@ async def test_a_key_sees_its_own_requests_newest_first(reads: Reads) -> None:
     ],
 )
 async def test_filters_narrow(reads: Reads, query: UsageQuery, found: list[str]) -> None:
-    rows, _ = await reads.log.requests(KEY, query)
-    assert [row.request_id for row in rows] == found
+    page = await reads.log.requests(KEY, query)
+    assert [row.request_id for row in page.rows] == found
 
 
 async def test_one_request_is_found_by_either_id_and_by_its_key_alone(reads: Reads) -> None:
@@ -168,7 +184,8 @@ async def test_one_request_is_found_by_either_id_and_by_its_key_alone(reads: Rea
 
 
 async def test_a_person_sees_the_requests_of_all_keys_of_the_account(reads: Reads) -> None:
-    rows, total = await reads.log.requests(PERSON, UsageQuery())
-    assert ([row.usage_id for row in rows], total) == (["use_4", "use_3", "use_2", "use_1"], 4)
+    page = await reads.log.requests(PERSON, UsageQuery())
+    found = [row.usage_id for row in page.rows]
+    assert (found, page.total) == (["use_4", "use_3", "use_2", "use_1"], 4)
     with pytest.raises(NotFound):
         await reads.log.request(PERSON, "req_5")

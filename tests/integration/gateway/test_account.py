@@ -55,6 +55,19 @@ async def test_usage_events_come_in_pages(gateway: GatewayHarness) -> None:
     assert answer["events"][0]["routing_fallback"] is False
 
 
+async def test_usage_events_go_on_where_a_page_ended(gateway: GatewayHarness) -> None:
+    gateway.request_log.rows += [_row(gateway, number) for number in range(3)]
+    first = (await call(gateway, "POST", "/v1/usage/events", body={"limit": 2})).json
+    # One more came in meanwhile: nothing is shown twice.
+    gateway.request_log.rows.append(_row(gateway, 3))
+    body = {"limit": 2, "cursor": first["next_cursor"]}
+    second = (await call(gateway, "POST", "/v1/usage/events", body=body)).json
+    assert [event["request_id"] for event in second["events"]] == ["req_0"]
+    assert second["next_cursor"] is None
+    answer = await call(gateway, "POST", "/v1/usage/events", body={**body, "offset": 1})
+    assert (answer.status, answer.code) == (422, "validation_error")
+
+
 async def test_a_bad_filter_is_named(gateway: GatewayHarness) -> None:
     for body, name in (({"limit": 201}, "limit"), ({"status": "odd"}, "status")):
         answer = await call(gateway, "POST", "/v1/usage/events", body=body)

@@ -8,8 +8,11 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 from services.cli.context import SERVICES
 from services.common.config import DEVELOPMENT_SECRET
+from services.common.errors import InvalidArgument
 from services.common.security.tokens import Principal
 from services.gateway.account_reads import UsageQuery
 from services.gateway.adapters.account_reads_grpc import GrpcRequestLog
@@ -45,6 +48,12 @@ async def test_the_gateway_is_told_of_its_keys_requests_as_a_whole(
         assert report.total.cost_nanousd == 12_345
         assert (await log.report(KEY, UsageQuery(key_ids=["key_2"]))).total.requests == 0
         assert (await log.report(PERSON, UsageQuery())).total.requests == 3
+        with pytest.raises(InvalidArgument, match="cursor"):
+            await log.requests(KEY, UsageQuery(cursor="of nobody"))
+        page = await log.requests(KEY, UsageQuery(limit=1))
+        assert page.next_cursor
+        rest = await log.requests(KEY, UsageQuery(cursor=page.next_cursor))
+        assert (len(rest.rows), rest.next_cursor) == (page.total - 1, "")
         attempts = await log.attempts(KEY, "use_1")
         assert [(one.number, one.http_status, one.served) for one in attempts] == [(1, 200, True)]
         buckets = await log.spend_trend(KEY, LAST_REQUEST, "day")
