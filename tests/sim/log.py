@@ -211,7 +211,10 @@ class SimSource:
             await self._join()
 
     async def _join(self) -> None:
-        self._log.members(self.topic, self.group).append(self)
+        members = self._log.members(self.topic, self.group)
+        # Its heartbeat and its own error may both have told it to join again.
+        if self not in members:
+            members.append(self)
         await asyncio.shield(spawn(NETWORK, self._log.rebalance(self.topic, self.group)))
 
     def _died(self) -> None:
