@@ -12,11 +12,12 @@ from typing import Any, Protocol
 
 import structlog
 
+from services.common.security.secret_text import OURS, THEIRS
 from services.common.telemetry.tracing import current_trace_id
 
 MASK = "[redacted]"
 _SECRETS = re.compile(
-    r"(?:rsk|mak|whsec|mss)_[A-Za-z0-9_\-]{4,}"
+    rf"{OURS}|{THEIRS}"
     r"|\bsk-[A-Za-z0-9_\-]{4,}"
     r"|\b[sr]k_(?:live|test)_[A-Za-z0-9]{4,}"
     r"|(?<=[Bb]earer )[^\s\"',]+"

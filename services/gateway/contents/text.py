@@ -9,17 +9,11 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from services.common.security.secret_text import OURS, THEIRS
 from services.gateway.chat_request import ChatRequest
 
 REMOVED = "[removed]"
-# Keys, sessions, analysts' tokens and webhook secrets of ours, however short the end cut them, and
-# what looks like those of providers.
-_SECRETS = re.compile(
-    r"\b(?:rsk|mss|mas|whsec)_[A-Za-z0-9_-]{2,}"
-    r"|\b(?:sk|pk|rk)[-_][A-Za-z0-9_-]{16,}"
-    r"|\bAIza[A-Za-z0-9_-]{20,}|\bAKIA[A-Z0-9]{12,}|\bgh[pousr]_[A-Za-z0-9]{20,}"
-    r"|(?i:\bbearer\s+)[A-Za-z0-9._~+/-]{16,}=*"
-)
+_SECRETS = re.compile(rf"{OURS}|{THEIRS}|(?i:\bbearer\s+)[A-Za-z0-9._~+/-]{{16,}}=*")
 
 
 def without_secrets(text: str) -> str:

@@ -55,6 +55,10 @@ def _as_before() -> Iterator[None]:
     [
         ("key rsk_01JABCDEF end", f"key {MASK} end"),
         ("mak_01JABCDEF", MASK),
+        ("an analyst's mas_01JABCDEF", f"an analyst's {MASK}"),
+        (f"invited by min_{'x' * 43}", f"invited by {MASK}"),
+        ("schemas_of min_cost_nanousd", "schemas_of min_cost_nanousd"),
+        (f"AIza{'x' * 30}", MASK),
         ("Authorization: Bearer abc.def-ghi", f"Authorization: Bearer {MASK}"),
         ("use sk-proj-abc123", f"use {MASK}"),
         ("sk_test_51HabcDEF", MASK),
