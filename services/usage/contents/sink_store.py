@@ -13,7 +13,8 @@ from services.common.telemetry import get_logger
 from services.usage.adapters.sink_store_clickhouse import ClickHouseSinkStore
 from services.usage.contents.erasures import Erasures
 from services.usage.domain.content_row import ContentRow
-from services.usage.ports import Bounds, RowTable
+from services.usage.ports import Bounds
+from services.usage.sink.store_over import SinkStoreOver
 
 # First offset that the log of a partition has, and the one behind its last.
 LogBounds = Callable[[int], Awaitable[tuple[int, int]]]
@@ -21,25 +22,15 @@ LogBounds = Callable[[int], Awaitable[tuple[int, int]]]
 _log = get_logger(__name__)
 
 
-class ContentSinkStore:
+class ContentSinkStore(SinkStoreOver[ContentRow]):
     """A `SinkStore` of contents."""
 
     def __init__(
         self, store: ClickHouseSinkStore[ContentRow], erasures: Erasures, log_bounds: LogBounds
     ) -> None:
-        self._store = store
+        super().__init__(store)
         self._erasures = erasures
         self._log_bounds = log_bounds
-
-    @property
-    def table(self) -> RowTable[ContentRow]:
-        return self._store.table
-
-    async def claim(self, topic: str, partition: int) -> int:
-        return await self._store.claim(topic, partition)
-
-    async def epoch(self, topic: str, partition: int) -> int:
-        return await self._store.epoch(topic, partition)
 
     async def last_batch(self, topic: str, partition: int) -> Bounds | None:
         """The newest bounds; None where the log begins behind them, so that it is read from its
@@ -54,9 +45,6 @@ class ContentSinkStore:
         _log.warning("contents lost", partition=partition, offsets=start - bounds.last_offset - 1)
         return None
 
-    async def record(self, bounds: Bounds, epoch: int) -> None:
-        await self._store.record(bounds, epoch)
-
     async def insert(self, bounds: Bounds, rows: Sequence[ContentRow]) -> None:
         await self._store.insert(bounds, await self._erasures.left_of(rows))
 
@@ -68,6 +56,3 @@ class ContentSinkStore:
         if start > bounds.first_offset:
             return bounds.row_count
         return await self._store.stored_count(bounds)
-
-    async def stored_ids(self, rows: Sequence[ContentRow]) -> set[str]:
-        return await self._store.stored_ids(rows)

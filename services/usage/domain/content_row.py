@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from services.usage.domain.row import TIME_MAX_MS, TIME_MIN_MS
-from services.usage.domain.usage import BadUsage
+from services.usage.domain.row import check_findable
 
 
 class ContentRow(NamedTuple):
@@ -34,10 +33,5 @@ CONTENT_COLUMNS: tuple[str, ...] = ContentRow._fields
 
 def checked(row: ContentRow) -> ContentRow:
     """The row, where it can be found again. Raises BadUsage naming the field that is wrong."""
-    if not row.usage_id:
-        raise BadUsage.of("usage_id", "is empty")
-    if not row.account_id:
-        raise BadUsage.of("account_id", "is empty")
-    if not TIME_MIN_MS <= row.received_at < TIME_MAX_MS:
-        raise BadUsage.of("received_at_ms", f"is not a plausible time: {row.received_at}")
+    check_findable(row.usage_id, row.account_id, row.received_at)
     return row

@@ -96,16 +96,21 @@ TOKEN_COLUMNS: tuple[str, ...] = tuple(
 _TOKENS = slice(COLUMNS.index(TOKEN_COLUMNS[0]), COLUMNS.index(TOKEN_COLUMNS[-1]) + 1)
 
 
+def check_findable(usage_id: str, account_id: str, received_at: int) -> None:
+    """Raises BadUsage where a row with this key could not be found again."""
+    if not usage_id:
+        raise BadUsage.of("usage_id", "is empty")
+    if not account_id:
+        raise BadUsage.of("account_id", "is empty")
+    if not TIME_MIN_MS <= received_at < TIME_MAX_MS:
+        raise BadUsage.of("received_at_ms", f"is not a plausible time: {received_at}")
+
+
 def checked(row: RequestRow) -> RequestRow:
     """The row, where queries can find it and sums can trust it. Raises BadUsage naming the field of
     the event that is wrong.
     """
-    if not row.usage_id:
-        raise BadUsage.of("usage_id", "is empty")
-    if not row.account_id:
-        raise BadUsage.of("account_id", "is empty")
-    if not TIME_MIN_MS <= row.received_at < TIME_MAX_MS:
-        raise BadUsage.of("received_at_ms", f"is not a plausible time: {row.received_at}")
+    check_findable(row.usage_id, row.account_id, row.received_at)
     if row.admitted_at is not None and not TIME_MIN_MS <= row.admitted_at < TIME_MAX_MS:
         raise BadUsage.of("admitted_at_ms", f"is not a plausible time: {row.admitted_at}")
     if row.cost_nanousd < 0:

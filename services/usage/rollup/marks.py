@@ -16,36 +16,21 @@ from services.common.clock import Clock
 from services.usage.adapters.clickhouse import ClickHouse
 from services.usage.adapters.sink_store_clickhouse import ClickHouseSinkStore
 from services.usage.domain.row import RequestRow
-from services.usage.ports import Bounds, RowTable
+from services.usage.ports import Bounds
+from services.usage.sink.store_over import SinkStoreOver
 
 DAY_MS = 86_400_000
 
 
-class MarkingSinkStore:
+class MarkingSinkStore(SinkStoreOver[RequestRow]):
     """A `SinkStore` of requests. `clock` says which day is still going on and needs no mark."""
 
     def __init__(
         self, store: ClickHouseSinkStore[RequestRow], clickhouse: ClickHouse, clock: Clock
     ) -> None:
-        self._store = store
+        super().__init__(store)
         self._clickhouse = clickhouse
         self._clock = clock
-
-    @property
-    def table(self) -> RowTable[RequestRow]:
-        return self._store.table
-
-    async def claim(self, topic: str, partition: int) -> int:
-        return await self._store.claim(topic, partition)
-
-    async def epoch(self, topic: str, partition: int) -> int:
-        return await self._store.epoch(topic, partition)
-
-    async def last_batch(self, topic: str, partition: int) -> Bounds | None:
-        return await self._store.last_batch(topic, partition)
-
-    async def record(self, bounds: Bounds, epoch: int) -> None:
-        await self._store.record(bounds, epoch)
 
     async def insert(self, bounds: Bounds, rows: Sequence[RequestRow]) -> None:
         days = self._past_days(rows)
@@ -75,9 +60,6 @@ class MarkingSinkStore:
         today = date_of(self._clock.now_ms())
         await self._mark(day for (day,) in rows if day < today)
         return await self._store.stored_count(bounds)
-
-    async def stored_ids(self, rows: Sequence[RequestRow]) -> set[str]:
-        return await self._store.stored_ids(rows)
 
     def _past_days(self, rows: Sequence[RequestRow]) -> list[date]:
         today_ms = self._clock.now_ms() // DAY_MS * DAY_MS
