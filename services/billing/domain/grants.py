@@ -251,22 +251,7 @@ def is_overdue(grant: Grant, *, now_ms: int, rules: GrantRules) -> bool:
 
 def settle(grant: Grant, cost_nanousd: int) -> Grant:
     """The grant after a usage event of this cost was booked; what exceeds it is an overrun."""
-    return Grant(
-        grant.grant_id,
-        grant.account_id,
-        grant.key_id,
-        grant.worker_id,
-        grant.amount_nanousd,
-        grant.opened_at_ms,
-        grant.expires_at_ms,
-        grant.request_hash,
-        grant.settled_nanousd + cost_nanousd,
-        grant.spent_nanousd,
-        grant.returned_nanousd,
-        grant.status,
-        grant.renewals,
-        grant.scopes,
-    )
+    return _changed(grant, grant.status, settled=grant.settled_nanousd + cost_nanousd)
 
 
 def resolution(grant: Grant) -> tuple[GrantResolved, ...]:
@@ -309,9 +294,14 @@ def evolve(grant: Grant, event: GrantChange) -> Grant:
 
 
 def _changed(
-    grant: Grant, status: GrantStatus, returned: int | None = None, *, spent: int | None = None
+    grant: Grant,
+    status: GrantStatus,
+    returned: int | None = None,
+    *,
+    spent: int | None = None,
+    settled: int | None = None,
 ) -> Grant:
-    """Written out: `replace` takes ten times as long, and every grant ends."""
+    """Written out: `replace` takes ten times as long, and every usage event changes a grant."""
     return Grant(
         grant.grant_id,
         grant.account_id,
@@ -321,7 +311,7 @@ def _changed(
         grant.opened_at_ms,
         grant.expires_at_ms,
         grant.request_hash,
-        grant.settled_nanousd,
+        grant.settled_nanousd if settled is None else settled,
         grant.spent_nanousd if spent is None else spent,
         grant.returned_nanousd if returned is None else returned,
         status,
