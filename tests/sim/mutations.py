@@ -20,6 +20,7 @@ from services.billing.settlement import decode, settle
 from services.common.events import EventRecord
 from services.common.ids import GrantId, UsageId
 from services.common.kafka import Batch, Claim, LogMessage
+from services.common.kafka.ports import noticed
 from services.common.money import PROMPT_KINDS, TOKENS_PER_RATE, Price, TokenKind
 from services.common.topics import LEDGER, USAGE
 from services.gateway import money as gateway_money
@@ -236,7 +237,7 @@ def delivered_before_acknowledged() -> list[Target]:
         for envelope in envelopes:
             key = EventRecord.from_bytes(envelope).account_id.encode()
             future = await self._producer.enqueue(USAGE.name, key, envelope)
-            future.add_done_callback(delivery._look)
+            future.add_done_callback(noticed)
 
     return [(delivery.UsageDelivery, "_send", send)]
 

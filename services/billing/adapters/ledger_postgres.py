@@ -27,7 +27,7 @@ from services.billing.adapters.events_pb import (
 from services.billing.adapters.payments_postgres import (
     PostgresPayments,
     PostgresPaymentUnit,
-    write_payments,
+    payment_writes,
 )
 from services.billing.adapters.seals_pb import SEALS_STREAM, chain_after, record_from_seal
 from services.billing.domain.book import Book, KeyRef, ScopeRef
@@ -44,6 +44,7 @@ from services.common.postgres import (
     EventStore,
     PostgresCursors,
     Transaction,
+    columns_of,
     translated,
 )
 from services.common.telemetry import get_logger
@@ -154,7 +155,7 @@ class _PostgresUnit(PostgresPaymentUnit):
     async def keys(self, refs: Collection[KeyRef]) -> dict[KeyRef, KeyAccount]:
         if not refs:
             return {}
-        rows = await self._connection.fetch(sql.KEYS, *_columns(list(refs)))
+        rows = await self._connection.fetch(sql.KEYS, *columns_of(list(refs)))
         return {(row["account_id"], row["key_id"]): sql.key_from_row(row) for row in rows}
 
     async def grants_or_given_up(
@@ -172,31 +173,31 @@ class _PostgresUnit(PostgresPaymentUnit):
         if not first_days:
             return {}
         wanted = [(account, key, day) for (account, key), day in first_days.items()]
-        rows = await self._connection.fetch(sql.WINDOW_SPEND, *_columns(wanted))
+        rows = await self._connection.fetch(sql.WINDOW_SPEND, *columns_of(wanted))
         return {(row["account_id"], row["key_id"]): int(row["spent"]) for row in rows}
 
     async def ask_back(self, refs: Collection[KeyRef], until_ms: int) -> None:
         # In one order everywhere; their wallets are locked already.
         rows = [(*ref, until_ms) for ref in sorted(refs)]
-        await self._connection.execute(sql.ASK_BACK, *_columns(rows))
+        await self._connection.execute(sql.ASK_BACK, *columns_of(rows))
 
     async def scopes(self, refs: Collection[ScopeRef]) -> dict[ScopeRef, ScopeAccount]:
         if not refs:
             return {}
-        rows = await self._connection.fetch(sql.SCOPES, *_columns(list(refs)))
+        rows = await self._connection.fetch(sql.SCOPES, *columns_of(list(refs)))
         return {(row["account_id"], row["scope"]): sql.scope_from_row(row) for row in rows}
 
     async def scope_spend(self, first_days: Mapping[ScopeRef, int]) -> dict[ScopeRef, int]:
         if not first_days:
             return {}
         wanted = [(account, scope, day) for (account, scope), day in first_days.items()]
-        rows = await self._connection.fetch(sql.SCOPE_SPEND, *_columns(wanted))
+        rows = await self._connection.fetch(sql.SCOPE_SPEND, *columns_of(wanted))
         return {(row["account_id"], row["scope"]): int(row["spent"]) for row in rows}
 
     async def mark_usage(self, hashes: Mapping[UsageId, bytes]) -> dict[UsageId, bytes]:
         # In one order everywhere, so that two batches with the same ids cannot block each other.
         marks = sorted(hashes.items())
-        rows = await self._connection.fetch(sql.MARK_USAGE, *_columns(marks))
+        rows = await self._connection.fetch(sql.MARK_USAGE, *columns_of(marks))
         new = {row["usage_id"] for row in rows}
         if len(new) == len(marks):
             return {}
@@ -253,13 +254,12 @@ class _PostgresUnit(PostgresPaymentUnit):
         if len(rows) < COPY_ROWS_MIN:
             # The wallets are locked: the order of what is published is settled here as at the end.
             writes = table_writes(book, self._log_hashes)
-            statements = [(statement, _columns(changed)) for statement, changed in writes]
+            statements = [(statement, columns_of(changed)) for statement, changed in writes]
             counts = await self._transaction.write_together(
                 records, values, expected, statements=statements
             )
             if counts != [len(changed) for _, changed in writes]:
                 raise ConcurrencyConflict("another transaction was first")
-            await write_payments(self._connection, book.payments)
         else:
             await self._transaction.append_placed(records, values, expected)
             await write_tables(self._connection, book, self._log_hashes)
@@ -275,11 +275,10 @@ async def write_tables(
 ) -> None:
     """Writes what the book touched into the read tables. Raises ConcurrencyConflict."""
     for statement, rows in table_writes(book, log_hashes):
-        status = await connection.execute(statement, *_columns(rows))
+        status = await connection.execute(statement, *columns_of(rows))
         # A row that belongs to another account is left alone by the statement.
         if status.rpartition(" ")[2] != str(len(rows)):
             raise ConcurrencyConflict("another transaction was first")
-    await write_payments(connection, book.payments)
 
 
 def table_writes(
@@ -314,6 +313,7 @@ def table_writes(
             [sql.row_from_grant(book.grants[one]) for one in sorted(book.grants_touched)],
         ),
         (sql.INSERT_KEYS_OF_JOURNAL, causes),
+        *payment_writes(book.payments),
     ]
     return [(statement, rows) for statement, rows in writes if rows]
 
@@ -321,7 +321,3 @@ def table_writes(
 def log_hash(previous: bytes, value: bytes) -> bytes:
     """The chain over whole events: SHA-256 of the hash before and the serialised envelope."""
     return hashlib.sha256(previous + value).digest()
-
-
-def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
-    return [list(column) for column in zip(*rows, strict=True)]

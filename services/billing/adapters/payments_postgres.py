@@ -13,7 +13,6 @@ from services.billing.domain.ledger import REVENUE
 from services.billing.domain.payment_book import PaymentBook
 from services.billing.domain.payment_seen import CASH, DISPUTES
 from services.billing.domain.payment_state import ROW_CLASSES, Refill, Refund, TopUp
-from services.common.errors import ConcurrencyConflict
 from services.common.ids import AccountId
 from services.common.postgres import translated
 
@@ -106,20 +105,16 @@ async def read_payments(connection: Connection, account_id: AccountId) -> Paymen
     return book
 
 
-async def write_payments(connection: Connection, book: PaymentBook) -> None:
-    """Writes the rows that were changed. Raises ConcurrencyConflict."""
-    if not book.touched:
-        return
-    for table, _ in PAYMENT_TABLES:
-        keys = sorted(key for name, key in book.touched if name == table)
-        if not keys:
-            continue
-        rows = [astuple(book.rows(table)[key]) for key in keys]
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        status = await connection.execute(_UPSERTS[table], *columns)
-        # A row that belongs to another account is left alone by the statement.
-        if status != f"INSERT 0 {len(rows)}":
-            raise ConcurrencyConflict("another transaction was first")
+def payment_writes(book: PaymentBook) -> list[tuple[str, list[tuple[object, ...]]]]:
+    """The statements that write the rows that were changed, each with its rows."""
+    keys_of: dict[str, list[str]] = {}
+    for table, key in sorted(book.touched):
+        keys_of.setdefault(table, []).append(key)
+    return [
+        (_UPSERTS[table], [astuple(book.rows(table)[key]) for key in keys_of[table]])
+        for table, _ in PAYMENT_TABLES
+        if table in keys_of
+    ]
 
 
 class PostgresPaymentUnit:

@@ -32,7 +32,7 @@ from services.billing.quota_ports import (
 )
 from services.common.errors import InternalError, Unavailable
 from services.common.ids import AccountId
-from services.common.postgres import translated
+from services.common.postgres import columns_of, translated
 from services.common.scopes import Scope
 from services.common.telemetry import get_logger
 
@@ -149,7 +149,7 @@ class PostgresQuotas:
         if not refs:
             return {}
         async with self._connection() as connection:
-            return _scopes_from_rows(await connection.fetch(_SCOPES, *_columns(list(refs))))
+            return _scopes_from_rows(await connection.fetch(_SCOPES, *columns_of(list(refs))))
 
     async def counted(self, refs: Sequence[WindowRef]) -> dict[WindowRef, Window]:
         async with self._connection() as connection:
@@ -186,7 +186,7 @@ class _PostgresUnit:
         self._connection = connection
 
     async def keys(self, refs: Collection[KeyRef]) -> dict[KeyRef, KeyLimits]:
-        rows = await self._connection.fetch(_LOCK_KEYS, *_columns(list(refs)))
+        rows = await self._connection.fetch(_LOCK_KEYS, *columns_of(list(refs)))
         return {(row["account_id"], row["key_id"]): _limits_from_row(row) for row in rows}
 
     async def leases(self, ids: Collection[LeaseId]) -> dict[LeaseId, Lease]:
@@ -196,21 +196,21 @@ class _PostgresUnit:
     async def scopes(self, refs: Collection[ScopeRef]) -> dict[ScopeRef, ScopeLimits]:
         if not refs:
             return {}
-        rows = await self._connection.fetch(_LOCK_SCOPES, *_columns(list(refs)))
+        rows = await self._connection.fetch(_LOCK_SCOPES, *columns_of(list(refs)))
         return _scopes_from_rows(rows)
 
     async def open_leases(
         self, keys: Collection[KeyRef], accounts: Collection[AccountId], now_ms: int
     ) -> dict[LeaseId, Lease]:
         rows = await self._connection.fetch(
-            _OPEN_LEASES, *_columns(list(keys)), list(accounts), now_ms
+            _OPEN_LEASES, *columns_of(list(keys)), list(accounts), now_ms
         )
         return {row["lease_id"]: _lease_from_row(row) for row in rows}
 
     async def windows(self, refs: Collection[WindowRef]) -> dict[WindowRef, Window]:
         if not refs:
             return {}
-        rows = await self._connection.fetch(_WINDOWS, *_columns(list(refs)))
+        rows = await self._connection.fetch(_WINDOWS, *columns_of(list(refs)))
         return {
             (row["account_id"], row["scope"], row["kind"], row["starts_at_ms"]): Window(
                 row["requests"], row["tokens"]
@@ -232,7 +232,7 @@ async def _write(
     connection: Connection, statement: str, rows: Sequence[tuple[object, ...]]
 ) -> None:
     if rows:
-        await connection.execute(statement, *_columns(rows))
+        await connection.execute(statement, *columns_of(rows))
 
 
 def _limits_from_row(row: asyncpg.Record) -> KeyLimits:
@@ -324,7 +324,3 @@ def _row_from_lease(lease: Lease) -> tuple[object, ...]:
         lease.revision,
         "\n".join(lease.scopes),
     )
-
-
-def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
-    return [list(column) for column in zip(*rows, strict=True)]

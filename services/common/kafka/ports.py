@@ -54,6 +54,12 @@ class Position:
     offset: int
 
 
+def noticed(future: asyncio.Future[Position]) -> None:
+    """Takes note of a failure that nobody waits for any more, because another came first."""
+    if not future.cancelled():
+        future.exception()
+
+
 @dataclass(frozen=True, slots=True)
 class LogMessage:
     """One message of the log; no value is a tombstone."""

@@ -7,6 +7,7 @@ from services.common.postgres.event_store import COPY_ROWS_MIN, EventStore, Tran
 from services.common.postgres.migrations import MigrationError, migrate
 from services.common.postgres.outbox import OutboxRelay
 from services.common.postgres.pool import open_pool, translated
+from services.common.postgres.together import columns_of
 
 __all__ = [
     "COPY_ROWS_MIN",
@@ -15,6 +16,7 @@ __all__ = [
     "OutboxRelay",
     "PostgresCursors",
     "Transaction",
+    "columns_of",
     "migrate",
     "open_pool",
     "translated",

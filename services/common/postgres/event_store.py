@@ -12,7 +12,7 @@ from services.common.errors import ConcurrencyConflict
 from services.common.events import EventRecord
 from services.common.postgres.outbox import NOTIFY_CHANNEL
 from services.common.postgres.pool import acquired, translated
-from services.common.postgres.together import Statement, execute_together
+from services.common.postgres.together import Statement, columns_of, execute_together
 from services.common.telemetry.tracing import current_traceparent
 from services.common.topics import Topic
 
@@ -123,7 +123,7 @@ class Transaction:
         rows = _event_rows(placed, values)
         with _one_writer_a_stream():
             if len(rows) < COPY_ROWS_MIN:
-                await self.connection.execute(_INSERT_EVENTS, *_columns(rows))
+                await self.connection.execute(_INSERT_EVENTS, *columns_of(rows))
             else:
                 await self.connection.copy_records_to_table(
                     "events", records=rows, columns=_EVENT_COLUMNS
@@ -147,8 +147,8 @@ class Transaction:
         expected = [list(expected_by_stream), list(expected_by_stream.values())]
         all_statements: list[Statement] = [
             (_VERSIONS_OTHERWISE, expected),
-            (_INSERT_EVENTS, _columns(_event_rows(placed, values))),
-            (_INSERT_OUTBOX, _columns(outbox)),
+            (_INSERT_EVENTS, columns_of(_event_rows(placed, values))),
+            (_INSERT_OUTBOX, columns_of(outbox)),
             (_NOTIFY, [NOTIFY_CHANNEL]),
             *statements,
         ]
@@ -184,7 +184,7 @@ class Transaction:
             await self.connection.execute(_NOTIFY, NOTIFY_CHANNEL)
         elif rows:
             statements: list[Statement] = [
-                (_INSERT_OUTBOX, _columns(rows)),
+                (_INSERT_OUTBOX, columns_of(rows)),
                 (_NOTIFY, [NOTIFY_CHANNEL]),
             ]
             await execute_together(self.connection, statements)
@@ -196,10 +196,6 @@ def _event_rows(placed: Sequence[EventRecord], values: Sequence[bytes]) -> list[
          r.occurred_at_ms, value)
         for r, value in zip(placed, values, strict=True)
     ]  # fmt: skip
-
-
-def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
-    return [list(column) for column in zip(*rows, strict=True)]
 
 
 @contextmanager

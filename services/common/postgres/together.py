@@ -18,6 +18,11 @@ _PLACE = re.compile(r"\$(\d+)")
 Statement = tuple[str, Sequence[object]]
 
 
+def columns_of(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
+    """Rows as the arrays of a statement that unnests them."""
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
 async def execute_together(
     connection: asyncpg.Connection, statements: Sequence[Statement]
 ) -> list[int]:

@@ -18,7 +18,7 @@ from prometheus_client import Counter, Gauge
 from services.common.clock import Clock
 from services.common.errors import AppError
 from services.common.events import record_of
-from services.common.kafka.ports import LogError, LogProducer, Position
+from services.common.kafka.ports import LogError, LogProducer, Position, noticed
 from services.common.pb.mesh.events.v1 import content_pb2
 from services.common.retry import Backoff
 from services.common.telemetry import get_logger
@@ -167,15 +167,9 @@ class ContentRecorder:
             CONTENTS_DROPPED.labels("refused").inc()
             _log.error("content refused", usage_id=message.usage_id, error=str(error))
             return
-        future.add_done_callback(_look)
+        future.add_done_callback(noticed)
         sent.add(future)
 
     def _add(self, size: int) -> None:
         self._size += size
         CONTENTS_WAITING.set(self._size)
-
-
-def _look(future: asyncio.Future[Position]) -> None:
-    """Takes note of a failure that nobody waits for any more."""
-    if not future.cancelled():
-        future.exception()

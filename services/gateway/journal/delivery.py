@@ -11,7 +11,7 @@ import asyncio
 from services.common.clock import Clock
 from services.common.errors import AppError, Unavailable
 from services.common.events import EventRecord
-from services.common.kafka.ports import LogProducer, Position
+from services.common.kafka.ports import LogProducer, Position, noticed
 from services.common.retry import Backoff
 from services.common.telemetry import get_logger
 from services.common.topics import USAGE
@@ -82,7 +82,7 @@ class UsageDelivery:
         for envelope in envelopes:
             key = EventRecord.from_bytes(envelope).account_id.encode()
             future = await self._producer.enqueue(USAGE.name, key, envelope)
-            future.add_done_callback(_look)
+            future.add_done_callback(noticed)
             sent.add(future)
         done, waiting = await asyncio.wait(sent, timeout=self._acknowledge_s)
         if waiting or any(future.cancelled() for future in done):
@@ -91,9 +91,3 @@ class UsageDelivery:
             error = future.exception()
             if error is not None:
                 raise error
-
-
-def _look(future: asyncio.Future[Position]) -> None:
-    """Takes note of a failure that nobody waits for any more, because another came first."""
-    if not future.cancelled():
-        future.exception()
