@@ -53,6 +53,13 @@ export function Figure({ label, value, note }: { label: string; value: string; n
 
 export { type Column, DataTable } from "./data-table";
 
+const TONES = { good: "bg-good-soft text-good", bad: "bg-bad-soft text-bad", warn: "bg-warn-soft text-warn" };
+export type Tone = keyof typeof TONES;
+
+export function Badge({ tone, children }: { tone: Tone; children: string }) {
+  return <span className={`whitespace-nowrap rounded px-1.5 py-0.5 text-xs ${TONES[tone]}`}>{children}</span>;
+}
+
 export function StatusBadge({ status }: { status: number }) {
   const good = status < 400;
   return (

@@ -71,11 +71,6 @@ export function OperatorPage({
   );
 }
 
-export function Badge({ tone, children }: { tone: "good" | "bad" | "warn"; children: string }) {
-  const tones = { good: "bg-good-soft text-good", bad: "bg-bad-soft text-bad", warn: "bg-warn-soft text-warn" };
-  return <span className={`whitespace-nowrap rounded px-1.5 py-0.5 text-xs ${tones[tone]}`}>{children}</span>;
-}
-
 export function Id({ children }: { children: string }) {
   return <span className="break-all font-mono text-xs text-muted">{children}</span>;
 }

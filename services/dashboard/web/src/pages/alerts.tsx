@@ -7,7 +7,7 @@ import { alertsQuery, deliveriesQuery, rulesQuery, useChanging, webhooksQuery } 
 import { keysQuery, sessionQuery } from "../api/queries";
 import { Button, Copyable, Field, Sheet } from "../components/controls";
 import { ErrorNote, Nothing, Waiting } from "../components/feedback";
-import { Card, type Column, DataTable, Page } from "../components/layout";
+import { Badge, Card, type Column, DataTable, Page } from "../components/layout";
 import { ago, dollars, time } from "../format";
 
 type Alert = Schemas["AlertOut"];
@@ -31,11 +31,6 @@ const RISING: Record<string, string> = {
   "spend_cap.approaching": "A cap is nearly spent",
   "spend_cap.hit": "A cap is reached",
 };
-
-function Badge({ tone, children }: { tone: "good" | "bad" | "warn"; children: string }) {
-  const tones = { good: "bg-good-soft text-good", bad: "bg-bad-soft text-bad", warn: "bg-warn-soft text-warn" };
-  return <span className={`whitespace-nowrap rounded px-1.5 py-0.5 text-xs ${tones[tone]}`}>{children}</span>;
-}
 
 function Alerts() {
   const alerts = useQuery(alertsQuery);

@@ -6,7 +6,7 @@ import type { Schemas } from "../api/client";
 import { balanceQuery, transactionsQuery } from "../api/queries";
 import { Button } from "../components/controls";
 import { ErrorNote, Nothing, Waiting } from "../components/feedback";
-import { PaymentHistoryCard, SpendCard } from "../components/payment_history";
+import { PaymentHistoryCard, SpendCard } from "../components/payment-history";
 import { PaymentsCard, RefillCard, TopUpButton } from "../components/payments";
 import { Card, type Column, DataTable, Figure, Page } from "../components/layout";
 import { dollars, dollarsExact, time } from "../format";

@@ -18,7 +18,7 @@ import { DAY_MS, filled, HOUR_MS } from "../buckets";
 import { Button, Copyable, Sheet } from "../components/controls";
 import { ErrorNote, Nothing, Waiting } from "../components/feedback";
 import { KeyForm } from "../components/key-form";
-import { Card, type Column, DataTable, Page } from "../components/layout";
+import { Badge, Card, type Column, DataTable, Page, type Tone } from "../components/layout";
 import { rates, SpendBar } from "../components/limit-fields";
 import { Snippets } from "../components/snippets";
 import { Sparkline } from "../components/sparkline";
@@ -27,10 +27,10 @@ import { ago, count, nanoOf, percent, time } from "../format";
 type Row = Schemas["KeyOut"];
 type Shown = { kind: "create" } | { kind: "edit"; row: Row } | { kind: "rotate"; row: Row } | { kind: "secret"; secret: string };
 
-function state(row: Row): { text: string; tone: string } {
-  if (row.suspended) return { text: "Suspended", tone: "bg-bad-soft text-bad" };
-  if (row.expires_at && Date.parse(row.expires_at) <= Date.now()) return { text: "Expired", tone: "bg-warn-soft text-warn" };
-  return { text: "Active", tone: "bg-good-soft text-good" };
+function state(row: Row): { text: string; tone: Tone } {
+  if (row.suspended) return { text: "Suspended", tone: "bad" };
+  if (row.expires_at && Date.parse(row.expires_at) <= Date.now()) return { text: "Expired", tone: "warn" };
+  return { text: "Active", tone: "good" };
 }
 
 /** The last day of a key, hour by hour, and when it was last used. */
@@ -99,7 +99,7 @@ function columns(buckets: Map<string, Schemas["BucketOut"]>, show: (shown: Shown
         const now = state(row);
         return (
           <div>
-            <span className={`rounded px-1.5 py-0.5 text-xs ${now.tone}`}>{now.text}</span>
+            <Badge tone={now.tone}>{now.text}</Badge>
             {row.expires_at && <p className="mt-1 text-xs text-muted">expires {time(row.expires_at)}</p>}
           </div>
         );

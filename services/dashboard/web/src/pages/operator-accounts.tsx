@@ -7,8 +7,8 @@ import type { Schemas } from "../api/client";
 import { accountQuery, foundAccountsQuery, useAccountChanges } from "../api/operator";
 import { Button, Field } from "../components/controls";
 import { ErrorNote, Nothing, Waiting } from "../components/feedback";
-import { Card, type Column, DataTable, Figure } from "../components/layout";
-import { Asking, Badge, Id, Loaded, OperatorPage, ReasonField } from "../components/operator-frame";
+import { Badge, Card, type Column, DataTable, Figure } from "../components/layout";
+import { Asking, Id, Loaded, OperatorPage, ReasonField } from "../components/operator-frame";
 import { ago, count, dollars, time, words } from "../format";
 
 type Account = Schemas["OperatorAccount"];

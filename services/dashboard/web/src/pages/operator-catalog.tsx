@@ -13,8 +13,8 @@ import {
 } from "../api/operator";
 import { Button, Field, Sheet } from "../components/controls";
 import { ErrorNote, Nothing } from "../components/feedback";
-import { Card, type Column, DataTable } from "../components/layout";
-import { Asking, Badge, Id, Loaded, OperatorPage } from "../components/operator-frame";
+import { Badge, Card, type Column, DataTable } from "../components/layout";
+import { Asking, Id, Loaded, OperatorPage } from "../components/operator-frame";
 import { count, dollars, milliseconds, time, words } from "../format";
 
 type Provider = Schemas["ProviderOut"];

@@ -5,8 +5,8 @@ import type { Schemas } from "../api/client";
 import { consumersQuery, deadLettersQuery, useRetryLetter } from "../api/operator";
 import { Button } from "../components/controls";
 import { ErrorNote, Nothing } from "../components/feedback";
-import { Card, type Column, DataTable } from "../components/layout";
-import { Badge, Id, Loaded, OperatorPage } from "../components/operator-frame";
+import { Badge, Card, type Column, DataTable } from "../components/layout";
+import { Id, Loaded, OperatorPage } from "../components/operator-frame";
 import { ago, count, time } from "../format";
 
 type Part = Schemas["ConsumerPart"];
