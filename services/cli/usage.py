@@ -1,5 +1,5 @@
-"""`mesh usage`: the request log made again, compared with the ledger, cut to its retention, and
-taken away as a file.
+"""`mesh usage`: the request log made again or let go on, compared with the ledger, cut to its
+retention, and taken away as a file.
 """
 
 from __future__ import annotations
@@ -43,6 +43,18 @@ def retain(
     With an embedded store, stop the usage service first.
     """
     _module("services.usage.retention", *(["--dry-run"] if dry_run else []))
+
+
+@app.command
+def accept_loss(
+    *, dry_run: Annotated[bool, Parameter(negative="", help="Only say what is lost.")] = False
+) -> None:
+    """Lets the log go on where Kafka has let go of events before they were read, and prints which.
+
+    Look at `--dry-run` first, and at `mesh usage differences` afterwards for the requests. With an
+    embedded store, stop the usage service first.
+    """
+    _module("services.usage.accept_loss", *(["--dry-run"] if dry_run else []))
 
 
 @app.command

@@ -8,42 +8,32 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.common import operations
-from services.common.clock import SystemClock
 from services.common.errors import Unavailable
 from services.common.grpc import GrpcServer, TokenVerifier
 from services.common.kafka import (
-    DeadLetters,
     KafkaArchive,
     KafkaProducer,
     LogProducer,
     LogSource,
     Pump,
-    PumpTarget,
 )
-from services.common.kafka.source import KafkaSource
 from services.common.operations import OperationsServicer
 from services.common.ops import OpsServer
 from services.common.pb.mesh.usage.v1 import usage_pb2_grpc
 from services.common.retry import Backoff
 from services.common.runtime import Component
 from services.common.telemetry import get_logger
-from services.common.topics import LEDGER, USAGE, USAGE_DEAD, Topic
+from services.common.topics import USAGE, USAGE_DEAD, Topic
 from services.usage.adapters.clickhouse import ClickHouse
-from services.usage.adapters.ledger_event import ledger_row_from_message
 from services.usage.adapters.migrations import migrate
-from services.usage.adapters.sink_store_clickhouse import ClickHouseSinkStore
-from services.usage.adapters.usage_event import row_from_message
 from services.usage.bootstrap_analysts import AnalystParts
 from services.usage.bootstrap_contents import ContentParts
 from services.usage.bootstrap_reads import ReadParts
+from services.usage.bootstrap_sinks import SinkParts, letters_of
 from services.usage.config import UsageSettings
-from services.usage.domain.ledger_row import LedgerRow
 from services.usage.entrypoints import grpc_analysts, grpc_contents
 from services.usage.entrypoints.grpc_usage import POLICIES, UsageServicer
-from services.usage.ports import LEDGER_TRANSACTIONS, REQUESTS
-from services.usage.rollup.marks import MarkingSinkStore
 from services.usage.sink.tail import TailHub
-from services.usage.sink.target import RowSink
 
 _RETRY_FIRST_S = 0.2
 _RETRY_MAX_S = 5.0
@@ -118,25 +108,6 @@ def store_of(settings: UsageSettings, engine_config: Path | None = None) -> Clic
     )
 
 
-def letters_of(settings: UsageSettings, producer: LogProducer) -> DeadLetters:
-    """Where undecodable events go."""
-    limit = settings.dead_letters_max
-    return DeadLetters(producer, consumer="usage", topic=USAGE_DEAD, limit=limit)
-
-
-def _pump(
-    settings: UsageSettings, target: PumpTarget, *, topic: Topic, group: str, source: LogSource
-) -> Pump:
-    return Pump(
-        topic=topic,
-        group=group,
-        target=target,
-        batch_max=settings.sink_batch_max,
-        linger_s=settings.sink_linger_ms / 1000,
-        source=source,
-    )
-
-
 def _server(settings: UsageSettings, servicer: UsageServicer) -> GrpcServer:
     server = GrpcServer(
         listen=settings.grpc_listen,
@@ -148,24 +119,13 @@ def _server(settings: UsageSettings, servicer: UsageServicer) -> GrpcServer:
     return server
 
 
-def _checks(store: StoreKeeper, *pumps: Pump) -> dict[str, Callable[[], bool]]:
+def _checks(store: StoreKeeper, sinks: SinkParts) -> dict[str, Callable[[], bool]]:
     """What is ready. Prompts and answers are not waited for."""
     return {
         "clickhouse": lambda: store.is_there,
-        "kafka": lambda: all(pump.ready.is_set() for pump in pumps),
+        "kafka": sinks.are_ready,
+        "position": sinks.have_positions,
     }
-
-
-def _ledger_sink(
-    clickhouse: ClickHouse, letters: DeadLetters, source: LogSource
-) -> RowSink[LedgerRow]:
-    return RowSink(
-        ClickHouseSinkStore(clickhouse, LEDGER_TRANSACTIONS),
-        decode=ledger_row_from_message,
-        dead_letters=letters,
-        log_bounds=source.bounds,
-        on_rows=lambda _rows: None,
-    )
 
 
 def build(
@@ -178,43 +138,28 @@ def build(
     topic: Topic = USAGE,
 ) -> Service:
     """The service; the sources and `producer` take the place of Kafka. Nothing is opened yet."""
-    bootstrap, group = settings.kafka_bootstrap, settings.sink_group
-    ledger_group = f"{group}-ledger"
-    source = source or KafkaSource(bootstrap=bootstrap, topic=topic.name, group=group)
-    ledger_source = ledger_source or KafkaSource(
-        bootstrap=bootstrap, topic=LEDGER.name, group=ledger_group
-    )
-    producer = producer or KafkaProducer(bootstrap, client_id="mesh-usage")
-    letters = letters_of(settings, producer)
+    producer = producer or KafkaProducer(settings.kafka_bootstrap, client_id="mesh-usage")
     analysts = AnalystParts(settings, store_of)
     clickhouse = analysts.clickhouse
     contents = ContentParts(settings, clickhouse, source=content_source)
     store = StoreKeeper(clickhouse, (contents.open, analysts.open))
     tails = TailHub(subscribers_max=settings.tails_max, queue_max=settings.tail_queue_max)
-    sink = RowSink(
-        MarkingSinkStore(ClickHouseSinkStore(clickhouse, REQUESTS), clickhouse, SystemClock()),
-        decode=row_from_message,
-        dead_letters=letters,
-        log_bounds=source.bounds,
-        on_rows=tails.publish,
-    )
-    pump = _pump(settings, sink, topic=topic, group=group, source=source)
-    ledger_sink = _ledger_sink(clickhouse, letters, ledger_source)
-    ledger_pump = _pump(
-        settings, ledger_sink, topic=LEDGER, group=ledger_group, source=ledger_source
-    )
-    reads = ReadParts(
+    sinks = SinkParts(
         settings,
         clickhouse,
-        tails=tails,
-        is_current=lambda: not (pump.lag() or ledger_pump.lag()),
+        letters_of(settings, producer),
+        topic=topic,
+        on_rows=tails.publish,
+        source=source,
+        ledger_source=ledger_source,
     )
+    reads = ReadParts(settings, clickhouse, tails=tails, is_current=sinks.are_current)
     server = _server(settings, reads.servicer)
     analysts.serve_on(server)
     contents.serve_on(server)
-    archive = KafkaArchive(bootstrap)
-    OperationsServicer((pump, ledger_pump), archive, producer, dead=USAGE_DEAD).serve_on(server)
-    ops = OpsServer(settings.ops_listen, _checks(store, pump, ledger_pump))
+    archive = KafkaArchive(settings.kafka_bootstrap)
+    OperationsServicer(sinks.pumps, archive, producer, dead=USAGE_DEAD).serve_on(server)
+    ops = OpsServer(settings.ops_listen, _checks(store, sinks))
 
     async def when_open(work: Callable[[], Awaitable[None]]) -> None:
         await store.opened.wait()
@@ -229,14 +174,13 @@ def build(
         Component("ops", ops.start, ops.run, ops.stop),
         Component("store", run=store.run, stop=analysts.close_store),
         Component("dead letters", run=lambda: _keep_connected(producer), stop=producer.stop),
-        Component("sink", run=lambda: when_open(pump.run)),
-        Component("ledger sink", run=lambda: when_open(ledger_pump.run)),
+        *sinks.components(when_open),
         Component("grpc", server.start, server.run, stop_server),
         *reads.components(when_open),
         *contents.components(when_open),
         *analysts.components(),
     )
-    return Service(store, pump, ledger_pump, tails, server, ops, components)
+    return Service(store, *sinks.pumps, tails, server, ops, components)
 
 
 async def _keep_connected(producer: LogProducer) -> None:

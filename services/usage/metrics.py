@@ -15,3 +15,8 @@ CONTENTS_UNREADABLE = Counter(
 PARTITIONS_DROPPED = Counter(
     "mesh_usage_partitions_dropped", "Months or days of a table dropped by retention.", ["table"]
 )
+SINK_LOST = Gauge(
+    "mesh_usage_sink_lost_messages",
+    "Messages that the sink had not read and the log no longer has; anything but 0 is an alarm.",
+    ["topic", "partition"],
+)

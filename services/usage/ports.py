@@ -80,8 +80,8 @@ CONTENTS: RowTable[ContentRow] = RowTable(
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """One batch of one partition: first and last offset, both inclusive, and how many distinct
-    rows it holds.
+    """One batch of one partition: first and last offset, both inclusive, how many distinct rows it
+    holds, and whether they were seen to be all stored.
     """
 
     topic: str
@@ -89,6 +89,7 @@ class Bounds:
     first_offset: int
     last_offset: int
     row_count: int
+    is_complete: bool = False
 
     @property
     def token(self) -> str:
@@ -115,7 +116,9 @@ class SinkStore(Protocol[Row]):
         """The bounds that were recorded last."""
 
     async def record(self, bounds: Bounds, epoch: int) -> None:
-        """Writes the bounds down, durably, before the rows are inserted."""
+        """Writes the bounds down, durably: before the rows are inserted, and again, as complete,
+        once they are known to be stored.
+        """
 
     async def insert(self, bounds: Bounds, rows: Sequence[Row]) -> None:
         """Inserts the rows of the batch; what an earlier insert with the same bounds wrote is

@@ -25,7 +25,8 @@ from services.usage.adapters.ledger_event import ledger_row_from_message
 from services.usage.adapters.migrations import migrate
 from services.usage.adapters.sink_store_clickhouse import ClickHouseSinkStore
 from services.usage.adapters.usage_event import row_from_message
-from services.usage.bootstrap import letters_of, store_of
+from services.usage.bootstrap import store_of
+from services.usage.bootstrap_sinks import letters_of
 from services.usage.config import UsageSettings
 from services.usage.ports import LEDGER_TRANSACTIONS, REQUESTS, RowTable
 from services.usage.sink.target import DeadLetterQueue, RowSink
@@ -145,6 +146,9 @@ async def _derive(sink: RowSink[Any], source: LogSource, topic: Topic) -> Mappin
     target = _UntilNow(sink, source, topic.partitions)
     pump = Pump(topic=topic, group="", target=target, source=source, batch_max=10_000)
     await _pump_until_done(pump, target)
+    # Whatever becomes of the rows before the service is started again.
+    for _ in range(2):
+        await sink.note_complete()
     return target.starts
 
 

@@ -12,7 +12,9 @@ from services.usage.ports import Bounds, Row, RowTable
 
 # So many ids are looked up by one statement.
 _LOOKUP_MAX = 1_000
-_BATCH_COLUMNS = ("topic", "partition", "first_offset", "last_offset", "row_count", "epoch")
+_BATCH_COLUMNS = (
+    "topic", "partition", "first_offset", "last_offset", "row_count", "is_complete", "epoch"
+)  # fmt: skip
 # Synchronous, whole and in one block for each month: the token deduplicates by block. A batch may
 # hold any months.
 _INSERT_SETTINGS = {
@@ -57,9 +59,9 @@ class ClickHouseSinkStore(Generic[Row]):
 
     async def last_batch(self, topic: str, partition: int) -> Bounds | None:
         rows = await self._clickhouse.query(
-            f"SELECT first_offset, last_offset, row_count FROM {self._batches}"  # noqa: S608
+            f"SELECT first_offset, last_offset, row_count, is_complete FROM {self._batches}"  # noqa: S608
             " WHERE topic = {topic:String} AND partition = {partition:Int32}"
-            " ORDER BY last_offset DESC, recorded_at DESC LIMIT 1",
+            " ORDER BY last_offset DESC, is_complete DESC, recorded_at DESC LIMIT 1",
             {"topic": topic, "partition": partition},
         )
         return Bounds(topic, partition, *rows[0]) if rows else None
@@ -71,6 +73,7 @@ class ClickHouseSinkStore(Generic[Row]):
             bounds.first_offset,
             bounds.last_offset,
             bounds.row_count,
+            bounds.is_complete,
             epoch,
         )
         await self._clickhouse.insert(self._batches, _BATCH_COLUMNS, [[value] for value in values])

@@ -16,19 +16,24 @@ What makes it so, in the order of the work:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Generic, Protocol
 
+from services.common.errors import Unavailable
 from services.common.events import UndecodableEvent
 from services.common.kafka import Batch, Claim, GapDetected, LogMessage, StaleEpoch
+from services.common.telemetry import get_logger
 from services.usage.ports import Bounds, Row, SinkStore
+from services.usage.sink.position import LogBounds, newest_batch, next_offset
 
 # So many messages are decoded before queries get a turn: a few milliseconds of work.
 _DECODED_AT_ONCE = 250
 
-# The first offset that a partition still has, and the one after its last.
-LogBounds = Callable[[int], Awaitable[tuple[int, int]]]
+# A batch's completeness matters where retention takes its rows, which is long after.
+_NOTE_EVERY_S = 10.0
+
+_log = get_logger(__name__)
 
 
 class DeadLetterQueue(Protocol):
@@ -50,6 +55,9 @@ class _Owned(Generic[Row]):
     messages: list[LogMessage] = field(default_factory=list)
     # Made once per batch, so that a repetition does not write its dead letters again.
     rows: list[Row] | None = None
+    # The newest batch whose rows are stored, as long as that is not noted in the store.
+    unnoted: Bounds | None = None
+    is_idle: bool = False
 
 
 class RowSink(Generic[Row]):
@@ -87,13 +95,38 @@ class RowSink(Generic[Row]):
 
     async def _take_over(self, topic: str, partition: int) -> _Owned[Row]:
         epoch = await self._store.claim(topic, partition)
-        bounds = await self._store.last_batch(topic, partition)
+        bounds = await newest_batch(self._store, topic, partition)
         if bounds is None:
             # Never read before: from the first message that the log still has.
             return _Owned(epoch, (await self._log_bounds(partition))[0])
-        if await self._store.stored_count(bounds) == bounds.row_count:
-            return _Owned(epoch, bounds.last_offset + 1)
-        return _Owned(epoch, bounds.first_offset, bounds)
+        if bounds.is_complete:
+            return _Owned(epoch, next_offset(bounds), unnoted=bounds)
+        return _Owned(epoch, next_offset(bounds), unfinished=bounds)
+
+    async def keep_noting(self) -> None:
+        """Notes now and then, until cancelled, of partitions that are idle that their newest batch
+        is complete. Where batches follow on one another, the next one's bounds say as much.
+        """
+        while True:
+            await asyncio.sleep(_NOTE_EVERY_S)
+            try:
+                await self.note_complete()
+            except Unavailable as error:
+                _log.warning("what is stored is not noted", error=error.message)
+
+    async def note_complete(self) -> None:
+        """Notes it of each partition that has stored nothing since the last call. Raises
+        Unavailable.
+        """
+        for owned in list(self._owned.values()):
+            noted = owned.unnoted
+            if noted is None or owned.unfinished is not None:
+                continue
+            if owned.is_idle:
+                await self._store.record(replace(noted, is_complete=True), owned.epoch)
+                if owned.unnoted is noted:
+                    owned.unnoted = None
+            owned.is_idle = True
 
     async def apply(self, batch: Batch) -> None:
         """Makes the batch's messages durable rows, those that are not yet. May be called again
@@ -145,6 +178,7 @@ class RowSink(Generic[Row]):
         return messages[len(within) :]
 
     def _done(self, owned: _Owned[Row], rows: Sequence[Row]) -> None:
+        owned.unnoted, owned.is_idle = owned.unfinished, False
         owned.unfinished, owned.messages, owned.rows = None, [], None
         self._on_rows(rows)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -59,6 +60,17 @@ class UsageProcess:
         self.process.send_signal(number)
         async with asyncio.timeout(30):
             return await self.process.wait()
+
+    async def accepted_losses(self) -> object:
+        """What `mesh usage accept-loss` gives up, while the service is stopped."""
+        command = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "services.usage.accept_loss",
+            env=self._environment, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        async with asyncio.timeout(60):
+            out, _ = await command.communicate()
+        assert command.returncode == 0
+        return json.loads(out)
 
     async def _is_ready(self) -> bool:
         assert self.process is not None
@@ -130,3 +142,4 @@ async def test_a_killed_service_comes_back_and_logs_each_request_once(
         code = await service.end(signal.SIGTERM)
         await channel.close()
     assert code == 0
+    assert await service.accepted_losses() == {"lost": []}
