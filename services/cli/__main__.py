@@ -15,6 +15,7 @@ app.command("services.cli.up:up", name="up", help="The whole product on this mac
 app.command("services.cli.admin:app", name="admin", help="Accounts, keys, models, money, logs.")
 app.command("services.cli.ledger:app", name="ledger", help="The books: explain, verify, correct.")
 app.command("services.cli.billing:app", name="billing", help="Payments and their inbox.")
+app.command("services.cli.dlq:app", name="dlq", help="Messages that a consumer put aside.")
 app.command("services.cli.topics:app", name="topics", help="The topics on Kafka.")
 app.command("services.cli.usage:app", name="usage", help="The request log: rebuild, reconcile.")
 app.command(

@@ -1,5 +1,5 @@
 """`mesh.common.v1.OperationsService`: how far a service's consumers are, what they put aside, and
-the way back for it.
+what becomes of it.
 
 Every service that pumps the log serves it for itself, over its own pumps and its own topic of dead
 letters.
@@ -12,29 +12,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from services.common.errors import InvalidArgument, NotFound
-from services.common.events import EventRecord, UndecodableEvent
-from services.common.grpc import Access, GrpcServer
-from services.common.kafka import Lag, LogArchive, LogMessage, LogProducer
+from services.common.clock import Clock, SystemClock
+from services.common.errors import InvalidArgument
+from services.common.grpc import Access, GrpcServer, principal
+from services.common.kafka import Lag, LogArchive, LogProducer
 from services.common.pb.mesh.common.v1 import operations_pb2, operations_pb2_grpc
-from services.common.pb.mesh.events.v1 import dead_letter_pb2
-from services.common.telemetry import get_logger
-from services.common.topics import USAGE, Topic
+from services.common.put_aside import DeadLetterDesk, Letter, Status, contents_of
+from services.common.topics import Topic
 
 SERVICE = "mesh.common.v1.OperationsService"
 _OPERATOR = Access(frozenset({"dashboard", "cli"}), "operator")
-POLICIES = {
-    f"/{SERVICE}/{method}": _OPERATOR
-    for method in ("ListConsumerLag", "ListDeadLetters", "RetryDeadLetter")
-}
+METHODS = (
+    "ListConsumerLag", "ListDeadLetters", "GetDeadLetter", "RetryDeadLetter", "DiscardDeadLetter",
+)  # fmt: skip
+POLICIES = {f"/{SERVICE}/{method}": _OPERATOR for method in METHODS}
 LETTERS_DEFAULT = 50
 LETTERS_MAX = 200
 KEY_LENGTH_SHOWN = 200
-# Its consumers tell each event by its id, so that one that comes late or twice does no harm. On a
-# compacted topic an old message would stand for the newest; a ledger has its own order.
-RETRYABLE_TOPICS = frozenset({USAGE.name})
-
-_log = get_logger(__name__)
+_STATUSES: dict[Status, operations_pb2.DeadLetterStatus.ValueType] = {
+    "open": operations_pb2.DEAD_LETTER_STATUS_OPEN,
+    "sent_again": operations_pb2.DEAD_LETTER_STATUS_SENT_AGAIN,
+    "discarded": operations_pb2.DEAD_LETTER_STATUS_DISCARDED,
+}
 
 
 class Lagging(Protocol):
@@ -53,11 +52,10 @@ class OperationsServicer(operations_pb2_grpc.OperationsServiceServicer):
         producer: LogProducer,
         *,
         dead: Topic,
+        clock: Clock | None = None,
     ) -> None:
         self._pumps = pumps
-        self._archive = archive
-        self._producer = producer
-        self._dead = dead.name
+        self._desk = DeadLetterDesk(archive, producer, dead=dead, clock=clock or SystemClock())
 
     def serve_on(self, server: GrpcServer) -> None:
         """Adds itself to a server that has `POLICIES` among its own."""
@@ -91,54 +89,75 @@ class OperationsServicer(operations_pb2_grpc.OperationsServiceServicer):
     ) -> operations_pb2.ListDeadLettersResponse:
         if request.limit > LETTERS_MAX:
             raise InvalidArgument.of("limit", f"must be at most {LETTERS_MAX}")
-        found = await self._archive.newest(self._dead, request.limit or LETTERS_DEFAULT)
-        return operations_pb2.ListDeadLettersResponse(letters=[_put_aside(one) for one in found])
+        if request.status and request.status not in _STATUSES.values():
+            raise InvalidArgument.of("status", "is not known")
+        shelf = await self._desk.newest()
+        wanted = [
+            one
+            for one in shelf.letters
+            if not request.status or _STATUSES[one.status] == request.status
+        ]
+        shown = wanted[: request.limit or LETTERS_DEFAULT]
+        return operations_pb2.ListDeadLettersResponse(
+            letters=[_put_aside(one) for one in shown],
+            open=sum(one.status == "open" for one in shelf.letters),
+            older=shelf.older or len(shown) < len(wanted),
+        )
+
+    async def GetDeadLetter(
+        self,
+        request: operations_pb2.GetDeadLetterRequest,
+        context: Any,  # Any: as above
+    ) -> operations_pb2.GetDeadLetterResponse:
+        letter = await self._desk.letter(request.position)
+        inside = contents_of(letter.content.value if letter.content is not None else b"")
+        record = inside.record
+        return operations_pb2.GetDeadLetterResponse(
+            letter=_put_aside(letter),
+            event_type=record.type if record else "",
+            event_id=record.event_id if record else "",
+            account_id=record.account_id if record else "",
+            occurred_at_ms=record.occurred_at_ms if record else 0,
+            event_json=inside.event_json,
+            undecodable=inside.undecodable,
+            preview=inside.preview,
+        )
 
     async def RetryDeadLetter(
         self,
         request: operations_pb2.RetryDeadLetterRequest,
         context: Any,  # Any: as above
     ) -> operations_pb2.RetryDeadLetterResponse:
-        message = await self._archive.at(self._dead, request.position)
-        letter = None if message is None else _letter(message)
-        if letter is None:
-            raise NotFound("there is no such dead letter")
-        if letter.topic not in RETRYABLE_TOPICS:
-            raise InvalidArgument.of("position", f"what came from {letter.topic} is not sent again")
-        sent = await self._producer.send(letter.topic, letter.key, letter.value)
-        _log.warning("dead letter sent again", topic=letter.topic, position=request.position)
+        sent = await self._desk.send_again(request.position, actor=principal().user_id)
         return operations_pb2.RetryDeadLetterResponse(
             topic=sent.topic, partition=sent.partition, offset=sent.offset
         )
 
+    async def DiscardDeadLetter(
+        self,
+        request: operations_pb2.DiscardDeadLetterRequest,
+        context: Any,  # Any: as above
+    ) -> operations_pb2.PutAside:
+        actor = principal().user_id
+        letter = await self._desk.discard(request.position, reason=request.reason, actor=actor)
+        return _put_aside(letter)
 
-def _letter(message: LogMessage) -> dead_letter_pb2.DeadLetter | None:
-    """What was put aside; None for what is no letter."""
-    try:
-        found = EventRecord.from_bytes(message.value or b"").message()
-    except UndecodableEvent:
-        return None
-    return found if isinstance(found, dead_letter_pb2.DeadLetter) else None
 
-
-def _put_aside(message: LogMessage) -> operations_pb2.PutAside:
-    letter = _letter(message)
-    if letter is None:
-        return operations_pb2.PutAside(
-            position=message.offset,
-            put_at_ms=message.timestamp_ms,
-            reason="not a dead letter",
-            value_bytes=len(message.value or b""),
-        )
-    return operations_pb2.PutAside(
-        position=message.offset,
-        put_at_ms=message.timestamp_ms,
-        consumer=letter.consumer,
-        topic=letter.topic,
-        partition=letter.partition,
-        offset=letter.offset,
-        key=letter.key.decode(errors="replace")[:KEY_LENGTH_SHOWN],
-        value_bytes=len(letter.value),
-        reason=letter.reason,
-        retryable=letter.topic in RETRYABLE_TOPICS,
+def _put_aside(letter: Letter) -> operations_pb2.PutAside:
+    content, decision = letter.content, letter.decision
+    shown = operations_pb2.PutAside(
+        position=letter.position,
+        put_at_ms=letter.put_at_ms,
+        value_bytes=letter.size_bytes,
+        retryable=letter.retryable,
+        status=_STATUSES[letter.status],
+        reason="not a dead letter",
     )
+    if content is not None:
+        shown.consumer, shown.topic, shown.reason = content.consumer, content.topic, content.reason
+        shown.partition, shown.offset = content.partition, content.offset
+        shown.key = content.key.decode(errors="replace")[:KEY_LENGTH_SHOWN]
+    if decision is not None:
+        shown.decided_at_ms, shown.decided_by = decision.at_ms, decision.actor
+        shown.decision_reason = decision.reason
+    return shown

@@ -113,14 +113,14 @@ TEMPLATES = Topic(
 BILLING_DEAD = Topic(
     "mesh.billing.dead.v1", "as source", 1, "delete", 365 * DAY_MS,
     ("billing",), ("operator tools",),
-    ("billing.DeadLetter",),
-    "Messages that billing could not take.",
+    ("billing.DeadLetter", "billing.DeadLetterSentAgain", "billing.DeadLetterDiscarded"),
+    "Messages that billing could not take, and what was decided about them.",
 )  # fmt: skip
 USAGE_DEAD = Topic(
     "mesh.usage.dead.v1", "as source", 1, "delete", 365 * DAY_MS,
     ("usage",), ("operator tools",),
-    ("usage.DeadLetter",),
-    "Messages that the request log could not take.",
+    ("usage.DeadLetter", "usage.DeadLetterSentAgain", "usage.DeadLetterDiscarded"),
+    "Messages that the request log could not take, and what was decided about them.",
 )  # fmt: skip
 
 TOPICS: tuple[Topic, ...] = (

@@ -122,11 +122,24 @@ await tell(async () => {
   await shot("operator-books");
   await open("Event log");
   await page.getByRole("table", { name: "Lag of the consumers" }).waitFor();
-  await page.getByText("Nothing was put aside").waitFor();
   const consumers = await page.getByRole("table", { name: "Lag of the consumers" }).innerText();
+  const letters = page.getByRole("table", { name: "Dead letters" });
+  await page.getByText("2 open").waitFor();
   await shot("operator-log");
+  await page.getByRole("button", { name: /^Open letter \d+ of billing$/ }).click();
+  await page.getByRole("region", { name: "The text in it" }).getByText("not an event").waitFor();
+  const opened = await page.getByRole("dialog").innerText();
+  await shot("operator-letter");
+  await page.getByRole("button", { name: "Discard…" }).click();
+  await page.getByLabel("Reason").fill("sent by a test");
+  await shot("operator-discard");
+  await page.getByRole("dialog").getByRole("button", { name: "Discard" }).click();
+  await page.getByText("1 open").waitFor();
+  await page.getByLabel("Which letters").selectOption("discarded");
+  await letters.getByText("sent by a test").waitFor();
+  const discarded = await letters.innerText();
 
   await visit("Settings");
   const trail = await page.getByRole("table", { name: "Audit trail" }).innerText();
-  return { link, refused, wrong, tested, masked, verified, compared, consumers, trail, barriers };
+  return { link, refused, wrong, tested, masked, verified, compared, consumers, opened, discarded, trail, barriers };
 });

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import re
+
+from services.common.kafka import KafkaProducer
+from services.common.topics import USAGE
 from tests.e2e.chromium import seen_by
-from tests.e2e.stack import Stack
+from tests.e2e.stack import Stack, read_env
+
+SECRET = "rsk_01KDVDQ3G0AAAAAAAAAAAAAA01"
+
+
+async def put_aside(stack: Stack, value: bytes) -> None:
+    """Writes what no consumer of usage can take."""
+    bootstrap = read_env(stack.data_dir / "stack.env")["MESH_KAFKA_BOOTSTRAP"]
+    producer = KafkaProducer(bootstrap)
+    await producer.start()
+    await producer.send(USAGE.name, b"acc_none", value)
+    await producer.stop()
 
 
 async def test_staff_look_after_the_installation_and_nobody_else_finds_the_pages(
     stack: Stack,
 ) -> None:
+    await put_aside(stack, b"\xff not an event " + SECRET.encode())
     demo = stack.demo
     request = {
         "url": demo["MESH_DASHBOARD_URL"],
@@ -26,4 +42,7 @@ async def test_staff_look_after_the_installation_and_nobody_else_finds_the_pages
     assert "nothing wrong" in seen["verified"]
     assert "agree" in seen["compared"]
     assert {"billing-usage", "billing-keys"} <= set(seen["consumers"].split())
+    assert "cannot be decoded" in seen["opened"]
+    assert SECRET not in seen["opened"]
+    assert {"Discarded", "by", "usr_"} <= set(re.findall(r"\w+?_|\w+", seen["discarded"]))
     assert "Operator acted" in seen["trail"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from fastapi import APIRouter
 
@@ -15,12 +15,14 @@ from services.common.errors import AppError
 from services.common.grpc.channel import GrpcChannel
 from services.common.pb.mesh.common.v1 import operations_pb2, operations_pb2_grpc
 from services.dashboard.api import operator_models as models
+from services.dashboard.api.parts import short
 from services.dashboard.api.staff import Operator, OperatorDep
 from services.dashboard.api.translate import moment
 
 router = APIRouter(prefix="/operator", tags=["operator"])
 KEEPERS: tuple[models.Keeper, ...] = ("billing", "usage")
 LETTERS_SHOWN_MAX = 100
+STATUS = "DEAD_LETTER_STATUS_"
 T = TypeVar("T")
 
 
@@ -82,24 +84,32 @@ async def consumers(operator: OperatorDep) -> models.ConsumersOut:
 
 
 @router.get("/dead-letters")
-async def dead_letters(operator: OperatorDep) -> models.DeadLettersOut:
-    """Messages that a consumer could not take, newest first."""
+async def dead_letters(
+    operator: OperatorDep, *, status: models.LetterStatus | None = None
+) -> models.DeadLettersOut:
+    """Messages that a consumer could not take, newest first, and what became of each."""
+    wanted = operations_pb2.ListDeadLettersRequest(limit=LETTERS_SHOWN_MAX)
+    if status is not None:
+        wanted.status = operations_pb2.DeadLetterStatus.Value(f"{STATUS}{status.upper()}")
+    open_count, older = 0, False
 
     async def ask(service: models.Keeper) -> list[models.DeadLetterOut]:
+        nonlocal open_count, older
         channel = channel_of(operator, service)
         answer = await channel.call(
-            stub_of(channel).ListDeadLetters,
-            operations_pb2.ListDeadLettersRequest(limit=LETTERS_SHOWN_MAX),
-            principal=operator.acting(),
+            stub_of(channel).ListDeadLetters, wanted, principal=operator.acting()
         )
+        open_count += answer.open
+        older = older or answer.older
         return [letter_out(service, one) for one in answer.letters]
 
     letters, away = await asked_of_each(ask)
     letters.sort(key=lambda one: one.put_at, reverse=True)
-    return models.DeadLettersOut(letters=letters, away=away)
+    return models.DeadLettersOut(letters=letters, open=open_count, older=older, away=away)
 
 
 def letter_out(service: models.Keeper, one: operations_pb2.PutAside) -> models.DeadLetterOut:
+    status = short(operations_pb2.DeadLetterStatus.Name, one.status, STATUS)
     return models.DeadLetterOut(
         service=service,
         position=one.position,
@@ -111,6 +121,33 @@ def letter_out(service: models.Keeper, one: operations_pb2.PutAside) -> models.D
         value_bytes=one.value_bytes,
         reason=one.reason,
         retryable=one.retryable,
+        status=cast(models.LetterStatus, status),
+        decided_at=moment(one.decided_at_ms),
+        decided_by=one.decided_by,
+        decision_reason=one.decision_reason,
+    )
+
+
+@router.get("/dead-letters/{keeper}/{position}")
+async def open_dead_letter(
+    keeper: models.Keeper, position: models.LetterPosition, *, operator: OperatorDep
+) -> models.DeadLetterContents:
+    """One of them with what is in it; secrets are masked by the service that keeps it."""
+    channel = channel_of(operator, keeper)
+    found = await channel.call(
+        stub_of(channel).GetDeadLetter,
+        operations_pb2.GetDeadLetterRequest(position=position),
+        principal=operator.acting(),
+    )
+    return models.DeadLetterContents(
+        letter=letter_out(keeper, found.letter),
+        event_type=found.event_type,
+        event_id=found.event_id,
+        account_id=found.account_id,
+        occurred_at=moment(found.occurred_at_ms),
+        event_json=found.event_json,
+        undecodable=found.undecodable,
+        preview=found.preview,
     )
 
 
@@ -127,3 +164,22 @@ async def retry_dead_letter(
         principal=operator.acting(),
     )
     return models.SentAgain(topic=sent.topic, partition=sent.partition, offset=sent.offset)
+
+
+@router.post("/dead-letters/{keeper}/{position}/discard")
+async def discard_dead_letter(
+    keeper: models.Keeper,
+    position: models.LetterPosition,
+    body: models.Discard,
+    *,
+    operator: OperatorDep,
+) -> models.DeadLetterOut:
+    """Writes down that nothing will come of it; it stays listed, and can still be sent again."""
+    await operator.note("dead_letter.discard", f"{keeper}:{position}", body.reason)
+    channel = channel_of(operator, keeper)
+    letter = await channel.call(
+        stub_of(channel).DiscardDeadLetter,
+        operations_pb2.DiscardDeadLetterRequest(position=position, reason=body.reason),
+        principal=operator.acting(),
+    )
+    return letter_out(keeper, letter)

@@ -178,6 +178,7 @@ class Verified(BaseModel):
 
 
 Keeper = Literal["billing", "usage"]
+LetterStatus = Literal["open", "sent_again", "discarded"]
 LetterPosition = Annotated[int, Path(ge=0, le=INT64_MAX)]
 
 
@@ -215,12 +216,38 @@ class DeadLetterOut(BaseModel):
     value_bytes: int
     reason: str
     retryable: bool
+    status: LetterStatus
+    # Of the newest decision; None and empty while it is open.
+    decided_at: str | None
+    decided_by: str
+    decision_reason: str
 
 
 class DeadLettersOut(BaseModel):
     # Newest first.
     letters: list[DeadLetterOut]
+    # Of all services that answered, of whatever status is shown.
+    open: int
+    # Of some service there are older ones that are not shown.
+    older: bool
     away: list[ServiceAway]
+
+
+class DeadLetterContents(BaseModel):
+    """One of them, opened, secrets masked. No `event_json` where `undecodable` says why."""
+
+    letter: DeadLetterOut
+    event_type: str
+    event_id: str
+    account_id: str
+    occurred_at: str | None
+    event_json: str
+    undecodable: str
+    preview: str
+
+
+class Discard(Taken):
+    reason: Reason
 
 
 class SentAgain(BaseModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from yarl import URL
 
 from services.common.clock import SystemClock
 from services.common.config import HostPort
+from services.common.errors import Conflict
 from services.common.grpc import GrpcChannel, Principal, TokenSigner
 from services.common.pb.mesh.accounts.v1 import accounts_pb2
 from services.common.pb.mesh.billing.v1 import billing_pb2
@@ -34,6 +35,7 @@ from tests.integration.dashboard.services import Addresses, all_services
 __all__ = ["chdb_dsn"]
 
 PASSWORD = "correct horse battery"
+STAFF = "staff@mesh.example"
 Json = dict[str, Any]  # Any: JSON
 _numbers = itertools.count(1)
 
@@ -247,3 +249,33 @@ async def ada(panel: Panel) -> Browser:
     found = await panel.browser()
     await found.sign_up()
     return found
+
+
+@pytest.fixture(scope="module")
+async def staffed(settings_for: Callable[..., DashboardSettings]) -> AsyncIterator[Panel]:
+    """A panel that has staff, whose user the command line made."""
+    async with serve_panel(settings_for(operators=f" {STAFF.upper()}, other@mesh.example")) as made:
+        request = accounts_pb2.SignUpRequest(email=STAFF, password=PASSWORD, name="Grace")
+        # The services outlive this panel.
+        with suppress(Conflict):
+            await made.backends.accounts_channel.call(made.backends.accounts.SignUp, request)
+        yield made
+
+
+@pytest.fixture
+async def grace(staffed: Panel) -> Browser:
+    """A person of the staff, logged in."""
+    found = await staffed.browser()
+    await found.log_in(STAFF)
+    return found
+
+
+async def notes(browser: Browser) -> list[tuple[str, str, str]]:
+    """What the person did as staff, newest first: action, subject, note."""
+    events = (await browser.call("GET", "/api/audit")).json["events"]
+    ours = [one for one in events if one["type"] == "accounts.OperatorActed"]
+    said = [json.loads(one["details_json"]) for one in ours]
+    return [
+        (one["action"], event["subject"], one["note"])
+        for one, event in zip(said, ours, strict=True)
+    ]

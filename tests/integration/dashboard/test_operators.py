@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from aiohttp import web
 from pydantic import ValidationError
 
-from services.common.clock import SystemClock
 from services.common.errors import Forbidden
 from services.common.grpc import Principal
-from services.common.kafka import DeadLetters, LogMessage
-from services.common.kafka.memory import MemoryProducer
 from services.common.pb.mesh.accounts.v1 import accounts_pb2
 from services.common.pb.mesh.billing.v1 import billing_pb2, ledger_pb2, ledger_pb2_grpc
 from services.common.pb.mesh.catalog.v1 import catalog_pb2
 from services.common.pb.mesh.common.v1 import operations_pb2, operations_pb2_grpc
 from services.common.pb.mesh.events.v1 import catalog_pb2 as events_pb2
-from services.common.topics import BALANCES, BILLING_DEAD, USAGE
 from services.dashboard.config import DashboardSettings
-from tests.integration.dashboard.conftest import PASSWORD, Browser, Panel, serve_panel
-from tests.integration.dashboard.services import Addresses
+from tests.integration.dashboard.conftest import (
+    PASSWORD,
+    STAFF,
+    Browser,
+    Panel,
+    notes,
+    serve_panel,
+)
 from tests.integration.dashboard.test_session import ROUTES
 
-STAFF = "staff@mesh.example"
 THEIRS = [(method, path) for method, path in ROUTES if path.startswith("/operator")]
 OF_THE_INSTALLATION = {
     "provider_id": "local", "grant_id": "grt_1", "keeper": "billing", "position": "0",
@@ -39,24 +39,8 @@ BODIES: dict[str, dict[str, object]] = {
     "/operator/providers/{provider_id}/credential": {"credential": "sk-0123456789abcdef"},
     "/operator/prices": {"model_id": "local/m", "prompt_usd": "1", "completion_usd": "1"},
     "/operator/grants/{grant_id}/write-off": {"reason": "no"},
+    "/operator/dead-letters/{keeper}/{position}/discard": {"reason": "no"},
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-async def staffed(settings_for: Callable[..., DashboardSettings]) -> AsyncIterator[Panel]:
-    """A panel that has staff, whose user the command line made."""
-    async with serve_panel(settings_for(operators=f" {STAFF.upper()}, other@mesh.example")) as made:
-        request = accounts_pb2.SignUpRequest(email=STAFF, password=PASSWORD, name="Grace")
-        await made.backends.accounts_channel.call(made.backends.accounts.SignUp, request)
-        yield made
-
-
-@pytest.fixture
-async def grace(staffed: Panel) -> Browser:
-    """A person of the staff, logged in."""
-    found = await staffed.browser()
-    await found.log_in(STAFF)
-    return found
 
 
 @pytest.fixture
@@ -70,17 +54,6 @@ async def ada(staffed: Panel) -> Browser:
 def address(path: str, account_id: str) -> str:
     known = {**OF_THE_INSTALLATION, "account_id": account_id}
     return "/api" + re.sub(r"\{(\w+)\}", lambda name: known[name[1]], path)
-
-
-async def notes(browser: Browser) -> list[tuple[str, str, str]]:
-    """What the person did as staff, newest first: action, subject, note."""
-    events = (await browser.call("GET", "/api/audit")).json["events"]
-    ours = [one for one in events if one["type"] == "accounts.OperatorActed"]
-    said = [json.loads(one["details_json"]) for one in ours]
-    return [
-        (one["action"], event["subject"], one["note"])
-        for one, event in zip(said, ours, strict=True)
-    ]
 
 
 @pytest.mark.parametrize("who", ["owner", "member of the staff's account", "nobody"])
@@ -124,6 +97,8 @@ def calls(panel: Panel) -> Iterator[tuple[object, object, object]]:
         yield channel, operations.ListConsumerLag, operations_pb2.ListConsumerLagRequest()
         yield channel, operations.ListDeadLetters, operations_pb2.ListDeadLettersRequest()
         yield channel, operations.RetryDeadLetter, operations_pb2.RetryDeadLetterRequest()
+        yield channel, operations.GetDeadLetter, operations_pb2.GetDeadLetterRequest()
+        yield channel, operations.DiscardDeadLetter, operations_pb2.DiscardDeadLetterRequest()
 
 
 async def test_the_owning_services_refuse_an_owner_whatever_the_panel_would_do(
@@ -265,56 +240,6 @@ async def test_the_books_are_compared_and_verified(grace: Browser) -> None:
     assert grants.json == {"grants": [], "next_page_token": ""}
     missing = await grace.call("POST", "/api/operator/grants/grt_none/write-off", {"reason": "x"})
     assert (missing.status, missing.code) == (404, "not_found")
-
-
-async def test_what_was_put_aside_is_seen_and_sent_again_once_it_can_be_taken(
-    grace: Browser, addresses: Addresses
-) -> None:
-    producer = MemoryProducer(addresses.log)
-    await producer.start()
-    letters = DeadLetters(producer, consumer="billing", topic=BILLING_DEAD, clock=SystemClock())
-    bad = LogMessage(USAGE.name, 1, 7, 1, b"acc_1", b"not an event")
-    await letters.put(bad, "UndecodableEvent: no envelope")
-    await letters.put(LogMessage(BALANCES.name, 0, 3, 1, b"acc_1", b"older"), "not a balance")
-    seen = (await grace.call("GET", "/api/operator/dead-letters")).json
-    assert seen["away"] == []
-    table, usage = seen["letters"]
-    assert (usage["service"], usage["topic"], usage["partition"], usage["offset"]) == (
-        "billing", USAGE.name, 1, 7,
-    )  # fmt: skip
-    assert (usage["reason"], usage["value_bytes"], usage["key"]) == (
-        "UndecodableEvent: no envelope", 12, "acc_1",
-    )  # fmt: skip
-    assert [one["retryable"] for one in (table, usage)] == [False, True]
-    path = "/api/operator/dead-letters/billing/{}/retry"
-    sent = await grace.call("POST", path.format(usage["position"]))
-    assert sent.status == 200, sent.body
-    assert addresses.log.messages(USAGE.name)[-1].value == b"not an event"
-    assert (await notes(grace))[0][:2] == ("dead_letter.retry", f"billing:{usage['position']}")
-    for position, status in ((table["position"], 422), (99_999, 404)):
-        assert (await grace.call("POST", path.format(position))).status == status
-    assert len(addresses.log.messages(BALANCES.name)) == 0
-
-
-async def test_the_lag_of_every_consumer_is_seen(grace: Browser) -> None:
-    seen = (await grace.call("GET", "/api/operator/consumers")).json
-    assert seen["away"] == []
-    assert [(one["service"], one["partition"], one["lag_messages"]) for one in seen["parts"]] == [
-        ("billing", 2, 3), ("usage", 2, 3),
-    ]  # fmt: skip
-
-
-async def test_a_service_that_is_away_is_named_and_the_other_one_still_seen(
-    settings_for: Callable[..., DashboardSettings], grace: Browser
-) -> None:
-    settings = settings_for(operators=STAFF, usage_address="127.0.0.1:1", call_timeout_s=2.0)
-    async with serve_panel(settings) as panel:
-        browser = await panel.browser()
-        await browser.log_in(STAFF)
-        for path, kept in (("consumers", "parts"), ("dead-letters", "letters")):
-            seen = (await browser.call("GET", f"/api/operator/{path}")).json
-            assert [one["service"] for one in seen["away"]] == ["usage"]
-            assert all(one["service"] == "billing" for one in seen[kept])
 
 
 @pytest.mark.parametrize(

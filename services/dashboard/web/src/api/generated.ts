@@ -794,11 +794,51 @@ export interface paths {
         };
         /**
          * Dead Letters
-         * @description Messages that a consumer could not take, newest first.
+         * @description Messages that a consumer could not take, newest first, and what became of each.
          */
         get: operations["dead_letters_api_operator_dead_letters_get"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/operator/dead-letters/{keeper}/{position}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Open Dead Letter
+         * @description One of them with what is in it; secrets are masked by the service that keeps it.
+         */
+        get: operations["open_dead_letter_api_operator_dead_letters__keeper___position__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/operator/dead-letters/{keeper}/{position}/discard": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Discard Dead Letter
+         * @description Writes down that nothing will come of it; it stays listed, and can still be sent again.
+         */
+        post: operations["discard_dead_letter_api_operator_dead_letters__keeper___position__discard_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1919,8 +1959,35 @@ export interface components {
             /** Credential */
             credential: string;
         };
+        /**
+         * DeadLetterContents
+         * @description One of them, opened, secrets masked. No `event_json` where `undecodable` says why.
+         */
+        DeadLetterContents: {
+            /** Account Id */
+            account_id: string;
+            /** Event Id */
+            event_id: string;
+            /** Event Json */
+            event_json: string;
+            /** Event Type */
+            event_type: string;
+            letter: components["schemas"]["DeadLetterOut"];
+            /** Occurred At */
+            occurred_at: string | null;
+            /** Preview */
+            preview: string;
+            /** Undecodable */
+            undecodable: string;
+        };
         /** DeadLetterOut */
         DeadLetterOut: {
+            /** Decided At */
+            decided_at: string | null;
+            /** Decided By */
+            decided_by: string;
+            /** Decision Reason */
+            decision_reason: string;
             /** Key */
             key: string;
             /** Offset */
@@ -1940,6 +2007,11 @@ export interface components {
              * @enum {string}
              */
             service: "billing" | "usage";
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "open" | "sent_again" | "discarded";
             /** Topic */
             topic: string;
             /** Value Bytes */
@@ -1951,6 +2023,10 @@ export interface components {
             away: components["schemas"]["ServiceAway"][];
             /** Letters */
             letters: components["schemas"]["DeadLetterOut"][];
+            /** Older */
+            older: boolean;
+            /** Open */
+            open: number;
         };
         /** DeliveryOut */
         DeliveryOut: {
@@ -2001,6 +2077,11 @@ export interface components {
             compared_at: string | null;
             /** Differences */
             differences: components["schemas"]["DifferenceOut"][];
+        };
+        /** Discard */
+        Discard: {
+            /** Reason */
+            reason: string;
         };
         /**
          * ErasedOut
@@ -4448,7 +4529,9 @@ export interface operations {
     };
     dead_letters_api_operator_dead_letters_get: {
         parameters: {
-            query?: never;
+            query?: {
+                status?: ("open" | "sent_again" | "discarded") | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -4462,6 +4545,83 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DeadLettersOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    open_dead_letter_api_operator_dead_letters__keeper___position__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                keeper: "billing" | "usage";
+                position: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeadLetterContents"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    discard_dead_letter_api_operator_dead_letters__keeper___position__discard_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                keeper: "billing" | "usage";
+                position: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Discard"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeadLetterOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
         };

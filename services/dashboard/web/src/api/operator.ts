@@ -60,11 +60,23 @@ export const consumersQuery = queryOptions({
   refetchInterval: LIVE_MS,
 });
 
-export const deadLettersQuery = queryOptions({
-  queryKey: ["operator-dead-letters"],
-  queryFn: async () => bodyOf(await api.GET("/api/operator/dead-letters")),
-  refetchInterval: 3 * LIVE_MS,
-});
+export type LetterStatus = Schemas["DeadLetterOut"]["status"];
+
+export const deadLettersQuery = (status: LetterStatus | null) =>
+  queryOptions({
+    queryKey: ["operator-dead-letters", status],
+    queryFn: async () => bodyOf(await api.GET("/api/operator/dead-letters", { params: { query: { status } } })),
+    refetchInterval: 3 * LIVE_MS,
+  });
+
+const letterAt = (letter: Schemas["DeadLetterOut"]) => ({ path: { keeper: letter.service, position: letter.position } });
+
+export const deadLetterQuery = (letter: Schemas["DeadLetterOut"]) =>
+  queryOptions({
+    queryKey: ["operator-dead-letter", letter.service, letter.position],
+    queryFn: async () =>
+      bodyOf(await api.GET("/api/operator/dead-letters/{keeper}/{position}", { params: letterAt(letter) })),
+  });
 
 export function useAccountChanges(accountId: string) {
   const params = { path: { account_id: accountId } };
@@ -134,14 +146,25 @@ export const useReconcile = () =>
 
 export const useVerify = () => useChanging(async () => bodyOf(await api.POST("/api/operator/verify")));
 
+const LETTERS = ["operator-dead-letters", "operator-dead-letter", "operator-consumers", "audit"];
+
 export const useRetryLetter = () =>
   useChanging(
     async (letter: Schemas["DeadLetterOut"]) =>
       bodyOf(
-        await api.POST("/api/operator/dead-letters/{keeper}/{position}/retry", {
-          params: { path: { keeper: letter.service, position: letter.position } },
+        await api.POST("/api/operator/dead-letters/{keeper}/{position}/retry", { params: letterAt(letter) }),
+      ),
+    ...LETTERS,
+  );
+
+export const useDiscardLetter = (letter: Schemas["DeadLetterOut"]) =>
+  useChanging(
+    async (reason: string) =>
+      bodyOf(
+        await api.POST("/api/operator/dead-letters/{keeper}/{position}/discard", {
+          params: letterAt(letter),
+          body: { reason },
         }),
       ),
-    "operator-dead-letters",
-    "operator-consumers",
+    ...LETTERS,
   );

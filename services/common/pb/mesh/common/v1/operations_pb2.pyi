@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -17,6 +18,26 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _DeadLetterStatus:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DeadLetterStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DeadLetterStatus.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DEAD_LETTER_STATUS_UNSPECIFIED: _DeadLetterStatus.ValueType  # 0
+    DEAD_LETTER_STATUS_OPEN: _DeadLetterStatus.ValueType  # 1
+    DEAD_LETTER_STATUS_SENT_AGAIN: _DeadLetterStatus.ValueType  # 2
+    DEAD_LETTER_STATUS_DISCARDED: _DeadLetterStatus.ValueType  # 3
+
+class DeadLetterStatus(_DeadLetterStatus, metaclass=_DeadLetterStatusEnumTypeWrapper):
+    """What became of a dead letter: the newest decision about it."""
+
+DEAD_LETTER_STATUS_UNSPECIFIED: DeadLetterStatus.ValueType  # 0
+DEAD_LETTER_STATUS_OPEN: DeadLetterStatus.ValueType  # 1
+DEAD_LETTER_STATUS_SENT_AGAIN: DeadLetterStatus.ValueType  # 2
+DEAD_LETTER_STATUS_DISCARDED: DeadLetterStatus.ValueType  # 3
+Global___DeadLetterStatus: _TypeAlias = DeadLetterStatus  # noqa: Y015
 
 @_typing.final
 class ListConsumerLagRequest(_message.Message):
@@ -93,16 +114,20 @@ class ListDeadLettersRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     LIMIT_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
     """At most 200; 0: 50."""
+    status: Global___DeadLetterStatus.ValueType
+    """Those of this status alone; unspecified: all."""
     def __init__(
         self,
         *,
         limit: _builtins.int = ...,
+        status: Global___DeadLetterStatus.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -122,6 +147,10 @@ class PutAside(_message.Message):
     VALUE_BYTES_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     RETRYABLE_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    DECIDED_AT_MS_FIELD_NUMBER: _builtins.int
+    DECIDED_BY_FIELD_NUMBER: _builtins.int
+    DECISION_REASON_FIELD_NUMBER: _builtins.int
     position: _builtins.int
     """Its offset in the topic of dead letters."""
     put_at_ms: _builtins.int
@@ -134,6 +163,11 @@ class PutAside(_message.Message):
     value_bytes: _builtins.int
     reason: _builtins.str
     retryable: _builtins.bool
+    status: Global___DeadLetterStatus.ValueType
+    decided_at_ms: _builtins.int
+    """Of the newest decision: when, the user (`operator` for the command line), and why where it was discarded."""
+    decided_by: _builtins.str
+    decision_reason: _builtins.str
     def __init__(
         self,
         *,
@@ -147,10 +181,14 @@ class PutAside(_message.Message):
         value_bytes: _builtins.int = ...,
         reason: _builtins.str = ...,
         retryable: _builtins.bool = ...,
+        status: Global___DeadLetterStatus.ValueType = ...,
+        decided_at_ms: _builtins.int = ...,
+        decided_by: _builtins.str = ...,
+        decision_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer", b"consumer", "key", b"key", "offset", b"offset", "partition", b"partition", "position", b"position", "put_at_ms", b"put_at_ms", "reason", b"reason", "retryable", b"retryable", "topic", b"topic", "value_bytes", b"value_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer", b"consumer", "decided_at_ms", b"decided_at_ms", "decided_by", b"decided_by", "decision_reason", b"decision_reason", "key", b"key", "offset", b"offset", "partition", b"partition", "position", b"position", "put_at_ms", b"put_at_ms", "reason", b"reason", "retryable", b"retryable", "status", b"status", "topic", b"topic", "value_bytes", b"value_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -161,20 +199,91 @@ class ListDeadLettersResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     LETTERS_FIELD_NUMBER: _builtins.int
+    OPEN_FIELD_NUMBER: _builtins.int
+    OLDER_FIELD_NUMBER: _builtins.int
+    open: _builtins.int
+    """How many of those that were looked at are open."""
+    older: _builtins.bool
+    """There are older ones, which were not looked at."""
     @_builtins.property
     def letters(self) -> _containers.RepeatedCompositeFieldContainer[Global___PutAside]: ...
     def __init__(
         self,
         *,
         letters: _abc.Iterable[Global___PutAside] | None = ...,
+        open: _builtins.int = ...,
+        older: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["letters", b"letters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["letters", b"letters", "older", b"older", "open", b"open"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListDeadLettersResponse: _TypeAlias = ListDeadLettersResponse  # noqa: Y015
+
+@_typing.final
+class GetDeadLetterRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDeadLetterRequest: _TypeAlias = GetDeadLetterRequest  # noqa: Y015
+
+@_typing.final
+class GetDeadLetterResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LETTER_FIELD_NUMBER: _builtins.int
+    EVENT_TYPE_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    OCCURRED_AT_MS_FIELD_NUMBER: _builtins.int
+    EVENT_JSON_FIELD_NUMBER: _builtins.int
+    UNDECODABLE_FIELD_NUMBER: _builtins.int
+    PREVIEW_FIELD_NUMBER: _builtins.int
+    event_type: _builtins.str
+    """Of the envelope that was put aside; empty where there is none."""
+    event_id: _builtins.str
+    account_id: _builtins.str
+    occurred_at_ms: _builtins.int
+    event_json: _builtins.str
+    """The event as JSON, secrets masked; empty where it could not be decoded."""
+    undecodable: _builtins.str
+    """Where it could not: why, and the beginning of the text that is in it, secrets masked."""
+    preview: _builtins.str
+    @_builtins.property
+    def letter(self) -> Global___PutAside: ...
+    def __init__(
+        self,
+        *,
+        letter: Global___PutAside | None = ...,
+        event_type: _builtins.str = ...,
+        event_id: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        occurred_at_ms: _builtins.int = ...,
+        event_json: _builtins.str = ...,
+        undecodable: _builtins.str = ...,
+        preview: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["letter", b"letter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "event_id", b"event_id", "event_json", b"event_json", "event_type", b"event_type", "letter", b"letter", "occurred_at_ms", b"occurred_at_ms", "preview", b"preview", "undecodable", b"undecodable"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDeadLetterResponse: _TypeAlias = GetDeadLetterResponse  # noqa: Y015
 
 @_typing.final
 class RetryDeadLetterRequest(_message.Message):
@@ -220,3 +329,26 @@ class RetryDeadLetterResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RetryDeadLetterResponse: _TypeAlias = RetryDeadLetterResponse  # noqa: Y015
+
+@_typing.final
+class DiscardDeadLetterRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    reason: _builtins.str
+    """1 to 400 characters, for whoever asks later."""
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiscardDeadLetterRequest: _TypeAlias = DiscardDeadLetterRequest  # noqa: Y015

@@ -46,10 +46,20 @@ class OperationsServiceStub:
                 request_serializer=mesh_dot_common_dot_v1_dot_operations__pb2.ListDeadLettersRequest.SerializeToString,
                 response_deserializer=mesh_dot_common_dot_v1_dot_operations__pb2.ListDeadLettersResponse.FromString,
                 _registered_method=True)
+        self.GetDeadLetter = channel.unary_unary(
+                '/mesh.common.v1.OperationsService/GetDeadLetter',
+                request_serializer=mesh_dot_common_dot_v1_dot_operations__pb2.GetDeadLetterRequest.SerializeToString,
+                response_deserializer=mesh_dot_common_dot_v1_dot_operations__pb2.GetDeadLetterResponse.FromString,
+                _registered_method=True)
         self.RetryDeadLetter = channel.unary_unary(
                 '/mesh.common.v1.OperationsService/RetryDeadLetter',
                 request_serializer=mesh_dot_common_dot_v1_dot_operations__pb2.RetryDeadLetterRequest.SerializeToString,
                 response_deserializer=mesh_dot_common_dot_v1_dot_operations__pb2.RetryDeadLetterResponse.FromString,
+                _registered_method=True)
+        self.DiscardDeadLetter = channel.unary_unary(
+                '/mesh.common.v1.OperationsService/DiscardDeadLetter',
+                request_serializer=mesh_dot_common_dot_v1_dot_operations__pb2.DiscardDeadLetterRequest.SerializeToString,
+                response_deserializer=mesh_dot_common_dot_v1_dot_operations__pb2.PutAside.FromString,
                 _registered_method=True)
 
 
@@ -66,7 +76,14 @@ class OperationsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListDeadLetters(self, request, context):
-        """The newest messages that the service put aside.
+        """The newest messages that the service put aside, with what became of each.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDeadLetter(self, request, context):
+        """One of them with what is in it, secrets masked. NOT_FOUND where retention has removed it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -75,6 +92,14 @@ class OperationsServiceServicer:
     def RetryDeadLetter(self, request, context):
         """Sends one of them to its topic again; what was taken in the meantime is not taken twice. NOT_FOUND where retention has
         removed it, INVALID_ARGUMENT for a topic on which an old message would undo a newer one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiscardDeadLetter(self, request, context):
+        """Writes down that nothing will come of one, and why. It stays where it is, is listed as discarded, and can still be sent
+        again. One that is discarded already is left as it is. NOT_FOUND as above, INVALID_ARGUMENT without a reason.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -93,10 +118,20 @@ def add_OperationsServiceServicer_to_server(servicer, server):
                     request_deserializer=mesh_dot_common_dot_v1_dot_operations__pb2.ListDeadLettersRequest.FromString,
                     response_serializer=mesh_dot_common_dot_v1_dot_operations__pb2.ListDeadLettersResponse.SerializeToString,
             ),
+            'GetDeadLetter': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDeadLetter,
+                    request_deserializer=mesh_dot_common_dot_v1_dot_operations__pb2.GetDeadLetterRequest.FromString,
+                    response_serializer=mesh_dot_common_dot_v1_dot_operations__pb2.GetDeadLetterResponse.SerializeToString,
+            ),
             'RetryDeadLetter': grpc.unary_unary_rpc_method_handler(
                     servicer.RetryDeadLetter,
                     request_deserializer=mesh_dot_common_dot_v1_dot_operations__pb2.RetryDeadLetterRequest.FromString,
                     response_serializer=mesh_dot_common_dot_v1_dot_operations__pb2.RetryDeadLetterResponse.SerializeToString,
+            ),
+            'DiscardDeadLetter': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiscardDeadLetter,
+                    request_deserializer=mesh_dot_common_dot_v1_dot_operations__pb2.DiscardDeadLetterRequest.FromString,
+                    response_serializer=mesh_dot_common_dot_v1_dot_operations__pb2.PutAside.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -166,6 +201,33 @@ class OperationsService:
             _registered_method=True)
 
     @staticmethod
+    def GetDeadLetter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.common.v1.OperationsService/GetDeadLetter',
+            mesh_dot_common_dot_v1_dot_operations__pb2.GetDeadLetterRequest.SerializeToString,
+            mesh_dot_common_dot_v1_dot_operations__pb2.GetDeadLetterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def RetryDeadLetter(request,
             target,
             options=(),
@@ -182,6 +244,33 @@ class OperationsService:
             '/mesh.common.v1.OperationsService/RetryDeadLetter',
             mesh_dot_common_dot_v1_dot_operations__pb2.RetryDeadLetterRequest.SerializeToString,
             mesh_dot_common_dot_v1_dot_operations__pb2.RetryDeadLetterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiscardDeadLetter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.common.v1.OperationsService/DiscardDeadLetter',
+            mesh_dot_common_dot_v1_dot_operations__pb2.DiscardDeadLetterRequest.SerializeToString,
+            mesh_dot_common_dot_v1_dot_operations__pb2.PutAside.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,10 +38,16 @@ class OperationsServiceStub:
     ListConsumerLag: _grpc.UnaryUnaryMultiCallable[_operations_pb2.ListConsumerLagRequest, _operations_pb2.ListConsumerLagResponse]
     """How far the consumers of the process that answers are behind, by partition."""
     ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_operations_pb2.ListDeadLettersRequest, _operations_pb2.ListDeadLettersResponse]
-    """The newest messages that the service put aside."""
+    """The newest messages that the service put aside, with what became of each."""
+    GetDeadLetter: _grpc.UnaryUnaryMultiCallable[_operations_pb2.GetDeadLetterRequest, _operations_pb2.GetDeadLetterResponse]
+    """One of them with what is in it, secrets masked. NOT_FOUND where retention has removed it."""
     RetryDeadLetter: _grpc.UnaryUnaryMultiCallable[_operations_pb2.RetryDeadLetterRequest, _operations_pb2.RetryDeadLetterResponse]
     """Sends one of them to its topic again; what was taken in the meantime is not taken twice. NOT_FOUND where retention has
     removed it, INVALID_ARGUMENT for a topic on which an old message would undo a newer one.
+    """
+    DiscardDeadLetter: _grpc.UnaryUnaryMultiCallable[_operations_pb2.DiscardDeadLetterRequest, _operations_pb2.PutAside]
+    """Writes down that nothing will come of one, and why. It stays where it is, is listed as discarded, and can still be sent
+    again. One that is discarded already is left as it is. NOT_FOUND as above, INVALID_ARGUMENT without a reason.
     """
 
 @_typing.type_check_only
@@ -54,10 +60,16 @@ class OperationsServiceAsyncStub(OperationsServiceStub):
     ListConsumerLag: _aio.UnaryUnaryMultiCallable[_operations_pb2.ListConsumerLagRequest, _operations_pb2.ListConsumerLagResponse]  # type: ignore[assignment]
     """How far the consumers of the process that answers are behind, by partition."""
     ListDeadLetters: _aio.UnaryUnaryMultiCallable[_operations_pb2.ListDeadLettersRequest, _operations_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
-    """The newest messages that the service put aside."""
+    """The newest messages that the service put aside, with what became of each."""
+    GetDeadLetter: _aio.UnaryUnaryMultiCallable[_operations_pb2.GetDeadLetterRequest, _operations_pb2.GetDeadLetterResponse]  # type: ignore[assignment]
+    """One of them with what is in it, secrets masked. NOT_FOUND where retention has removed it."""
     RetryDeadLetter: _aio.UnaryUnaryMultiCallable[_operations_pb2.RetryDeadLetterRequest, _operations_pb2.RetryDeadLetterResponse]  # type: ignore[assignment]
     """Sends one of them to its topic again; what was taken in the meantime is not taken twice. NOT_FOUND where retention has
     removed it, INVALID_ARGUMENT for a topic on which an old message would undo a newer one.
+    """
+    DiscardDeadLetter: _aio.UnaryUnaryMultiCallable[_operations_pb2.DiscardDeadLetterRequest, _operations_pb2.PutAside]  # type: ignore[assignment]
+    """Writes down that nothing will come of one, and why. It stays where it is, is listed as discarded, and can still be sent
+    again. One that is discarded already is left as it is. NOT_FOUND as above, INVALID_ARGUMENT without a reason.
     """
 
 class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -79,7 +91,15 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _operations_pb2.ListDeadLettersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operations_pb2.ListDeadLettersResponse, _abc.Awaitable[_operations_pb2.ListDeadLettersResponse]]:
-        """The newest messages that the service put aside."""
+        """The newest messages that the service put aside, with what became of each."""
+
+    @_abc_1.abstractmethod
+    def GetDeadLetter(
+        self,
+        request: _operations_pb2.GetDeadLetterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.GetDeadLetterResponse, _abc.Awaitable[_operations_pb2.GetDeadLetterResponse]]:
+        """One of them with what is in it, secrets masked. NOT_FOUND where retention has removed it."""
 
     @_abc_1.abstractmethod
     def RetryDeadLetter(
@@ -89,6 +109,16 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_operations_pb2.RetryDeadLetterResponse, _abc.Awaitable[_operations_pb2.RetryDeadLetterResponse]]:
         """Sends one of them to its topic again; what was taken in the meantime is not taken twice. NOT_FOUND where retention has
         removed it, INVALID_ARGUMENT for a topic on which an old message would undo a newer one.
+        """
+
+    @_abc_1.abstractmethod
+    def DiscardDeadLetter(
+        self,
+        request: _operations_pb2.DiscardDeadLetterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.PutAside, _abc.Awaitable[_operations_pb2.PutAside]]:
+        """Writes down that nothing will come of one, and why. It stays where it is, is listed as discarded, and can still be sent
+        again. One that is discarded already is left as it is. NOT_FOUND as above, INVALID_ARGUMENT without a reason.
         """
 
 def add_OperationsServiceServicer_to_server(servicer: OperationsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n mesh/events/v1/dead_letter.proto\x12\x0emesh.events.v1\"|\n\nDeadLetter\x12\x10\n\x08\x63onsumer\x18\x01 \x01(\t\x12\r\n\x05topic\x18\x02 \x01(\t\x12\x11\n\tpartition\x18\x03 \x01(\x05\x12\x0e\n\x06offset\x18\x04 \x01(\x03\x12\x0b\n\x03key\x18\x05 \x01(\x0c\x12\r\n\x05value\x18\x06 \x01(\x0c\x12\x0e\n\x06reason\x18\x07 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n mesh/events/v1/dead_letter.proto\x12\x0emesh.events.v1\"|\n\nDeadLetter\x12\x10\n\x08\x63onsumer\x18\x01 \x01(\t\x12\r\n\x05topic\x18\x02 \x01(\t\x12\x11\n\tpartition\x18\x03 \x01(\x05\x12\x0e\n\x06offset\x18\x04 \x01(\x03\x12\x0b\n\x03key\x18\x05 \x01(\x0c\x12\r\n\x05value\x18\x06 \x01(\x0c\x12\x0e\n\x06reason\x18\x07 \x01(\t\"z\n\x13\x44\x65\x61\x64LetterSentAgain\x12\x10\n\x08\x63onsumer\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x03\x12\r\n\x05topic\x18\x03 \x01(\t\x12\x11\n\tpartition\x18\x04 \x01(\x05\x12\x0e\n\x06offset\x18\x05 \x01(\x03\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\t\"X\n\x13\x44\x65\x61\x64LetterDiscarded\x12\x10\n\x08\x63onsumer\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,4 +33,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DEADLETTER']._serialized_start=52
   _globals['_DEADLETTER']._serialized_end=176
+  _globals['_DEADLETTERSENTAGAIN']._serialized_start=178
+  _globals['_DEADLETTERSENTAGAIN']._serialized_end=300
+  _globals['_DEADLETTERDISCARDED']._serialized_start=302
+  _globals['_DEADLETTERDISCARDED']._serialized_end=390
 # @@protoc_insertion_point(module_scope)
