@@ -72,26 +72,35 @@ _DAILY_FILTERS = frozenset(
 _SPANS_MS: Mapping[str, int] = {"hour": 3_600_000, "day": DAY_MS}
 _SUCCESS = "outcome IN ('success', 'limit_reached')"
 _LEVELS = "(0.5, 0.95, 0.99)"
+# What percentiles are made of costs more than everything else, so it is read where it is asked for.
+_RAW_TIMES = (
+    f", quantilesTDigestState{_LEVELS}(latency_ms) AS latency,"
+    f" quantilesTDigestIfState{_LEVELS}(first_token_ms, first_token_ms > 0) AS first_token"
+)
+_DAILY_TIMES = (
+    f", quantilesTDigestMergeState{_LEVELS}(latencies) AS latency,"
+    f" quantilesTDigestIfMergeState{_LEVELS}(first_tokens) AS first_token"
+)
+_SUMMED_TIMES = (
+    f", quantilesTDigestMerge{_LEVELS}(latency), quantilesTDigestIfMerge{_LEVELS}(first_token)"
+)
 _RAW_SQL = (
     "SELECT {value} AS value, {second} AS second, toInt64(count()) AS requests,"  # noqa: S608
     f" toInt64(countIf({_SUCCESS})) AS successes,"
     " sum(prompt_tokens) AS prompt, sum(completion_tokens) AS completion,"
-    f" sum(cost_nanousd) AS cost, quantilesTDigestState{_LEVELS}(latency_ms) AS latency,"
-    f" quantilesTDigestIfState{_LEVELS}(first_token_ms, first_token_ms > 0) AS first_token"
-    " FROM requests FINAL WHERE {conditions} GROUP BY value, second"
+    " sum(cost_nanousd) AS cost{times} FROM requests FINAL WHERE {conditions}"
+    " GROUP BY value, second"
 )
 _DAILY_SQL = (
     "SELECT {value} AS value, {second} AS second, sum(requests) AS requests,"  # noqa: S608
     f" sumIf(requests_daily.requests, {_SUCCESS}) AS successes,"
     " sum(prompt_tokens) AS prompt, sum(completion_tokens) AS completion,"
-    f" sum(cost_nanousd) AS cost, quantilesTDigestMergeState{_LEVELS}(latencies) AS latency,"
-    f" quantilesTDigestIfMergeState{_LEVELS}(first_tokens) AS first_token"
-    " FROM requests_daily WHERE {conditions} GROUP BY value, second"
+    " sum(cost_nanousd) AS cost{times} FROM requests_daily WHERE {conditions}"
+    " GROUP BY value, second"
 )
 _SUMMED_SQL = (
-    "SELECT value, second, sum(requests), sum(successes), sum(prompt), sum(completion),"  # noqa: S608
-    f" sum(cost) AS total_cost, quantilesTDigestMerge{_LEVELS}(latency),"
-    f" quantilesTDigestIfMerge{_LEVELS}(first_token), grouping(value) AS is_total"
+    "SELECT value, second, sum(requests), sum(successes), sum(prompt), sum(completion),"
+    " sum(cost) AS total_cost, grouping(value) AS is_total{times}"
     " FROM ({parts}) GROUP BY GROUPING SETS ((value, second), ())"
     " ORDER BY is_total DESC, total_cost DESC, value, second LIMIT {{limit:UInt32}}"
     " SETTINGS do_not_merge_across_partitions_select_final = 1"
@@ -101,7 +110,8 @@ _SUMMED_SQL = (
 @dataclass(frozen=True, slots=True)
 class UsageSums:
     """Figures over the requests of one value (of two, where two were asked for); latencies and
-    times to the first token in milliseconds, NaN-free (0 where there are none).
+    times to the first token in milliseconds, NaN-free (0 where there are none or none were asked
+    for).
     """
 
     value: str
@@ -150,9 +160,10 @@ class UsageSummaries:
         group_by: str = "",
         then_by: str = "",
         limit: int = 0,
+        with_times: bool = True,
     ) -> tuple[UsageSums, list[UsageSums]]:
         """Totals, and one row for each value of `group_by` (and of `then_by`), by cost descending;
-        at most `limit`.
+        at most `limit`. Without times, percentiles are left out.
         """
         for name, value in (("group_by", group_by), ("then_by", then_by)):
             if value not in get_args(GroupBy):
@@ -161,9 +172,12 @@ class UsageSummaries:
             raise InvalidArgument.of("then_by", "needs another group_by before it")
         if limit > BUCKETS_MAX:
             raise InvalidArgument.of("limit", f"is at most {BUCKETS_MAX:,}")
-        parts, parameters = await self._parts(scope, wanted, group_by=group_by, then_by=then_by)
+        parts, parameters = await self._parts(
+            scope, wanted, group_by=group_by, then_by=then_by, with_times=with_times
+        )
+        times = _SUMMED_TIMES if with_times else ""
         answer = await self._reader.query(
-            _SUMMED_SQL.format(parts=" UNION ALL ".join(parts)),
+            _SUMMED_SQL.format(parts=" UNION ALL ".join(parts), times=times),
             parameters | {"limit": (limit or BUCKETS_DEFAULT) + 1},
         )
         total = _sums(answer[0]) if answer else _NOTHING
@@ -190,7 +204,9 @@ class UsageSummaries:
                 "since", f"more than {BUCKETS_MAX:,} buckets of one {granularity} are asked for"
             )
         ranged = replace(wanted, since_ms=since_ms, until_ms=until_ms)
-        _, found = await self.summarize(scope, ranged, group_by=granularity, limit=BUCKETS_MAX)
+        _, found = await self.summarize(
+            scope, ranged, group_by=granularity, limit=BUCKETS_MAX, with_times=False
+        )
         by_name = {one.value: one for one in found}
         shape = "%Y-%m-%d" if granularity == "day" else "%Y-%m-%dT%H:00:00Z"
         buckets: list[SpendBucket] = []
@@ -203,11 +219,21 @@ class UsageSummaries:
         return buckets
 
     async def _parts(
-        self, scope: Scope, wanted: RequestFilter, *, group_by: str, then_by: str
+        self,
+        scope: Scope,
+        wanted: RequestFilter,
+        *,
+        group_by: str,
+        then_by: str,
+        with_times: bool,
     ) -> tuple[list[str], dict[str, Any]]:
         """The statements whose rows are added up, and their parameters."""
         conditions, parameters = where(scope, wanted)
-        raw = {"value": _RAW[group_by], "second": _RAW[then_by]}
+        raw = {
+            "value": _RAW[group_by],
+            "second": _RAW[then_by],
+            "times": _RAW_TIMES if with_times else "",
+        }
         days: dict[date, int] = {}
         if "hour" not in (group_by, then_by) and _has_figures(wanted):
             known = await valid_days(self._reader)
@@ -220,33 +246,38 @@ class UsageSummaries:
             " AND day BETWEEN {first_day:Date} AND {last_day:Date}"
             " AND roll IN {rolls:Array(UInt64)}"
         )
-        parts = [
-            _DAILY_SQL.format(
-                value=_DAILY[group_by], second=_DAILY[then_by], conditions=daily_conditions
-            )
-        ]
+        daily = _DAILY_SQL.format(
+            value=_DAILY[group_by],
+            second=_DAILY[then_by],
+            times=_DAILY_TIMES if with_times else "",
+            conditions=daily_conditions,
+        )
         parameters |= {
             "first_day": min(days),
             "last_day": max(days),
             "rolls": sorted(days.values()),
         }
-        gaps = _gaps(sorted(days))
-        ranges = []
-        for number, (since_ms, until_ms) in enumerate(gaps):
-            bounds = []
-            if since_ms is not None:
-                bounds.append(_moment("received_at >=", f"gap_since_{number}"))
-                parameters[f"gap_since_{number}"] = since_ms
-            if until_ms is not None:
-                bounds.append(_moment("received_at <", f"gap_until_{number}"))
-                parameters[f"gap_until_{number}"] = until_ms
-            ranges.append(" AND ".join(bounds))
-        parts += [
-            _RAW_SQL.format(conditions=f"{conditions} AND {times}", **raw)
-            for times, gap in zip(ranges, gaps, strict=True)
-            if _meets(gap, wanted)
-        ]
-        return parts, parameters
+        gaps = [gap for gap in _gaps(sorted(days)) if _meets(gap, wanted)]
+        if not gaps:
+            return [daily], parameters
+        times, bounds = _between(gaps)
+        rest = _RAW_SQL.format(conditions=f"{conditions} AND ({times})", **raw)
+        return [daily, rest], parameters | bounds
+
+
+def _between(gaps: list[tuple[int | None, int | None]]) -> tuple[str, dict[str, int]]:
+    """The condition of being in one of the gaps, and its parameters."""
+    ranges, parameters = [], {}
+    for number, (since_ms, until_ms) in enumerate(gaps):
+        bounds = []
+        if since_ms is not None:
+            bounds.append(_moment("received_at >=", f"gap_since_{number}"))
+            parameters[f"gap_since_{number}"] = since_ms
+        if until_ms is not None:
+            bounds.append(_moment("received_at <", f"gap_until_{number}"))
+            parameters[f"gap_until_{number}"] = until_ms
+        ranges.append("(" + " AND ".join(bounds) + ")")
+    return " OR ".join(ranges), parameters
 
 
 def _has_figures(wanted: RequestFilter) -> bool:
@@ -297,7 +328,8 @@ def _start_ms(day: date) -> int:
 
 
 def _sums(row: tuple[Any, ...]) -> UsageSums:
-    value, second, *counts, latencies, first_tokens, _ = row
+    value, second, requests, successes, prompt, completion, cost, _, *times = row
+    latencies, first_tokens = times or ((0.0,) * 3, (0.0,) * 3)
     # Of no requests the quantiles are NaN.
-    times = (0.0 if isnan(one) else one for one in (*latencies, *first_tokens))
-    return UsageSums(value, second, *counts, *times)
+    numbers = (0.0 if isnan(one) else one for one in (*latencies, *first_tokens))
+    return UsageSums(value, second, requests, successes, prompt, completion, cost, *numbers)

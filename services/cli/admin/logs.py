@@ -121,11 +121,12 @@ def list_requests(
     async def work(found: Services) -> list[usage_pb2.LoggedRequest]:
         account_id = await found.account_id(account)
         listed: list[usage_pb2.LoggedRequest] = []
+        view = usage_pb2.REQUEST_VIEW_FULL if options.json else usage_pb2.REQUEST_VIEW_BASIC
         token = ""
         while len(listed) < limit:
             size = min(PAGE_SIZE_MAX, limit - len(listed))
             page = common_pb2.PageRequest(page_size=size, page_token=token)
-            request = usage_pb2.ListRequestsRequest(filter=wanted, page=page)
+            request = usage_pb2.ListRequestsRequest(filter=wanted, page=page, view=view)
             answer = await call(found, "usage", method=found.usage.ListRequests, request=request,
                                 account=account_id)  # fmt: skip
             listed.extend(answer.requests)

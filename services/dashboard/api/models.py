@@ -213,10 +213,11 @@ class AttemptOut(BaseModel):
     served: bool
 
 
-class RequestOut(BaseModel):
+class RequestLineOut(BaseModel):
+    """A line of the request log."""
+
     usage_id: str
     request_id: str
-    trace_id: str
     key_id: str
     model_id: str
     provider_id: str
@@ -225,7 +226,6 @@ class RequestOut(BaseModel):
     http_status: int
     error_code: str
     failure_stage: str
-    finish_reason: str
     received_at: str
     first_token_ms: int
     latency_ms: int
@@ -233,8 +233,15 @@ class RequestOut(BaseModel):
     completion_tokens: int
     cost_usd: str
     session_id: str
-    tags: dict[str, str]
     end_user_id: str
+
+
+class RequestOut(RequestLineOut):
+    """Everything of one request."""
+
+    trace_id: str
+    finish_reason: str
+    tags: dict[str, str]
     route: str
     requested_model: str
     usage_basis: str
@@ -263,7 +270,7 @@ class CostOut(BaseModel):
 
 
 class RequestsOut(BaseModel):
-    requests: list[RequestOut]
+    requests: list[RequestLineOut]
     next_page_token: str
 
 

@@ -26,6 +26,7 @@ from services.dashboard.api.translate import (
     balance_out,
     bucket_out,
     cost_out,
+    line_out,
     model_out,
     moment,
     price_out,
@@ -127,6 +128,8 @@ class Grouping(Filters):
     """Figures of the request log by one dimension."""
 
     group_by: GroupBy = ""
+    # Percentiles of latency and of the time to the first token, which are 0 without.
+    times: bool = True
 
 
 @router.get("/requests")
@@ -137,11 +140,13 @@ async def list_requests(
     page = common_pb2.PageRequest(page_size=wanted.page_size, page_token=wanted.page_token)
     answer = await backends.usage_channel.call(
         backends.usage.ListRequests,
-        usage_pb2.ListRequestsRequest(filter=wanted.to_pb(), page=page),
+        usage_pb2.ListRequestsRequest(
+            filter=wanted.to_pb(), page=page, view=usage_pb2.REQUEST_VIEW_BASIC
+        ),
         principal=session.caller,
     )
     return models.RequestsOut(
-        requests=[request_out(r) for r in answer.requests],
+        requests=[line_out(r) for r in answer.requests],
         next_page_token=answer.page.next_page_token,
     )
 
@@ -160,7 +165,7 @@ async def live_frames(
     with suppress(AppError):
         async with aclosing(rows):
             async for row in rows:
-                yield event(request_out(row))
+                yield event(line_out(row))
 
 
 @router.get("/requests/live")
@@ -206,11 +211,18 @@ async def get_request_cost(
 
 
 async def summarized(
-    backends: Backends, session: Session, wanted: usage_pb2.RequestFilter, *, group_by: str
+    backends: Backends,
+    session: Session,
+    wanted: usage_pb2.RequestFilter,
+    *,
+    group_by: str,
+    with_times: bool,
 ) -> models.SummaryOut:
     answer = await backends.usage_channel.call(
         backends.usage.SummarizeUsage,
-        usage_pb2.SummarizeUsageRequest(filter=wanted, group_by=group_by, limit=BUCKETS_MAX),
+        usage_pb2.SummarizeUsageRequest(
+            filter=wanted, group_by=group_by, limit=BUCKETS_MAX, without_times=not with_times
+        ),
         principal=session.caller,
     )
     buckets = [bucket_out(bucket) for bucket in answer.buckets]
@@ -224,7 +236,9 @@ async def get_summary(
     session: SessionDep, backends: BackendsDep, wanted: Annotated[Grouping, Query()]
 ) -> models.SummaryOut:
     """Totals of the requests that fit, and by one dimension: time in its order, others by cost."""
-    return await summarized(backends, session, wanted.to_pb(), group_by=wanted.group_by)
+    return await summarized(
+        backends, session, wanted.to_pb(), group_by=wanted.group_by, with_times=wanted.times
+    )
 
 
 @router.get("/keys/{key_id}/usage")
@@ -241,13 +255,14 @@ async def get_key_usage(
     newest = usage_pb2.ListRequestsRequest(
         filter=usage_pb2.RequestFilter(key_ids=[key_id]),
         page=common_pb2.PageRequest(page_size=1),
+        view=usage_pb2.REQUEST_VIEW_BASIC,
     )
     _, summary, last = await asyncio.gather(
         # Another account's key has no figures here anyhow; that there is no such key is said.
         backends.accounts_channel.call(
             backends.keys.GetKey, keys_pb2.GetKeyRequest(key_id=key_id), principal=session.caller
         ),
-        summarized(backends, session, wanted, group_by=by),
+        summarized(backends, session, wanted, group_by=by, with_times=False),
         backends.usage_channel.call(backends.usage.ListRequests, newest, principal=session.caller),
     )
     return models.KeyUsageOut(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 from services.common.money import TokenKind, cost_lines, usd_from_nanousd
 from services.common.pb.mesh.accounts.v1 import accounts_pb2, keys_pb2
@@ -142,29 +143,16 @@ def transaction_out(posted: ledger_pb2.TransactionPosted) -> models.TransactionO
     )
 
 
+def line_out(row: usage_pb2.LoggedRequest) -> models.RequestLineOut:
+    return models.RequestLineOut(**_line(row))
+
+
 def request_out(row: usage_pb2.LoggedRequest) -> models.RequestOut:
     return models.RequestOut(
-        usage_id=row.usage_id,
-        request_id=row.request_id,
+        **_line(row),
         trace_id=row.trace_id,
-        key_id=row.key_id,
-        model_id=row.model_id or row.requested_model,
-        provider_id=row.provider_id,
-        stream=row.stream,
-        outcome=short(usage_events_pb2.RequestOutcome.Name, row.outcome, "REQUEST_OUTCOME_"),
-        http_status=row.http_status,
-        error_code=row.error_code,
-        failure_stage=row.failure_stage,
         finish_reason=row.finish_reason,
-        received_at=moment(row.received_at_ms) or "",
-        first_token_ms=row.first_token_ms,
-        latency_ms=row.latency_ms,
-        prompt_tokens=row.prompt_tokens,
-        completion_tokens=row.completion_tokens,
-        cost_usd=usd_from_nanousd(row.cost_nanousd),
-        session_id=row.session_id,
         tags=dict(row.tags),
-        end_user_id=row.end_user_id,
         route=row.route,
         requested_model=row.requested_model,
         usage_basis=short(usage_events_pb2.UsageBasis.Name, row.usage_basis, "USAGE_BASIS_"),
@@ -177,6 +165,30 @@ def request_out(row: usage_pb2.LoggedRequest) -> models.RequestOut:
         ],
         attempts=[attempt_out(attempt) for attempt in row.attempts],
     )
+
+
+# Any: fields of many types, which the models check.
+def _line(row: usage_pb2.LoggedRequest) -> dict[str, Any]:
+    return {
+        "usage_id": row.usage_id,
+        "request_id": row.request_id,
+        "key_id": row.key_id,
+        "model_id": row.model_id or row.requested_model,
+        "provider_id": row.provider_id,
+        "stream": row.stream,
+        "outcome": short(usage_events_pb2.RequestOutcome.Name, row.outcome, "REQUEST_OUTCOME_"),
+        "http_status": row.http_status,
+        "error_code": row.error_code,
+        "failure_stage": row.failure_stage,
+        "received_at": moment(row.received_at_ms) or "",
+        "first_token_ms": row.first_token_ms,
+        "latency_ms": row.latency_ms,
+        "prompt_tokens": row.prompt_tokens,
+        "completion_tokens": row.completion_tokens,
+        "cost_usd": usd_from_nanousd(row.cost_nanousd),
+        "session_id": row.session_id,
+        "end_user_id": row.end_user_id,
+    }
 
 
 def bucket_out(bucket: usage_pb2.UsageBucket) -> models.BucketOut:

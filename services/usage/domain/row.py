@@ -83,6 +83,31 @@ class RequestRow(NamedTuple):
         return self.tokens_completion + self.tokens_reasoning + self.tokens_audio_completion
 
 
+class RequestLine(NamedTuple):
+    """What a list tells of a request: columns of table `requests`. Times are Unix milliseconds."""
+
+    received_at: int
+    usage_id: str
+    request_id: str
+    key_id: str
+    requested_model: str
+    model_id: str
+    provider_id: str
+    stream: bool
+    outcome: str
+    http_status: int
+    error_code: str
+    failure_stage: str
+    first_token_ms: int
+    latency_ms: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_nanousd: int
+    session_id: str
+    end_user_id: str
+    log_offset: int
+
+
 # Column names as ClickHouse knows them: the attempts are one nested structure.
 COLUMNS: tuple[str, ...] = tuple(
     name.replace("attempts_", "attempts.", 1) for name in RequestRow._fields

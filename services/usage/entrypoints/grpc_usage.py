@@ -18,6 +18,7 @@ from services.usage.entrypoints.messages import (
     attempts_to_wire,
     difference_to_wire,
     filter_from_wire,
+    line_to_wire,
     request_to_wire,
     sums_to_wire,
 )
@@ -25,7 +26,7 @@ from services.usage.export import ExportFormat, Exports
 from services.usage.reconcile import Reconciler
 from services.usage.sink.tail import TailHub
 from services.usage.summaries import UsageSummaries
-from services.usage.views import UsageViews
+from services.usage.views import Asked, Page, UsageViews
 
 _READERS = Access(services=frozenset({"dashboard", "gateway", "cli"}), principal="any")
 POLICIES = {
@@ -69,6 +70,16 @@ def scope_of_principal(*, all_accounts_allowed: bool = False) -> Scope:
     return Scope(caller.account_id, caller.key_id if caller.kind == "key" else "")
 
 
+def _page_to_wire(
+    found: list[usage_pb2.LoggedRequest], page: Page[Any]
+) -> usage_pb2.ListRequestsResponse:
+    return usage_pb2.ListRequestsResponse(
+        requests=found,
+        page=common_pb2.PageResponse(next_page_token=page.next_page_token),
+        total=page.total or 0,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Reads:
     """Everything that can be asked of the log."""
@@ -94,19 +105,19 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
     async def ListRequests(
         self, request: usage_pb2.ListRequestsRequest, _context: Context
     ) -> usage_pb2.ListRequestsResponse:
-        page = await self._views.list_requests(
-            scope_of_principal(),
-            filter_from_wire(request.filter),
-            page_size=request.page.page_size,
-            page_token=request.page.page_token,
-            offset=request.offset,
-            with_total=request.with_total,
-        )
-        return usage_pb2.ListRequestsResponse(
-            requests=[request_to_wire(row) for row in page.rows],
-            page=common_pb2.PageResponse(next_page_token=page.next_page_token),
-            total=page.total or 0,
-        )
+        scope, wanted = scope_of_principal(), filter_from_wire(request.filter)
+        asked: Asked = {
+            "page_size": request.page.page_size,
+            "page_token": request.page.page_token,
+            "offset": request.offset,
+            "with_total": request.with_total,
+        }
+        if request.view == usage_pb2.REQUEST_VIEW_BASIC:
+            lines = await self._views.list_lines(scope, wanted, **asked)
+            found = [line_to_wire(line, scope.account_id) for line in lines.rows]
+            return _page_to_wire(found, lines)
+        page = await self._views.list_requests(scope, wanted, **asked)
+        return _page_to_wire([request_to_wire(row) for row in page.rows], page)
 
     async def GetRequest(
         self, request: usage_pb2.GetRequestRequest, _context: Context
@@ -133,6 +144,7 @@ class UsageServicer(usage_pb2_grpc.UsageServiceServicer):
             group_by=request.group_by,
             then_by=request.then_by,
             limit=request.limit,
+            with_times=not request.without_times,
         )
         return usage_pb2.UsageSummary(
             total=sums_to_wire(total), buckets=[sums_to_wire(bucket) for bucket in buckets]

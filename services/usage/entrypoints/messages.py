@@ -8,7 +8,7 @@ from services.common.pb.mesh.common.v1 import common_pb2
 from services.common.pb.mesh.events.v1 import usage_pb2 as events_pb2
 from services.common.pb.mesh.usage.v1 import usage_pb2
 from services.usage.domain.filter import RequestFilter
-from services.usage.domain.row import RequestRow
+from services.usage.domain.row import RequestLine, RequestRow
 from services.usage.domain.usage import OUTCOMES, USAGE_BASES, name_of, number_of
 from services.usage.reconcile import Difference
 from services.usage.summaries import UsageSums
@@ -99,6 +99,32 @@ def request_to_wire(row: RequestRow) -> usage_pb2.LoggedRequest:
         end_user_id=row.end_user_id,
         attempts=attempts_to_wire(row),
         user_id=row.user_id,
+    )
+
+
+def line_to_wire(line: RequestLine, account_id: str) -> usage_pb2.LoggedRequest:
+    """A line of a list as callers see it."""
+    return usage_pb2.LoggedRequest(
+        usage_id=line.usage_id,
+        request_id=line.request_id,
+        account_id=account_id,
+        key_id=line.key_id,
+        requested_model=line.requested_model,
+        model_id=line.model_id,
+        provider_id=line.provider_id,
+        stream=line.stream,
+        outcome=events_pb2.RequestOutcome.ValueType(number_of(line.outcome, OUTCOMES)),
+        http_status=line.http_status,
+        error_code=line.error_code,
+        failure_stage=line.failure_stage,
+        received_at_ms=line.received_at,
+        first_token_ms=line.first_token_ms,
+        latency_ms=line.latency_ms,
+        prompt_tokens=line.prompt_tokens,
+        completion_tokens=line.completion_tokens,
+        cost_nanousd=line.cost_nanousd,
+        session_id=line.session_id,
+        end_user_id=line.end_user_id,
     )
 
 

@@ -29,11 +29,10 @@ _REPLACED_KEPT_S = 900
 _RANDOM_BITS = 20
 
 _VALID = """
-SELECT day, roll FROM
-(SELECT day, max(roll) AS roll, argMax(marks, rolled_days.roll) AS marks
- FROM rolled_days GROUP BY day) AS rolled
-LEFT JOIN (SELECT day, sum(marks) AS marks_now FROM day_marks GROUP BY day) AS marked USING day
-WHERE marks = marks_now
+SELECT day, max(roll) AS newest FROM
+(SELECT day, roll, marks, 0 AS marks_now FROM rolled_days
+ UNION ALL SELECT day, 0, 0, marks FROM day_marks)
+GROUP BY day HAVING newest > 0 AND argMax(marks, roll) = sum(marks_now)
 """
 _MARKS = "SELECT sum(marks) FROM day_marks WHERE day = {day:Date}"
 _NEWEST = "SELECT max(roll) FROM rolled_days WHERE day = {day:Date}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
+from dataclasses import astuple, replace
 from itertools import product
 
 import pytest
@@ -12,9 +12,9 @@ from services.common.errors import InvalidArgument, NotFound
 from services.usage.adapters.clickhouse import ClickHouse
 from services.usage.adapters.sink_store_clickhouse import ClickHouseSinkStore
 from services.usage.domain.filter import RequestFilter, Scope
-from services.usage.domain.row import RequestRow
+from services.usage.domain.row import RequestLine, RequestRow
 from services.usage.ports import REQUESTS
-from services.usage.summaries import UsageSummaries
+from services.usage.summaries import UsageSummaries, UsageSums
 from services.usage.views import OFFSET_MAX, UsageViews
 from tests.unit.usage.builders import START_MS, random_row, row
 
@@ -193,8 +193,44 @@ async def test_pages_hold_however_many_rows_came_more_than_once(clickhouse: Clic
         )
         assert page.rows == newest_first(rows)[offset : offset + 15]
         assert page.total == 40
-    walked = [one async for piece in views.walk(ACCOUNT, RequestFilter(), chunk=9) for one in piece]
-    assert walked == newest_first(rows)
+
+
+async def test_a_line_tells_of_a_request_what_its_row_tells(clickhouse: ClickHouse) -> None:
+    chance = random.Random(9)
+    rows = [random_row(chance, offset) for offset in range(120)]
+    views = await stored(clickhouse, rows)
+    wanted = RequestFilter(any_of={"outcome": frozenset({rows[0].outcome})})
+    token = ""
+    for _ in range(120):
+        page = await views.list_requests(ACCOUNT, wanted, page_size=7, page_token=token)
+        lines = await views.list_lines(ACCOUNT, wanted, page_size=7, page_token=token)
+        assert lines.next_page_token == page.next_page_token
+        told = [{name: getattr(row, name) for name in RequestLine._fields} for row in page.rows]
+        assert [line._asdict() for line in lines.rows] == told
+        token = page.next_page_token
+        if not token:
+            break
+    assert not token
+
+
+async def test_sums_without_times_are_the_same_sums(clickhouse: ClickHouse) -> None:
+    chance = random.Random(10)
+    await stored(clickhouse, [random_row(chance, offset) for offset in range(60)])
+    summaries = UsageSummaries(clickhouse)
+    for group in ("model", "hour"):
+        total, buckets = await summaries.summarize(ACCOUNT, RequestFilter(), group_by=group)
+        bare, bare_buckets = await summaries.summarize(
+            ACCOUNT, RequestFilter(), group_by=group, with_times=False
+        )
+        assert [counts(one) for one in (bare, *bare_buckets)] == [
+            counts(one) for one in (total, *buckets)
+        ]
+        assert {bare.latency_p50_ms, bare.latency_p99_ms, bare.first_token_p95_ms} == {0.0}
+        assert total.latency_p50_ms > 0
+
+
+def counts(sums: UsageSums) -> list[object]:
+    return [value for value in astuple(sums) if not isinstance(value, float)]
 
 
 async def test_the_requests_that_share_an_id_are_told_oldest_first(clickhouse: ClickHouse) -> None:

@@ -2832,7 +2832,52 @@ export interface components {
             /** Until */
             until: string | null;
         };
-        /** RequestOut */
+        /**
+         * RequestLineOut
+         * @description A line of the request log.
+         */
+        RequestLineOut: {
+            /** Completion Tokens */
+            completion_tokens: number;
+            /** Cost Usd */
+            cost_usd: string;
+            /** End User Id */
+            end_user_id: string;
+            /** Error Code */
+            error_code: string;
+            /** Failure Stage */
+            failure_stage: string;
+            /** First Token Ms */
+            first_token_ms: number;
+            /** Http Status */
+            http_status: number;
+            /** Key Id */
+            key_id: string;
+            /** Latency Ms */
+            latency_ms: number;
+            /** Model Id */
+            model_id: string;
+            /** Outcome */
+            outcome: string;
+            /** Prompt Tokens */
+            prompt_tokens: number;
+            /** Provider Id */
+            provider_id: string;
+            /** Received At */
+            received_at: string;
+            /** Request Id */
+            request_id: string;
+            /** Session Id */
+            session_id: string;
+            /** Stream */
+            stream: boolean;
+            /** Usage Id */
+            usage_id: string;
+        };
+        /**
+         * RequestOut
+         * @description Everything of one request.
+         */
         RequestOut: {
             /** Attempts */
             attempts: components["schemas"]["AttemptOut"][];
@@ -2896,7 +2941,7 @@ export interface components {
             /** Next Page Token */
             next_page_token: string;
             /** Requests */
-            requests: components["schemas"]["RequestOut"][];
+            requests: components["schemas"]["RequestLineOut"][];
         };
         /**
          * ReversalOut
@@ -5624,6 +5669,7 @@ export interface operations {
                 min_latency_ms?: number;
                 min_cost_usd?: string;
                 group_by?: "" | "model" | "key" | "provider" | "day" | "hour" | "outcome";
+                times?: boolean;
             };
             header?: never;
             path?: never;

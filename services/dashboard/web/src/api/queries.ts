@@ -181,12 +181,13 @@ export const costQuery = (requestId: string) =>
 
 type GroupBy = "model" | "key" | "provider" | "day" | "hour" | "outcome";
 
-export const summaryQuery = (filter: LogFilter, groupBy: GroupBy) =>
+/** Figures by one dimension; percentiles only where they are shown, because they cost the most. */
+export const summaryQuery = (filter: LogFilter, groupBy: GroupBy, times = true) =>
   queryOptions({
-    queryKey: ["summary", filter, groupBy],
+    queryKey: ["summary", filter, groupBy, times],
     queryFn: async () =>
       bodyOf(
-        await api.GET("/api/summary", { params: { query: { ...filter, group_by: groupBy } } }),
+        await api.GET("/api/summary", { params: { query: { ...filter, group_by: groupBy, times } } }),
       ),
     refetchInterval: 5_000,
   });
@@ -229,7 +230,7 @@ const LIVE_ROWS_MAX = 500;
 
 /** Requests that fit and ended since the page was opened, newest first; none while it is paused. */
 export function useLiveRequests(filter: LogFilter, paused: boolean) {
-  const [rows, setRows] = useState<Schemas["RequestOut"][]>([]);
+  const [rows, setRows] = useState<Schemas["RequestLineOut"][]>([]);
   const [connected, setConnected] = useState(false);
   const wanted = new URLSearchParams(
     Object.entries(filter).map(([name, value]) => [name, String(value)]),
@@ -241,7 +242,7 @@ export function useLiveRequests(filter: LogFilter, paused: boolean) {
     source.onopen = () => setConnected(true);
     source.onerror = () => setConnected(false);
     source.onmessage = (event: MessageEvent<string>) => {
-      const row = JSON.parse(event.data) as Schemas["RequestOut"];
+      const row = JSON.parse(event.data) as Schemas["RequestLineOut"];
       setRows((before) => [row, ...before].slice(0, LIVE_ROWS_MAX));
     };
     return () => {

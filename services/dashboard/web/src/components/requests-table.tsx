@@ -5,7 +5,7 @@ import type { Schemas } from "../api/client";
 import { count, dollars, milliseconds, outcome, time, took } from "../format";
 import { type Column, DataTable, StatusBadge } from "./layout";
 
-type Row = Schemas["RequestOut"];
+type Row = Schemas["RequestLineOut"];
 
 const COLUMNS: Column<Row>[] = [
   {

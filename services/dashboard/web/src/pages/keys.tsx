@@ -183,7 +183,7 @@ export function KeysPage() {
   const keys = useQuery(keysQuery);
   const session = useQuery(sessionQuery);
   const sinceMs = useMemo(() => Date.now() - 30 * DAY_MS, []);
-  const usage = useQuery(summaryQuery({ since_ms: sinceMs }, "key"));
+  const usage = useQuery(summaryQuery({ since_ms: sinceMs }, "key", false));
   const [shown, show] = useState<Shown | null>(null);
   const close = () => show(null);
   const mayChange = session.data?.role !== "viewer";

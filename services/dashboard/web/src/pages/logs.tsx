@@ -12,7 +12,7 @@ import { ErrorNote, Nothing, Waiting } from "../components/feedback";
 import { Card, Page, StatusBadge } from "../components/layout";
 import { count, dollars, milliseconds, outcome, percent, time, took } from "../format";
 
-type Row = Schemas["RequestOut"];
+type Row = Schemas["RequestLineOut"];
 
 const STATUSES = [200, 400, 401, 402, 403, 404, 422, 429, 499, 500, 502, 503, 504];
 const OUTCOMES = ["success", "refused", "upstream_error", "client_gone", "limit_reached", "crashed"];
@@ -179,7 +179,7 @@ function Filters({ filter, change }: { filter: LogFilter; change: (part: LogFilt
 }
 
 function Totals({ filter }: { filter: LogFilter }) {
-  const summary = useQuery(summaryQuery(filter, "outcome"));
+  const summary = useQuery(summaryQuery(filter, "outcome", false));
   const total = summary.data?.total;
   if (!total) return null;
   return (

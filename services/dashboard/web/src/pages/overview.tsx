@@ -162,7 +162,7 @@ export function OverviewPage() {
   const [range, setRange] = useState<Range>(RANGES[0]);
   const sinceMs = useMemo(() => Date.now() - range.ms, [range]);
   const models = useQuery(summaryQuery({ since_ms: sinceMs }, "model"));
-  const byKey = useQuery(summaryQuery({ since_ms: sinceMs }, "key"));
+  const byKey = useQuery(summaryQuery({ since_ms: sinceMs }, "key", false));
   const keys = useQuery(keysQuery);
   const balance = useQuery(balanceQuery);
   const recent = useQuery({ ...requestsQuery({}), refetchInterval: 3_000 });
