@@ -108,6 +108,7 @@ async def furnish(owner: Browser, panel: Panel, chdb_dsn: str) -> Belongings:
         key_id=key["key_id"],
         usage_id=f"usage-of-{owner.session['account_id']}",
         tags={"team": MARK},
+        session_id=f"session {MARK}",
     )
     await ClickHouseSinkStore(log, REQUESTS).insert_missing([request])
     content = content_row(request.usage_id, request.account_id, f"What is {MARK}?")
