@@ -122,6 +122,14 @@ class UsageSums(Open):
     by_model_total: int
     limit: int
     offset: int
+    total_platform_fee_usd: str
+    total_byok_platform_fee_usd: str
+    total_byok_cost_usd: str
+    total_byok_requests: int
+    total_platform_requests: int
+    total_byok_tokens: int
+    total_platform_tokens: int
+    cached_at: str | None
 
 
 class SpendBucketObject(Open):

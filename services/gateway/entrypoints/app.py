@@ -13,7 +13,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from services.common.clock import Clock
-from services.common.errors import AppError, BadRequest, FieldError, InvalidArgument, NotFound
+from services.common.errors import (
+    AppError,
+    BadRequest,
+    FieldError,
+    InternalError,
+    InvalidArgument,
+    NotFound,
+)
 from services.gateway.account_reads import Balances
 from services.gateway.admin_keys import AdminKeyHolders, AdminKeys
 from services.gateway.auth import authenticate, require_active
@@ -96,23 +103,29 @@ def routed_app() -> FastAPI:
         redoc_url=None,
         openapi_url="/openapi.json",
     )
-    app.include_router(system_routes.router)
-    app.include_router(model_routes.router)
-    app.include_router(account_routes.router)
-    app.include_router(dialect_routes.router)
-    app.include_router(job_routes.router)
-    app.include_router(compare_lane.router)
-    app.include_router(router_routes.router)
-    app.include_router(template_routes.router)
-    app.include_router(key_routes.router)
-    app.include_router(admin_key_routes.router)
-    app.include_router(error_catalogue.router)
-    app.include_router(unserved_routes.router)
-    app.include_router(usage_routes.router)
+    parts = (
+        system_routes,
+        model_routes,
+        account_routes,
+        dialect_routes,
+        job_routes,
+        compare_lane,
+        router_routes,
+        template_routes,
+        key_routes,
+        admin_key_routes,
+        error_catalogue,
+        unserved_routes,
+        usage_routes,
+    )
+    for part in parts:
+        app.include_router(part.router)
     app.add_exception_handler(AppError, _app_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
-    app.openapi_schema = describe(app)
+    app.add_exception_handler(Exception, _fault)
+    routes = [route for part in parts for route in part.router.routes]
+    app.openapi_schema = describe(app, routes)
     return app
 
 
@@ -165,6 +178,12 @@ async def _http_error(request: Request, error: Exception) -> Response:
         translated = BadRequest(str(error.detail))
     ending = error_ending(translated, head_of(request).request_id)
     return _response(ending, error.headers)
+
+
+async def _fault(request: Request, _: Exception) -> Response:
+    """What nobody expected; the edge, where the error goes on to, writes it to the log."""
+    fault = InternalError("something went wrong inside the gateway")
+    return _response(error_ending(fault, head_of(request).request_id))
 
 
 def _response(ending: Ending, headers: Mapping[str, str] | None = None) -> Response:

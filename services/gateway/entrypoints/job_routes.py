@@ -51,11 +51,31 @@ class Batch(Open):
     results: list[AnyJson] | None
 
 
-class Page(Open):
-    """A page, newest first."""
+class BatchPage(Open):
+    """A page of batches, newest first, without their results."""
 
     object: str
-    data: list[AnyJson]
+    data: list[Batch]
+    has_more: bool
+
+
+class ResponseSummary(Open):
+    """A response in the background, without what it says."""
+
+    id: str
+    object: str
+    model: str
+    status: str
+    created_at: int
+    completed_at: int | None
+    usage_synced: bool
+
+
+class ResponsePage(Open):
+    """A page of responses in the background, newest first."""
+
+    object: str
+    data: list[ResponseSummary]
     has_more: bool
 
 
@@ -108,7 +128,7 @@ async def create_batch(request: Request, caller: Caller, batches: Handed) -> Res
     return json_response(await batches.create(caller, await _body(request)))
 
 
-@router.get("/batches", tags=["batches"], response_model=Page)
+@router.get("/batches", tags=["batches"], response_model=BatchPage)
 async def list_batches(
     caller: Caller, batches: Handed, page: Annotated[PageQuery, Query()]
 ) -> Response:
@@ -128,7 +148,7 @@ async def cancel_batch(batch_id: JobId, caller: Caller, batches: Handed) -> Resp
     return json_response(await batches.cancel(caller, batch_id))
 
 
-@router.get("/responses", tags=["responses"], response_model=Page)
+@router.get("/responses", tags=["responses"], response_model=ResponsePage)
 async def list_responses(
     caller: Caller, responses: Kept, page: Annotated[PageQuery, Query()]
 ) -> Response:

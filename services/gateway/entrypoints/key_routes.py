@@ -82,6 +82,10 @@ class KeyChanges(BaseModel):
 class NewKey(KeyChanges):
     """A key to be made."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"label": "web", "rpm_limit": 60, "spend_cap_usd": "25"}}
+    )
+
     label: str = Field(min_length=1, max_length=100)
 
 

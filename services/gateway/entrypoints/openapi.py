@@ -7,12 +7,16 @@ know: the chat lane, the envelope of every error, the headers of every answer, a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute
 
 from services.gateway.entrypoints.chat_docs import chat_operation, chat_schemas
 from services.gateway.entrypoints.chat_lane import ROUTE
+from services.gateway.entrypoints.examples import show
 
 Json = dict[str, Any]  # Any: an OpenAPI document and its parts
 
@@ -76,13 +80,45 @@ _ENVELOPE: Json = {
         "request_id": {"type": "string"},
     },
 }
-_EXAMPLE: Json = {
-    "error": {
+_REQUEST_ID = "req_01JZ0000000000000000000000"
+# The errors that most callers meet, by their code.
+_ERRORS: tuple[Json, ...] = (
+    {
         "code": "rate_limit_exceeded",
-        "message": "this key may send 60 requests per minute",
+        "message": "this key's limit of 60 requests per minute is used up",
         "retry_after_seconds": 12,
     },
-    "request_id": "req_01JZ0000000000000000000000",
+    {"code": "unauthorized", "message": "the API key is unknown, revoked or expired"},
+    {"code": "forbidden", "message": "this API key is suspended"},
+    {"code": "spend_limit_exceeded", "message": "the balance is used up: top up to go on"},
+    {"code": "not_found", "message": "there is no such thing that this key may see"},
+    {
+        "code": "validation_error",
+        "message": "temperature: Input should be less than or equal to 2",
+        "details": [
+            {
+                "type": "less_than_equal",
+                "loc": ["body", "temperature"],
+                "msg": "Input should be less than or equal to 2",
+            }
+        ],
+    },
+    {"code": "upstream_error", "message": "the upstream provider failed"},
+)
+_MISSING: Json = {"code": "not_implemented", "message": "images: not served by this gateway"}
+_ANTHROPIC_EXAMPLES: Json = {
+    "rate_limit_error": {
+        "value": {
+            "type": "error",
+            "error": {"type": "rate_limit_error", "message": "this key's limit is used up"},
+        }
+    },
+    "invalid_request_error": {
+        "value": {
+            "type": "error",
+            "error": {"type": "invalid_request_error", "message": "max_tokens: Field required"},
+        }
+    },
 }
 # Anthropic's own envelope, on its route.
 _ANTHROPIC: Json = {
@@ -99,8 +135,8 @@ _ANTHROPIC: Json = {
 }
 
 
-def describe(app: FastAPI) -> Json:
-    """The OpenAPI document of the application and of the lane beside it."""
+def describe(app: FastAPI, routes: Iterable[BaseRoute]) -> Json:
+    """The OpenAPI document of the application with these routes, and of the lane beside it."""
     document = app.openapi()
     paths: Json = document.setdefault("paths", {})
     paths[ROUTE] = chat_operation()
@@ -121,8 +157,9 @@ def describe(app: FastAPI) -> Json:
         },
     }
     components["responses"] = {
-        "Error": _error_response("ErrorEnvelope", _EXAMPLE),
-        "AnthropicError": _error_response("AnthropicError", None),
+        "Error": _error_response("ErrorEnvelope", _examples(*_ERRORS)),
+        "NotImplemented": _error_response("ErrorEnvelope", _examples(_MISSING)),
+        "AnthropicError": _error_response("AnthropicError", _ANTHROPIC_EXAMPLES),
     }
     components["securitySchemes"] = {
         "bearer": {
@@ -132,17 +169,33 @@ def describe(app: FastAPI) -> Json:
             "the route says so.",
         }
     }
+    _restore_nulls(routes, paths)
     document["security"] = [{"bearer": []}]
     for path, item in paths.items():
         for method in _METHODS:
             if method in item:
                 _hoist(item[method], schemas)
                 _complete(path, item[method])
+                show(path, method, item[method]["responses"])
     used = sorted({tag for item in paths.values() for op in item.values() for tag in op["tags"]})
     document["tags"] = [{"name": tag, "description": TAGS.get(tag, "")} for tag in used]
     document["paths"] = dict(sorted(paths.items()))
     components["schemas"] = dict(sorted(schemas.items()))
     return document
+
+
+def _restore_nulls(routes: Iterable[BaseRoute], paths: Json) -> None:
+    """Examples as the routes have them: the framework drops what is null in them."""
+    for route in routes:
+        if not isinstance(route, APIRoute) or not route.include_in_schema:
+            continue
+        for method in route.methods or ():
+            described = paths[route.path_format][method.lower()]["responses"]
+            for status, response in route.responses.items():
+                for kind, media in response.get("content", {}).items():
+                    if "example" in media:
+                        shown = described[str(status)]["content"][kind]
+                        shown["example"] = media["example"]
 
 
 def _hoist(operation: Json, schemas: Json) -> None:
@@ -174,7 +227,7 @@ def _complete(path: str, operation: Json) -> None:
     probe = path in _OPEN_PATHS
     ref = {"$ref": "#/components/responses/AnthropicError"} if "/messages" in path else _ERROR_REF
     if "501" in responses:
-        responses["501"] = ref
+        responses["501"] = {"$ref": "#/components/responses/NotImplemented"}
     if not (probe and path != "/v1/realtime"):
         responses["default"] = ref
     for response in responses.values():
@@ -184,10 +237,14 @@ def _complete(path: str, operation: Json) -> None:
         operation["security"] = []
 
 
-def _error_response(schema: str, example: Json | None) -> Json:
-    content: Json = {"schema": {"$ref": f"#/components/schemas/{schema}"}}
-    if example is not None:
-        content["example"] = example
+def _examples(*errors: Json) -> Json:
+    return {
+        error["code"]: {"value": {"error": error, "request_id": _REQUEST_ID}} for error in errors
+    }
+
+
+def _error_response(schema: str, examples: Json) -> Json:
+    content = {"schema": {"$ref": f"#/components/schemas/{schema}"}, "examples": examples}
     return {
         "description": "What went wrong.",
         "headers": _HEADERS,

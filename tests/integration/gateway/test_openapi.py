@@ -2,83 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import os
-import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
-from schemathesis.checks import CheckFunction
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_headers_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
 from scripts import api_docs
 from services.gateway.chat_request import OWN_FIELDS, UPSTREAM_FIELDS
-from services.gateway.entrypoints.app import routed_app
 from services.gateway.entrypoints.chat_docs import ChatBody
-from tests.fixtures.gateway import GatewayHarness, running_gateway
+from tests.fixtures.gateway import GatewayHarness
+from tests.fixtures.schemas import CHECKS, DOCUMENT
+from tests.fixtures.threads import gateway_of_a_thread
 
 EXAMPLES = int(os.environ.get("SCHEMA_EXAMPLES", "4"))
-CHECKS: tuple[CheckFunction, ...] = (
-    status_code_conformance,
-    content_type_conformance,
-    response_headers_conformance,
-    response_schema_conformance,
-)
-DOCUMENT = routed_app().openapi()
 OPERATIONS = sorted(
     (path, method)
     for path, item in DOCUMENT["paths"].items()
     for method, operation in item.items()
     if operation["tags"] != ["not served"]
 )
-
-
-@contextmanager
-def gateway_of_a_thread(directory: Path) -> Iterator[GatewayHarness]:
-    """A worker whose loop runs beside a test that is not one of asyncio."""
-    started, stop = threading.Event(), asyncio.Event()
-    found: list[GatewayHarness] = []
-    loop = asyncio.new_event_loop()
-
-    @asynccontextmanager
-    async def opened() -> AsyncIterator[GatewayHarness]:
-        async with running_gateway(directory) as harness:
-            yield harness
-
-    async def serve() -> None:
-        async with opened() as harness:
-            found.append(harness)
-            started.set()
-            await stop.wait()
-
-    def run() -> None:
-        try:
-            loop.run_until_complete(serve())
-        finally:
-            started.set()
-            loop.close()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        assert started.wait(30)
-        yield found[0]
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(30)
-        assert not thread.is_alive()
 
 
 @pytest.fixture(scope="module")
