@@ -75,6 +75,10 @@ check: python ## format, lint, types, layers, sizes, contracts, generated files,
 protos: python ## generate the code of the contracts
 	@scripts/protos.sh
 
+.PHONY: checklist-mutants
+checklist-mutants: setup ## the wire broken on purpose, one requirement at a time: its test must fail; ARGS="stream auto"
+	@$(PYTHON) -m tests.checklist.mutants $(ARGS)
+
 # These are offered once there is something for them to run; until then they are no targets.
 ABSENT :=
 ifneq ($(wildcard tests/bench/*.py),)

@@ -17,6 +17,7 @@ from services.common.money import nanousd_from_usd, usd_from_nanousd
 from services.common.scopes import kind_of
 from services.common.security.tokens import Principal
 from services.gateway.account_reads import LoggedRequest, Result, UsageQuery
+from services.gateway.auto_route import is_auto
 from services.gateway.entrypoints import account_docs as docs
 from services.gateway.entrypoints.app import PublicReads, caller_of, reads_of
 from services.gateway.entrypoints.callers import reader_of
@@ -230,12 +231,18 @@ def _event(row: LoggedRequest) -> dict[str, Any]:  # Any: JSON
         "completion_tokens": row.completion_tokens,
         "total_tokens": row.prompt_tokens + row.completion_tokens,
         "cost_usd": usd_from_nanousd(row.cost_nanousd),
-        "routing_fallback": bool(row.model_id) and row.model_id != row.requested_model,
+        "routing_fallback": _fell_back(row),
         "service_tier": "default",
         "session_id": row.session_id or None,
         "end_user_id": row.end_user_id or None,
         "tags": dict(row.tags),
     }
+
+
+def _fell_back(row: LoggedRequest) -> bool:
+    """True where another model served than the one that was asked for; `auto` asks for none."""
+    served = bool(row.model_id) and not is_auto(row.requested_model)
+    return served and row.model_id != row.requested_model
 
 
 def _statuses(given: Sequence[str]) -> tuple[list[Result], list[int]]:
