@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -25,9 +26,10 @@ from services.billing.settlement.keys import KeyCaps
 from services.billing.settlement.settle import UsageSettlement
 from services.common import operations
 from services.common.clock import Clock, SystemClock
+from services.common.consumers import ConsumerWatch, Reading
 from services.common.errors import AppError
 from services.common.grpc import GrpcServer, TokenVerifier
-from services.common.kafka import DeadLetters, KafkaArchive, KafkaProducer, Pump
+from services.common.kafka import DeadLetters, KafkaArchive, KafkaGroups, KafkaProducer, Pump
 from services.common.operations import OperationsServicer
 from services.common.ops import OpsServer
 from services.common.pb.mesh.billing.v1 import (
@@ -37,7 +39,8 @@ from services.common.pb.mesh.billing.v1 import (
     payments_pb2_grpc,
     quotas_pb2_grpc,
 )
-from services.common.postgres import OutboxRelay, migrate, open_pool
+from services.common.postgres import OutboxRelay, PostgresCursors, migrate, open_pool
+from services.common.put_aside import DeadLetterDesk
 from services.common.runtime import Component
 from services.common.topics import BILLING_DEAD, KEYS, USAGE
 
@@ -159,9 +162,8 @@ async def compose(settings: BillingSettings) -> Billing:
     )
     server = grpc_server(store, pool, desk, settings=settings)
     quotas_pb2_grpc.add_QuotasServiceServicer_to_server(QuotasServicer(lender), server.grpc)
-    archive = KafkaArchive(settings.kafka_bootstrap)
     pumps = (usage_pump, keys_pump)
-    OperationsServicer(pumps, archive, producer, dead=BILLING_DEAD).serve_on(server)
+    operations_of(pool, producer, pumps, bootstrap=settings.kafka_bootstrap).serve_on(server)
     paying = compose_payments(store, pool, clock, settings=settings)
     payments_pb2_grpc.add_PaymentsServiceServicer_to_server(paying.servicer, server.grpc)
     ops = OpsServer(
@@ -190,6 +192,19 @@ async def compose(settings: BillingSettings) -> Billing:
         Component("grpc", server.start, server.run, server.stop),
     ]
     return Billing(components, server, ops)
+
+
+def operations_of(
+    pool: asyncpg.Pool, producer: KafkaProducer, pumps: Sequence[Pump], *, bootstrap: str
+) -> OperationsServicer:
+    """What billing tells its operators: how far it is, and what it put aside."""
+    cursors = PostgresCursors(pool)
+    readings = [Reading(pump.group, pump.topic, cursors) for pump in pumps]
+    watch = ConsumerWatch(KafkaGroups(bootstrap), readings, pumps=pumps)
+    archive = KafkaArchive(bootstrap)
+    return OperationsServicer(
+        watch, DeadLetterDesk(archive, producer, dead=BILLING_DEAD, clock=SystemClock())
+    )
 
 
 def _pumps(

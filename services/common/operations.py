@@ -1,24 +1,21 @@
 """`mesh.common.v1.OperationsService`: how far a service's consumers are, what they put aside, and
 what becomes of it.
 
-Every service that pumps the log serves it for itself, over its own pumps and its own topic of dead
-letters.
+Every service that consumes the log serves it for itself, over its own positions and its own topic
+of dead letters.
 """
 
 # ruff: noqa: ARG002 - gRPC gives every method a request and a context
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
-from services.common.clock import Clock, SystemClock
-from services.common.errors import InvalidArgument
+from services.common.consumers import ConsumerWatch
+from services.common.errors import InvalidArgument, NotFound
 from services.common.grpc import Access, GrpcServer, principal
-from services.common.kafka import Lag, LogArchive, LogProducer
 from services.common.pb.mesh.common.v1 import operations_pb2, operations_pb2_grpc
 from services.common.put_aside import DeadLetterDesk, Letter, Status, contents_of
-from services.common.topics import Topic
 
 SERVICE = "mesh.common.v1.OperationsService"
 _OPERATOR = Access(frozenset({"dashboard", "cli"}), "operator")
@@ -36,26 +33,12 @@ _STATUSES: dict[Status, operations_pb2.DeadLetterStatus.ValueType] = {
 }
 
 
-class Lagging(Protocol):
-    """A consumer that knows how far it is."""
-
-    def lags(self) -> list[Lag]: ...
-
-
 class OperationsServicer(operations_pb2_grpc.OperationsServiceServicer):
-    """Over the pumps of this process and its topic of dead letters."""
+    """Over the consumers of a service and its topic of dead letters, if it has one."""
 
-    def __init__(
-        self,
-        pumps: Sequence[Lagging],
-        archive: LogArchive,
-        producer: LogProducer,
-        *,
-        dead: Topic,
-        clock: Clock | None = None,
-    ) -> None:
-        self._pumps = pumps
-        self._desk = DeadLetterDesk(archive, producer, dead=dead, clock=clock or SystemClock())
+    def __init__(self, consumers: ConsumerWatch, desk: DeadLetterDesk | None = None) -> None:
+        self._consumers = consumers
+        self._letters = desk
 
     def serve_on(self, server: GrpcServer) -> None:
         """Adds itself to a server that has `POLICIES` among its own."""
@@ -67,6 +50,7 @@ class OperationsServicer(operations_pb2_grpc.OperationsServiceServicer):
         request: operations_pb2.ListConsumerLagRequest,
         context: Any,  # Any: grpc's own class
     ) -> operations_pb2.ListConsumerLagResponse:
+        found = await self._consumers.lags()
         return operations_pb2.ListConsumerLagResponse(
             partitions=[
                 operations_pb2.PartitionLag(
@@ -77,9 +61,9 @@ class OperationsServicer(operations_pb2_grpc.OperationsServiceServicer):
                     end_offset=one.end,
                     lag_messages=one.messages,
                 )
-                for pump in self._pumps
-                for one in pump.lags()
-            ]
+                for one in found.parts
+            ],
+            log_away=found.log_away,
         )
 
     async def ListDeadLetters(
@@ -91,7 +75,9 @@ class OperationsServicer(operations_pb2_grpc.OperationsServiceServicer):
             raise InvalidArgument.of("limit", f"must be at most {LETTERS_MAX}")
         if request.status and request.status not in _STATUSES.values():
             raise InvalidArgument.of("status", "is not known")
-        shelf = await self._desk.newest()
+        if self._letters is None:
+            return operations_pb2.ListDeadLettersResponse()
+        shelf = await self._letters.newest()
         wanted = [
             one
             for one in shelf.letters
@@ -109,7 +95,7 @@ class OperationsServicer(operations_pb2_grpc.OperationsServiceServicer):
         request: operations_pb2.GetDeadLetterRequest,
         context: Any,  # Any: as above
     ) -> operations_pb2.GetDeadLetterResponse:
-        letter = await self._desk.letter(request.position)
+        letter = await self._desk().letter(request.position)
         inside = contents_of(letter.content.value if letter.content is not None else b"")
         record = inside.record
         return operations_pb2.GetDeadLetterResponse(
@@ -128,7 +114,7 @@ class OperationsServicer(operations_pb2_grpc.OperationsServiceServicer):
         request: operations_pb2.RetryDeadLetterRequest,
         context: Any,  # Any: as above
     ) -> operations_pb2.RetryDeadLetterResponse:
-        sent = await self._desk.send_again(request.position, actor=principal().user_id)
+        sent = await self._desk().send_again(request.position, actor=principal().user_id)
         return operations_pb2.RetryDeadLetterResponse(
             topic=sent.topic, partition=sent.partition, offset=sent.offset
         )
@@ -139,8 +125,13 @@ class OperationsServicer(operations_pb2_grpc.OperationsServiceServicer):
         context: Any,  # Any: as above
     ) -> operations_pb2.PutAside:
         actor = principal().user_id
-        letter = await self._desk.discard(request.position, reason=request.reason, actor=actor)
+        letter = await self._desk().discard(request.position, reason=request.reason, actor=actor)
         return _put_aside(letter)
+
+    def _desk(self) -> DeadLetterDesk:
+        if self._letters is None:
+            raise NotFound("this service puts nothing aside")
+        return self._letters
 
 
 def _put_aside(letter: Letter) -> operations_pb2.PutAside:

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.common import operations
+from services.common.clock import SystemClock
+from services.common.consumers import ConsumerWatch, Reading
 from services.common.errors import Unavailable
 from services.common.grpc import GrpcServer, TokenVerifier
 from services.common.kafka import (
     KafkaArchive,
+    KafkaGroups,
     KafkaProducer,
     LogProducer,
     LogSource,
@@ -20,12 +23,14 @@ from services.common.kafka import (
 from services.common.operations import OperationsServicer
 from services.common.ops import OpsServer
 from services.common.pb.mesh.usage.v1 import usage_pb2_grpc
+from services.common.put_aside import DeadLetterDesk
 from services.common.retry import Backoff
 from services.common.runtime import Component
 from services.common.telemetry import get_logger
 from services.common.topics import USAGE, USAGE_DEAD, Topic
 from services.usage.adapters.clickhouse import ClickHouse
 from services.usage.adapters.migrations import migrate
+from services.usage.adapters.positions_clickhouse import ClickHousePositions
 from services.usage.bootstrap_analysts import AnalystParts
 from services.usage.bootstrap_contents import ContentParts
 from services.usage.bootstrap_reads import ReadParts
@@ -157,8 +162,8 @@ def build(
     server = _server(settings, reads.servicer)
     analysts.serve_on(server)
     contents.serve_on(server)
-    archive = KafkaArchive(settings.kafka_bootstrap)
-    OperationsServicer(sinks.pumps, archive, producer, dead=USAGE_DEAD).serve_on(server)
+    pumps = (*sinks.pumps, *((contents.pump,) if contents.pump is not None else ()))
+    operations_of(clickhouse, producer, pumps, bootstrap=settings.kafka_bootstrap).serve_on(server)
     ops = OpsServer(settings.ops_listen, _checks(store, sinks))
 
     async def when_open(work: Callable[[], Awaitable[None]]) -> None:
@@ -181,6 +186,19 @@ def build(
         *analysts.components(),
     )
     return Service(store, *sinks.pumps, tails, server, ops, components)
+
+
+def operations_of(
+    clickhouse: ClickHouse, producer: LogProducer, pumps: Sequence[Pump], *, bootstrap: str
+) -> OperationsServicer:
+    """What the request log tells its operators: how far it is, and what it put aside."""
+    positions = ClickHousePositions(clickhouse)
+    readings = [Reading(pump.group, pump.topic, positions) for pump in pumps]
+    watch = ConsumerWatch(KafkaGroups(bootstrap), readings, pumps=pumps)
+    archive = KafkaArchive(bootstrap)
+    return OperationsServicer(
+        watch, DeadLetterDesk(archive, producer, dead=USAGE_DEAD, clock=SystemClock())
+    )
 
 
 async def _keep_connected(producer: LogProducer) -> None:

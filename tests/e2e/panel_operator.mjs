@@ -126,6 +126,11 @@ await tell(async () => {
   const letters = page.getByRole("table", { name: "Dead letters" });
   await page.getByText("2 open").waitFor();
   await shot("operator-log");
+  await page.getByRole("button", { name: "billing-usage", exact: true }).click();
+  await page.getByRole("table", { name: "Partitions" }).waitFor();
+  const partitions = await page.getByRole("table", { name: "Partitions" }).getByRole("row").count();
+  await shot("operator-lag");
+  await page.getByRole("button", { name: "Close", exact: true }).click();
   await page.getByRole("button", { name: /^Open letter \d+ of billing$/ }).click();
   await page.getByRole("region", { name: "The text in it" }).getByText("not an event").waitFor();
   const opened = await page.getByRole("dialog").innerText();
@@ -141,5 +146,5 @@ await tell(async () => {
 
   await visit("Settings");
   const trail = await page.getByRole("table", { name: "Audit trail" }).innerText();
-  return { link, refused, wrong, tested, masked, verified, compared, consumers, opened, discarded, trail, barriers };
+  return { link, refused, wrong, tested, masked, verified, compared, consumers, partitions, opened, discarded, trail, barriers };
 });

@@ -41,7 +41,10 @@ async def test_staff_look_after_the_installation_and_nobody_else_finds_the_pages
     assert "shown-nowhere" not in seen["masked"]
     assert "nothing wrong" in seen["verified"]
     assert "agree" in seen["compared"]
-    assert {"billing-usage", "billing-keys"} <= set(seen["consumers"].split())
+    groups = seen["consumers"]
+    assert {"billing-usage", "billing-keys", "usage", "usage-live"} <= set(groups.split())
+    assert "mesh-usage-live-" in groups
+    assert seen["partitions"] == 1 + USAGE.partitions
     assert "cannot be decoded" in seen["opened"]
     assert SECRET not in seen["opened"]
     assert {"Discarded", "by", "usr_"} <= set(re.findall(r"\w+?_|\w+", seen["discarded"]))

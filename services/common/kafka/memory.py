@@ -17,9 +17,11 @@ from services.common.errors import Unavailable
 from services.common.events import UndecodableEvent
 from services.common.kafka.ports import (
     AssignmentListener,
+    Group,
     Headers,
     LogMessage,
     OffsetOutOfRange,
+    Place,
     Position,
 )
 from services.common.kafka.table_reader import OnMessage
@@ -47,6 +49,8 @@ class MemoryLog:
         self._clock = clock or SystemClock()
         self._topics: dict[str, list[MemoryPartition]] = {}
         self._groups: dict[tuple[str, str], list[MemorySource]] = {}
+        # What each group committed, by topic and partition; it stays when its members leave.
+        self.committed: dict[str, dict[Place, int]] = {}
         self._changed = asyncio.Event()
         self._available = True
         for topic in topics:
@@ -130,6 +134,16 @@ class MemoryLog:
             members.remove(member)
             await self._revoke(members)
             await self._assign(members)
+
+    def topics(self) -> list[str]:
+        """The names of all topics. Raises Unavailable."""
+        if not self._available:
+            raise Unavailable("the log is not available")
+        return sorted(self._topics)
+
+    def members_of(self, group: str) -> int:
+        """How many are in a group."""
+        return sum(len(found) for (_, name), found in self._groups.items() if name == group)
 
     async def expel(self, member: MemorySource) -> None:
         """Takes a member out that was taken for dead; it does not hear of it."""
@@ -235,6 +249,8 @@ class MemorySource:
 
     async def commit(self, next_offsets: Mapping[int, int]) -> None:
         self.committed.update(next_offsets)
+        known = self._log.committed.setdefault(self.group, {})
+        known.update({(self.topic, number): offset for number, offset in next_offsets.items()})
 
 
 class MemoryTableReader:
@@ -292,3 +308,28 @@ class MemoryArchive:
     async def at(self, topic: str, offset: int) -> LogMessage | None:
         found = self._log.partitions(topic)[0].read(offset, 1)
         return found[0] if found and found[0].offset == offset else None
+
+
+class MemoryGroups:
+    """The `LogGroups` of a `MemoryLog`."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
+
+    async def groups(self, topics: Sequence[str]) -> list[Group]:
+        self._log.topics()
+        found: list[Group] = []
+        for name, committed in sorted(self._log.committed.items()):
+            ours = {at: offset for at, offset in committed.items() if at[0] in topics}
+            if ours:
+                found.append(Group(name, self._log.members_of(name), ours))
+        return found
+
+    async def bounds(self, topics: Sequence[str]) -> Mapping[Place, tuple[int, int]]:
+        known = self._log.topics()
+        return {
+            (topic, number): (part.start, part.end)
+            for topic in topics
+            if topic in known
+            for number, part in enumerate(self._log.partitions(topic))
+        }

@@ -168,6 +168,33 @@ class LogArchive(Protocol):
         """The message at an offset; None where there is none (any more). Raises Unavailable."""
 
 
+# A topic and one of its partitions.
+Place = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A consumer group as the broker knows it: how many are in it, and the offsets that it
+    committed, by topic and partition.
+    """
+
+    name: str
+    members: int
+    committed: Mapping[Place, int]
+
+
+class LogGroups(Protocol):
+    """What the broker knows of consumer groups and of the ends of topics, for people."""
+
+    async def groups(self, topics: Sequence[str]) -> list[Group]:
+        """The groups that committed offsets for these topics, by name. Raises Unavailable."""
+
+    async def bounds(self, topics: Sequence[str]) -> Mapping[Place, tuple[int, int]]:
+        """The first offset that is there and the one after the last, of every partition of those
+        topics that exist. Raises Unavailable.
+        """
+
+
 class AssignmentListener(Protocol):
     """Told which partitions are ours; `revoked` returns when nothing works on them any more."""
 

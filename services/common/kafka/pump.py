@@ -65,8 +65,8 @@ class Pump:
         """`source` takes the place of Kafka at `bootstrap`; a batch is applied when full or
         `linger_s` old.
         """
-        self._topic = topic.name if isinstance(topic, Topic) else topic
-        self._group = group
+        self.topic = self._topic = topic.name if isinstance(topic, Topic) else topic
+        self.group = self._group = group
         self._target = target
         self._batch_max = batch_max
         self._linger_s = linger_s

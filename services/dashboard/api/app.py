@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from services.common.clock import Clock
 from services.common.errors import AppError
 from services.common.ids import new_id
+from services.common.kafka import KafkaGroups, LogGroups
 from services.dashboard.api import (
     accounts,
     alerts,
@@ -27,6 +28,7 @@ from services.dashboard.api import (
     oidc,
     operator_accounts,
     operator_catalog,
+    operator_consumers,
     operator_log,
     operator_money,
     payments,
@@ -80,6 +82,7 @@ ROUTERS = (
     operator_catalog.router,
     operator_money.router,
     operator_log.router,
+    operator_consumers.router,
 )
 # More than the longest list of models that a key may allow.
 BODY_BYTES_MAX = 256 * 1024
@@ -196,12 +199,14 @@ def make_app(
     balances: LiveBalances,
     playground: Playground,
     mailer: Mailer | None = None,
+    log_groups: LogGroups | None = None,
 ) -> FastAPI:
     """The application over open backends."""
     app = FastAPI(title="Mesh panel", version="1", openapi_url=None)
     app.state.settings, app.state.backends, app.state.clock = settings, backends, clock
     app.state.balances, app.state.playground = balances, playground
     app.state.mailer = mailer
+    app.state.log_groups = log_groups or KafkaGroups(settings.kafka_bootstrap)
     app.state.oidc = OidcClient(settings, clock) if settings.oidc_issuer else None
     app.middleware("http")(with_headers)
     app.add_exception_handler(AppError, app_error)

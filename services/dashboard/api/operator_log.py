@@ -1,4 +1,4 @@
-"""For staff: how far the consumers of the log are, and what they put aside.
+"""For staff: what the consumers of the log put aside.
 
 A service that is away is named among the answers, so that the others are still seen.
 """
@@ -6,8 +6,8 @@ A service that is away is named among the answers, so that the others are still 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar, cast
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar, assert_never, cast
 
 from fastapi import APIRouter
 
@@ -24,11 +24,20 @@ KEEPERS: tuple[models.Keeper, ...] = ("billing", "usage")
 LETTERS_SHOWN_MAX = 100
 STATUS = "DEAD_LETTER_STATUS_"
 T = TypeVar("T")
+S = TypeVar("S", models.Keeper, models.Reader)
 
 
-def channel_of(operator: Operator, service: models.Keeper) -> GrpcChannel:
+def channel_of(operator: Operator, service: models.Reader) -> GrpcChannel:
     found = operator.backends
-    return found.billing_channel if service == "billing" else found.usage_channel
+    match service:
+        case "billing":
+            return found.billing_channel
+        case "usage":
+            return found.usage_channel
+        case "usage-live":
+            return found.usage_live_channel
+        case _:
+            assert_never(service)
 
 
 def stub_of(channel: GrpcChannel) -> operations_pb2_grpc.OperationsServiceAsyncStub:
@@ -39,13 +48,13 @@ def stub_of(channel: GrpcChannel) -> operations_pb2_grpc.OperationsServiceAsyncS
 
 
 async def asked_of_each(
-    ask: Callable[[models.Keeper], Awaitable[list[T]]],
+    services: Sequence[S], ask: Callable[[S], Awaitable[list[T]]]
 ) -> tuple[list[T], list[models.ServiceAway]]:
     """The answers of all services in one list, and those that did not answer."""
-    answers = await asyncio.gather(*map(ask, KEEPERS), return_exceptions=True)
+    answers = await asyncio.gather(*map(ask, services), return_exceptions=True)
     found: list[T] = []
     away: list[models.ServiceAway] = []
-    for service, answer in zip(KEEPERS, answers, strict=True):
+    for service, answer in zip(services, answers, strict=True):
         if isinstance(answer, AppError):
             away.append(models.ServiceAway(service=service, message=answer.message))
         elif isinstance(answer, BaseException):
@@ -53,34 +62,6 @@ async def asked_of_each(
         else:
             found += answer
     return found, away
-
-
-@router.get("/consumers")
-async def consumers(operator: OperatorDep) -> models.ConsumersOut:
-    """Each consumer's partitions, with how many messages it has yet to apply."""
-
-    async def ask(service: models.Keeper) -> list[models.ConsumerPart]:
-        channel = channel_of(operator, service)
-        answer = await channel.call(
-            stub_of(channel).ListConsumerLag,
-            operations_pb2.ListConsumerLagRequest(),
-            principal=operator.acting(),
-        )
-        return [
-            models.ConsumerPart(
-                service=service,
-                group=one.group,
-                topic=one.topic,
-                partition=one.partition,
-                next_offset=one.next_offset,
-                end_offset=one.end_offset,
-                lag_messages=one.lag_messages,
-            )
-            for one in answer.partitions
-        ]
-
-    parts, away = await asked_of_each(ask)
-    return models.ConsumersOut(parts=parts, away=away)
 
 
 @router.get("/dead-letters")
@@ -103,7 +84,7 @@ async def dead_letters(
         older = older or answer.older
         return [letter_out(service, one) for one in answer.letters]
 
-    letters, away = await asked_of_each(ask)
+    letters, away = await asked_of_each(KEEPERS, ask)
     letters.sort(key=lambda one: one.put_at, reverse=True)
     return models.DeadLettersOut(letters=letters, open=open_count, older=older, away=away)
 

@@ -178,30 +178,48 @@ class Verified(BaseModel):
 
 
 Keeper = Literal["billing", "usage"]
+# Keepers of dead letters, and what only reads.
+Reader = Literal["billing", "usage", "usage-live"]
 LetterStatus = Literal["open", "sent_again", "discarded"]
 LetterPosition = Annotated[int, Path(ge=0, le=INT64_MAX)]
 
 
 class ConsumerPart(BaseModel):
-    service: Keeper
-    group: str
-    topic: str
     partition: int
+    # The first message that is not applied yet, and the one after the last that there is.
     next_offset: int
     end_offset: int
     lag_messages: int
 
 
+class ConsumerGroup(BaseModel):
+    """A group that reads a topic. Positions are those that the service keeps with its data; where
+    no service tells them (`service` is None), those that the group committed to the broker.
+    """
+
+    service: Reader | None
+    group: str
+    topic: str
+    # How many processes are in it; None where the broker does not tell.
+    members: int | None
+    lag_messages: int
+    parts: list[ConsumerPart]
+
+
 class ServiceAway(BaseModel):
     """A service that did not answer, and its sentence."""
 
-    service: Keeper
+    service: Reader
     message: str
 
 
 class ConsumersOut(BaseModel):
-    parts: list[ConsumerPart]
+    groups: list[ConsumerGroup]
+    # Groups that no process is in and no service answers for: of processes that are gone.
+    leftover: list[ConsumerGroup]
     away: list[ServiceAway]
+    # Why the broker does not answer, so that ends are as they were last seen; empty where it does.
+    log_away: str
 
 
 class DeadLetterOut(BaseModel):

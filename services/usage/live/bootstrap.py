@@ -6,8 +6,12 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from services.common import operations
 from services.common.clock import Clock, SystemClock
+from services.common.consumers import ConsumerWatch
 from services.common.grpc import GrpcServer, TokenVerifier
+from services.common.kafka import KafkaGroups, LogGroups
+from services.common.operations import OperationsServicer
 from services.common.ops import OpsServer
 from services.common.pb.mesh.usage.v1 import live_pb2_grpc
 from services.common.runtime import Component
@@ -37,6 +41,7 @@ def build(
     pool: asyncpg.Pool | None = None,
     clock: Clock | None = None,
     topic: Topic = USAGE,
+    groups: LogGroups | None = None,
 ) -> LiveProcess:
     """The process, with alerts where there is a pool; nothing else is opened yet."""
     clock = clock or SystemClock()
@@ -51,13 +56,15 @@ def build(
     server = GrpcServer(
         listen=settings.grpc_listen,
         verifier=TokenVerifier(settings.service_secret.get_secret_value()),
-        policies=POLICIES | grpc_alerts.POLICIES,
+        policies=POLICIES | grpc_alerts.POLICIES | operations.POLICIES,
     )
     servicer = LiveServicer(
         windows, clock=clock, lag_ms=lambda: worker.lag_ms, watchers_max=settings.watchers_max
     )
     live_pb2_grpc.add_LiveServiceServicer_to_server(servicer, server.grpc)
     server.reflect("mesh.usage.v1.LiveService")
+    watch = ConsumerWatch(groups or KafkaGroups(settings.kafka_bootstrap), pumps=(worker,))
+    OperationsServicer(watch).serve_on(server)
     alerts = None
     if pool is not None:
         alerts = AlertParts(

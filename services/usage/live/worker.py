@@ -22,7 +22,7 @@ from services.common.clock import Clock
 from services.common.errors import Unavailable
 from services.common.events import UndecodableEvent
 from services.common.ids import ulid
-from services.common.kafka import LogMessage
+from services.common.kafka import Lag, LogMessage
 from services.common.retry import Backoff
 from services.common.telemetry import get_logger
 from services.common.topics import Topic
@@ -71,6 +71,13 @@ class LiveWorker:
         if all(self._next.get(partition, 0) >= end for partition, end in self._ends.items()):
             return 0
         return max(0, self._clock.now_ms() - self._newest_ms)
+
+    def lags(self) -> list[Lag]:
+        """How far the windows are in each partition: their positions stand nowhere else."""
+        return [
+            Lag(self._group, self._topic.name, partition, following, self._ends.get(partition, 0))
+            for partition, following in sorted(self._next.items())
+        ]
 
     async def run(self) -> None:
         """Reads until it is cancelled. Raises what made it stop."""

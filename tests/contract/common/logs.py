@@ -10,8 +10,10 @@ from services.common.kafka import (
     Claim,
     GapDetected,
     KafkaArchive,
+    KafkaGroups,
     KafkaProducer,
     LogArchive,
+    LogGroups,
     LogMessage,
     LogProducer,
     Pump,
@@ -21,6 +23,7 @@ from services.common.kafka import (
 )
 from services.common.kafka.memory import (
     MemoryArchive,
+    MemoryGroups,
     MemoryLog,
     MemoryProducer,
     MemorySource,
@@ -46,6 +49,8 @@ class Harness(Protocol):
 
     def archive(self) -> LogArchive: ...
 
+    def groups(self) -> LogGroups: ...
+
 
 class KafkaHarness:
     """The suites against a real broker."""
@@ -66,6 +71,9 @@ class KafkaHarness:
 
     def archive(self) -> LogArchive:
         return KafkaArchive(self._bootstrap)
+
+    def groups(self) -> LogGroups:
+        return KafkaGroups(self._bootstrap)
 
 
 class MemoryHarness:
@@ -89,6 +97,9 @@ class MemoryHarness:
 
     def archive(self) -> LogArchive:
         return MemoryArchive(self.log)
+
+    def groups(self) -> LogGroups:
+        return MemoryGroups(self.log)
 
 
 class MemoryTarget:

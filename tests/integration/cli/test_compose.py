@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from ruamel.yaml import YAML
 
 from scripts import settings_doc
@@ -43,6 +44,40 @@ def test_a_service_of_the_compose_file_starts_with_settings_that_are_valid(
         monkeypatch.setenv(name, filled(str(value)))
     settings = load_settings(settings_class(service))
     assert getattr(settings, "env") == "production"  # noqa: B009 - a field of every class of ours
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {
+            "MESH_DASHBOARD_SMTP_URL": "smtps://mesh:p@mail.example.com",
+            "MESH_DASHBOARD_MAIL_FROM": "M <m@b.c>",
+        },
+        {
+            "MESH_DASHBOARD_OIDC_ISSUER": "https://id.example.com",
+            "MESH_DASHBOARD_OIDC_CLIENT_ID": "mesh",
+            "MESH_DASHBOARD_OIDC_CLIENT_SECRET": "s",
+            "MESH_DASHBOARD_OIDC_SCOPES": "openid email",
+            "MESH_DASHBOARD_OIDC_NAME": "Example ID",
+        },
+        {"MESH_DASHBOARD_OPERATORS": "ada@example.com", "MESH_DASHBOARD_SECURE_COOKIES": "true"},
+    ],
+    ids=["mail", "log-in provider", "staff"],
+)
+def test_what_an_installation_chooses_for_its_panel_reaches_it_through_the_compose_file(
+    given: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Any: a document of Compose.
+    document: dict[str, Any] = YAML(typ="safe").load((ROOT / "docker-compose.yml").read_text())
+    for name, value in given.items():
+        monkeypatch.setitem(SET, name, value)
+    for name, value in document["services"]["dashboard"]["environment"].items():
+        monkeypatch.setenv(name, filled(str(value)))
+    settings = load_settings(settings_class("dashboard"))
+    for name, value in given.items():
+        found = getattr(settings, name.removeprefix("MESH_DASHBOARD_").lower())
+        shown = found.get_secret_value() if isinstance(found, SecretStr) else str(found)
+        assert shown.lower() == value.lower()
 
 
 def test_the_example_says_what_each_variable_of_the_compose_file_is(

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from services.common.clock import SystemClock
 from services.common.config import DEVELOPMENT_SECRET
+from services.common.consumers import ConsumerWatch
 from services.common.grpc import GrpcServer, TokenVerifier
 from services.common.kafka import DeadLetters, LogMessage
-from services.common.kafka.memory import MemoryArchive, MemoryLog, MemoryProducer
+from services.common.kafka.memory import MemoryArchive, MemoryGroups, MemoryLog, MemoryProducer
 from services.common.operations import POLICIES, OperationsServicer
+from services.common.put_aside import DeadLetterDesk
 from services.common.topics import BILLING_DEAD, USAGE
 from tests.integration.cli.test_command import mesh, stack_at
 
@@ -32,7 +35,8 @@ async def stack(log: MemoryLog) -> AsyncIterator[dict[str, str]]:
     server = GrpcServer(
         listen="127.0.0.1:0", verifier=TokenVerifier(DEVELOPMENT_SECRET), policies=POLICIES
     )
-    OperationsServicer((), MemoryArchive(log), producer, dead=BILLING_DEAD).serve_on(server)
+    desk = DeadLetterDesk(MemoryArchive(log), producer, dead=BILLING_DEAD, clock=SystemClock())
+    OperationsServicer(ConsumerWatch(MemoryGroups(log)), desk).serve_on(server)
     await server.start()
     yield stack_at(server.port)
     await server.stop(0.0)

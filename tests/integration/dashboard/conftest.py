@@ -18,6 +18,7 @@ from services.common.clock import SystemClock
 from services.common.config import HostPort
 from services.common.errors import Conflict
 from services.common.grpc import GrpcChannel, Principal, TokenSigner
+from services.common.kafka.memory import MemoryGroups, MemoryLog
 from services.common.pb.mesh.accounts.v1 import accounts_pb2
 from services.common.pb.mesh.billing.v1 import billing_pb2
 from services.common.pb.mesh.common.v1 import common_pb2
@@ -183,7 +184,7 @@ def web_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @asynccontextmanager
 async def serve_panel(
-    settings: DashboardSettings, mailer: MemoryMailer | None = None
+    settings: DashboardSettings, mailer: MemoryMailer | None = None, log: MemoryLog | None = None
 ) -> AsyncIterator[Panel]:
     """The panel on a free port."""
     backends = open_backends(settings)
@@ -191,7 +192,13 @@ async def serve_panel(
     playground = Playground(backends, SystemClock(), api_url=settings.public_api_url)
     await playground.start()
     app = make_app(
-        settings, backends, SystemClock(), balances=balances, playground=playground, mailer=mailer
+        settings,
+        backends,
+        SystemClock(),
+        balances=balances,
+        playground=playground,
+        mailer=mailer,
+        log_groups=MemoryGroups(log or MemoryLog()),
     )
     server = WebServer(settings, app)
     await server.start()
@@ -252,9 +259,12 @@ async def ada(panel: Panel) -> Browser:
 
 
 @pytest.fixture(scope="module")
-async def staffed(settings_for: Callable[..., DashboardSettings]) -> AsyncIterator[Panel]:
+async def staffed(
+    settings_for: Callable[..., DashboardSettings], addresses: Addresses
+) -> AsyncIterator[Panel]:
     """A panel that has staff, whose user the command line made."""
-    async with serve_panel(settings_for(operators=f" {STAFF.upper()}, other@mesh.example")) as made:
+    settings = settings_for(operators=f" {STAFF.upper()}, other@mesh.example")
+    async with serve_panel(settings, log=addresses.log) as made:
         request = accounts_pb2.SignUpRequest(email=STAFF, password=PASSWORD, name="Grace")
         # The services outlive this panel.
         with suppress(Conflict):

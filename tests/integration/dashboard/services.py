@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -19,15 +19,16 @@ from services.catalog.bootstrap import compose as compose_catalog
 from services.catalog.config import CatalogSettings
 from services.common.clock import SystemClock
 from services.common.config import DEVELOPMENT_SECRET, HostPort
+from services.common.consumers import ConsumerWatch, Reading
 from services.common.grpc import GrpcServer, TokenVerifier
-from services.common.kafka import Lag
-from services.common.kafka.memory import MemoryArchive, MemoryLog, MemoryProducer
+from services.common.kafka.memory import MemoryArchive, MemoryGroups, MemoryLog, MemoryProducer
 from services.common.operations import POLICIES as OPERATIONS
 from services.common.operations import OperationsServicer
 from services.common.pb.mesh.billing.v1 import payments_pb2_grpc
 from services.common.pb.mesh.usage.v1 import usage_pb2_grpc
 from services.common.postgres import migrate, open_pool
-from services.common.topics import BILLING_DEAD, USAGE, USAGE_DEAD, Topic
+from services.common.put_aside import DeadLetterDesk
+from services.common.topics import BILLING_DEAD, KEYS, LEDGER, USAGE_DEAD, Topic
 from services.usage.adapters.clickhouse import ClickHouse
 from services.usage.adapters.migrations import migrate as migrate_clickhouse
 from services.usage.alerts.store_postgres import PostgresAlertStore
@@ -72,23 +73,22 @@ async def serving(server: GrpcServer) -> AsyncIterator[HostPort]:
         await server.stop(0.0)
 
 
-class Consumer:
-    """One that has yet to apply three messages."""
+class Nowhere:
+    """Positions of consumers that applied nothing yet."""
 
-    def __init__(self, service: str) -> None:
-        self._service = service
-
-    def lags(self) -> list[Lag]:
-        return [Lag(f"{self._service}-usage", USAGE.name, 2, 10, 13)]
+    async def positions(self, topic: str) -> Mapping[int, int]:
+        del topic
+        return {}
 
 
 async def serve_operations(server: GrpcServer, log: MemoryLog, *, dead: Topic) -> None:
     """What the service tells its operators, over a log in memory."""
     producer = MemoryProducer(log)
     await producer.start()
-    service = "billing" if dead is BILLING_DEAD else "usage"
-    servicer = OperationsServicer([Consumer(service)], MemoryArchive(log), producer, dead=dead)
-    servicer.serve_on(server)
+    topic = KEYS if dead is BILLING_DEAD else LEDGER
+    reading = Reading(f"{dead.producers[0]}-reads", topic.name, Nowhere())
+    desk = DeadLetterDesk(MemoryArchive(log), producer, dead=dead, clock=SystemClock())
+    OperationsServicer(ConsumerWatch(MemoryGroups(log), [reading]), desk).serve_on(server)
 
 
 @asynccontextmanager
@@ -162,14 +162,16 @@ async def usage_service(dsn: str, log: MemoryLog) -> AsyncIterator[tuple[HostPor
 
 
 @asynccontextmanager
-async def live_service(dsn: str) -> AsyncIterator[tuple[LiveProcess, PostgresAlertStore]]:
+async def live_service(
+    dsn: str, log: MemoryLog
+) -> AsyncIterator[tuple[LiveProcess, PostgresAlertStore]]:
     """The live windows and the alerts, to which the tests themselves say what happened."""
     settings = LiveSettings(
         grpc_listen=ANY_PORT, ops_listen=ANY_PORT, webhook_private_allowed=True
     )  # fmt: skip
     pool = await open_pool(dsn, size_max=5)
     await migrate(pool, "services.usage")
-    process = build_live(settings, pool=pool)
+    process = build_live(settings, pool=pool, groups=MemoryGroups(log))
     async with serving(process.server):
         yield process, PostgresAlertStore(pool)
     await pool.close()
@@ -184,5 +186,5 @@ async def all_services(postgres: PostgresServer, clickhouse_dsn: str) -> AsyncIt
         billing = await stack.enter_async_context(billing_service(postgres("billing"), log))
         catalog = await stack.enter_async_context(catalog_service(postgres("catalog")))
         usage, tails = await stack.enter_async_context(usage_service(clickhouse_dsn, log))
-        live, alerts = await stack.enter_async_context(live_service(postgres("usage")))
+        live, alerts = await stack.enter_async_context(live_service(postgres("usage"), log))
         yield Addresses(accounts, billing, catalog, usage, tails, live, alerts, log)

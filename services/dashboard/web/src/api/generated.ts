@@ -774,7 +774,7 @@ export interface paths {
         };
         /**
          * Consumers
-         * @description Each consumer's partitions, with how many messages it has yet to apply.
+         * @description Each consumer group with how many messages it has yet to apply, by partition.
          */
         get: operations["consumers_api_operator_consumers_get"];
         put?: never;
@@ -1883,32 +1883,46 @@ export interface components {
             /** To */
             to: string;
         };
+        /**
+         * ConsumerGroup
+         * @description A group that reads a topic. Positions are those that the service keeps with its data; where
+         *     no service tells them (`service` is None), those that the group committed to the broker.
+         */
+        ConsumerGroup: {
+            /** Group */
+            group: string;
+            /** Lag Messages */
+            lag_messages: number;
+            /** Members */
+            members: number | null;
+            /** Parts */
+            parts: components["schemas"]["ConsumerPart"][];
+            /** Service */
+            service: ("billing" | "usage" | "usage-live") | null;
+            /** Topic */
+            topic: string;
+        };
         /** ConsumerPart */
         ConsumerPart: {
             /** End Offset */
             end_offset: number;
-            /** Group */
-            group: string;
             /** Lag Messages */
             lag_messages: number;
             /** Next Offset */
             next_offset: number;
             /** Partition */
             partition: number;
-            /**
-             * Service
-             * @enum {string}
-             */
-            service: "billing" | "usage";
-            /** Topic */
-            topic: string;
         };
         /** ConsumersOut */
         ConsumersOut: {
             /** Away */
             away: components["schemas"]["ServiceAway"][];
-            /** Parts */
-            parts: components["schemas"]["ConsumerPart"][];
+            /** Groups */
+            groups: components["schemas"]["ConsumerGroup"][];
+            /** Leftover */
+            leftover: components["schemas"]["ConsumerGroup"][];
+            /** Log Away */
+            log_away: string;
         };
         /**
          * ContentOut
@@ -3056,7 +3070,7 @@ export interface components {
              * Service
              * @enum {string}
              */
-            service: "billing" | "usage";
+            service: "billing" | "usage" | "usage-live";
         };
         /** SessionOut */
         SessionOut: {

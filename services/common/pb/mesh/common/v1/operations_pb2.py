@@ -24,37 +24,37 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fmesh/common/v1/operations.proto\x12\x0emesh.common.v1\"\x18\n\x16ListConsumerLagRequest\"~\n\x0cPartitionLag\x12\r\n\x05group\x18\x01 \x01(\t\x12\r\n\x05topic\x18\x02 \x01(\t\x12\x11\n\tpartition\x18\x03 \x01(\x05\x12\x13\n\x0bnext_offset\x18\x04 \x01(\x03\x12\x12\n\nend_offset\x18\x05 \x01(\x03\x12\x14\n\x0clag_messages\x18\x06 \x01(\x03\"K\n\x17ListConsumerLagResponse\x12\x30\n\npartitions\x18\x01 \x03(\x0b\x32\x1c.mesh.common.v1.PartitionLag\"Y\n\x16ListDeadLettersRequest\x12\r\n\x05limit\x18\x01 \x01(\r\x12\x30\n\x06status\x18\x02 \x01(\x0e\x32 .mesh.common.v1.DeadLetterStatus\"\xae\x02\n\x08PutAside\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x11\n\tput_at_ms\x18\x02 \x01(\x03\x12\x10\n\x08\x63onsumer\x18\x03 \x01(\t\x12\r\n\x05topic\x18\x04 \x01(\t\x12\x11\n\tpartition\x18\x05 \x01(\x05\x12\x0e\n\x06offset\x18\x06 \x01(\x03\x12\x0b\n\x03key\x18\x07 \x01(\t\x12\x13\n\x0bvalue_bytes\x18\x08 \x01(\x03\x12\x0e\n\x06reason\x18\t \x01(\t\x12\x11\n\tretryable\x18\n \x01(\x08\x12\x30\n\x06status\x18\x0b \x01(\x0e\x32 .mesh.common.v1.DeadLetterStatus\x12\x15\n\rdecided_at_ms\x18\x0c \x01(\x03\x12\x12\n\ndecided_by\x18\r \x01(\t\x12\x17\n\x0f\x64\x65\x63ision_reason\x18\x0e \x01(\t\"a\n\x17ListDeadLettersResponse\x12)\n\x07letters\x18\x01 \x03(\x0b\x32\x18.mesh.common.v1.PutAside\x12\x0c\n\x04open\x18\x02 \x01(\r\x12\r\n\x05older\x18\x03 \x01(\x08\"(\n\x14GetDeadLetterRequest\x12\x10\n\x08position\x18\x01 \x01(\x03\"\xcd\x01\n\x15GetDeadLetterResponse\x12(\n\x06letter\x18\x01 \x01(\x0b\x32\x18.mesh.common.v1.PutAside\x12\x12\n\nevent_type\x18\x02 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x03 \x01(\t\x12\x12\n\naccount_id\x18\x04 \x01(\t\x12\x16\n\x0eoccurred_at_ms\x18\x05 \x01(\x03\x12\x12\n\nevent_json\x18\x06 \x01(\t\x12\x13\n\x0bundecodable\x18\x07 \x01(\t\x12\x0f\n\x07preview\x18\x08 \x01(\t\"*\n\x16RetryDeadLetterRequest\x12\x10\n\x08position\x18\x01 \x01(\x03\"K\n\x17RetryDeadLetterResponse\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\"<\n\x18\x44iscardDeadLetterRequest\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t*\x98\x01\n\x10\x44\x65\x61\x64LetterStatus\x12\"\n\x1e\x44\x45\x41\x44_LETTER_STATUS_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x44\x45\x41\x44_LETTER_STATUS_OPEN\x10\x01\x12!\n\x1d\x44\x45\x41\x44_LETTER_STATUS_SENT_AGAIN\x10\x02\x12 \n\x1c\x44\x45\x41\x44_LETTER_STATUS_DISCARDED\x10\x03\x32\xf6\x03\n\x11OperationsService\x12\x62\n\x0fListConsumerLag\x12&.mesh.common.v1.ListConsumerLagRequest\x1a\'.mesh.common.v1.ListConsumerLagResponse\x12\x62\n\x0fListDeadLetters\x12&.mesh.common.v1.ListDeadLettersRequest\x1a\'.mesh.common.v1.ListDeadLettersResponse\x12\\\n\rGetDeadLetter\x12$.mesh.common.v1.GetDeadLetterRequest\x1a%.mesh.common.v1.GetDeadLetterResponse\x12\x62\n\x0fRetryDeadLetter\x12&.mesh.common.v1.RetryDeadLetterRequest\x1a\'.mesh.common.v1.RetryDeadLetterResponse\x12W\n\x11\x44iscardDeadLetter\x12(.mesh.common.v1.DiscardDeadLetterRequest\x1a\x18.mesh.common.v1.PutAsideb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fmesh/common/v1/operations.proto\x12\x0emesh.common.v1\"\x18\n\x16ListConsumerLagRequest\"~\n\x0cPartitionLag\x12\r\n\x05group\x18\x01 \x01(\t\x12\r\n\x05topic\x18\x02 \x01(\t\x12\x11\n\tpartition\x18\x03 \x01(\x05\x12\x13\n\x0bnext_offset\x18\x04 \x01(\x03\x12\x12\n\nend_offset\x18\x05 \x01(\x03\x12\x14\n\x0clag_messages\x18\x06 \x01(\x03\"]\n\x17ListConsumerLagResponse\x12\x30\n\npartitions\x18\x01 \x03(\x0b\x32\x1c.mesh.common.v1.PartitionLag\x12\x10\n\x08log_away\x18\x02 \x01(\t\"Y\n\x16ListDeadLettersRequest\x12\r\n\x05limit\x18\x01 \x01(\r\x12\x30\n\x06status\x18\x02 \x01(\x0e\x32 .mesh.common.v1.DeadLetterStatus\"\xae\x02\n\x08PutAside\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x11\n\tput_at_ms\x18\x02 \x01(\x03\x12\x10\n\x08\x63onsumer\x18\x03 \x01(\t\x12\r\n\x05topic\x18\x04 \x01(\t\x12\x11\n\tpartition\x18\x05 \x01(\x05\x12\x0e\n\x06offset\x18\x06 \x01(\x03\x12\x0b\n\x03key\x18\x07 \x01(\t\x12\x13\n\x0bvalue_bytes\x18\x08 \x01(\x03\x12\x0e\n\x06reason\x18\t \x01(\t\x12\x11\n\tretryable\x18\n \x01(\x08\x12\x30\n\x06status\x18\x0b \x01(\x0e\x32 .mesh.common.v1.DeadLetterStatus\x12\x15\n\rdecided_at_ms\x18\x0c \x01(\x03\x12\x12\n\ndecided_by\x18\r \x01(\t\x12\x17\n\x0f\x64\x65\x63ision_reason\x18\x0e \x01(\t\"a\n\x17ListDeadLettersResponse\x12)\n\x07letters\x18\x01 \x03(\x0b\x32\x18.mesh.common.v1.PutAside\x12\x0c\n\x04open\x18\x02 \x01(\r\x12\r\n\x05older\x18\x03 \x01(\x08\"(\n\x14GetDeadLetterRequest\x12\x10\n\x08position\x18\x01 \x01(\x03\"\xcd\x01\n\x15GetDeadLetterResponse\x12(\n\x06letter\x18\x01 \x01(\x0b\x32\x18.mesh.common.v1.PutAside\x12\x12\n\nevent_type\x18\x02 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x03 \x01(\t\x12\x12\n\naccount_id\x18\x04 \x01(\t\x12\x16\n\x0eoccurred_at_ms\x18\x05 \x01(\x03\x12\x12\n\nevent_json\x18\x06 \x01(\t\x12\x13\n\x0bundecodable\x18\x07 \x01(\t\x12\x0f\n\x07preview\x18\x08 \x01(\t\"*\n\x16RetryDeadLetterRequest\x12\x10\n\x08position\x18\x01 \x01(\x03\"K\n\x17RetryDeadLetterResponse\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\"<\n\x18\x44iscardDeadLetterRequest\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t*\x98\x01\n\x10\x44\x65\x61\x64LetterStatus\x12\"\n\x1e\x44\x45\x41\x44_LETTER_STATUS_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x44\x45\x41\x44_LETTER_STATUS_OPEN\x10\x01\x12!\n\x1d\x44\x45\x41\x44_LETTER_STATUS_SENT_AGAIN\x10\x02\x12 \n\x1c\x44\x45\x41\x44_LETTER_STATUS_DISCARDED\x10\x03\x32\xf6\x03\n\x11OperationsService\x12\x62\n\x0fListConsumerLag\x12&.mesh.common.v1.ListConsumerLagRequest\x1a\'.mesh.common.v1.ListConsumerLagResponse\x12\x62\n\x0fListDeadLetters\x12&.mesh.common.v1.ListDeadLettersRequest\x1a\'.mesh.common.v1.ListDeadLettersResponse\x12\\\n\rGetDeadLetter\x12$.mesh.common.v1.GetDeadLetterRequest\x1a%.mesh.common.v1.GetDeadLetterResponse\x12\x62\n\x0fRetryDeadLetter\x12&.mesh.common.v1.RetryDeadLetterRequest\x1a\'.mesh.common.v1.RetryDeadLetterResponse\x12W\n\x11\x44iscardDeadLetter\x12(.mesh.common.v1.DiscardDeadLetterRequest\x1a\x18.mesh.common.v1.PutAsideb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mesh.common.v1.operations_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DEADLETTERSTATUS']._serialized_start=1211
-  _globals['_DEADLETTERSTATUS']._serialized_end=1363
+  _globals['_DEADLETTERSTATUS']._serialized_start=1229
+  _globals['_DEADLETTERSTATUS']._serialized_end=1381
   _globals['_LISTCONSUMERLAGREQUEST']._serialized_start=51
   _globals['_LISTCONSUMERLAGREQUEST']._serialized_end=75
   _globals['_PARTITIONLAG']._serialized_start=77
   _globals['_PARTITIONLAG']._serialized_end=203
   _globals['_LISTCONSUMERLAGRESPONSE']._serialized_start=205
-  _globals['_LISTCONSUMERLAGRESPONSE']._serialized_end=280
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=282
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=371
-  _globals['_PUTASIDE']._serialized_start=374
-  _globals['_PUTASIDE']._serialized_end=676
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=678
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=775
-  _globals['_GETDEADLETTERREQUEST']._serialized_start=777
-  _globals['_GETDEADLETTERREQUEST']._serialized_end=817
-  _globals['_GETDEADLETTERRESPONSE']._serialized_start=820
-  _globals['_GETDEADLETTERRESPONSE']._serialized_end=1025
-  _globals['_RETRYDEADLETTERREQUEST']._serialized_start=1027
-  _globals['_RETRYDEADLETTERREQUEST']._serialized_end=1069
-  _globals['_RETRYDEADLETTERRESPONSE']._serialized_start=1071
-  _globals['_RETRYDEADLETTERRESPONSE']._serialized_end=1146
-  _globals['_DISCARDDEADLETTERREQUEST']._serialized_start=1148
-  _globals['_DISCARDDEADLETTERREQUEST']._serialized_end=1208
-  _globals['_OPERATIONSSERVICE']._serialized_start=1366
-  _globals['_OPERATIONSSERVICE']._serialized_end=1868
+  _globals['_LISTCONSUMERLAGRESPONSE']._serialized_end=298
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=300
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=389
+  _globals['_PUTASIDE']._serialized_start=392
+  _globals['_PUTASIDE']._serialized_end=694
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=696
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=793
+  _globals['_GETDEADLETTERREQUEST']._serialized_start=795
+  _globals['_GETDEADLETTERREQUEST']._serialized_end=835
+  _globals['_GETDEADLETTERRESPONSE']._serialized_start=838
+  _globals['_GETDEADLETTERRESPONSE']._serialized_end=1043
+  _globals['_RETRYDEADLETTERREQUEST']._serialized_start=1045
+  _globals['_RETRYDEADLETTERREQUEST']._serialized_end=1087
+  _globals['_RETRYDEADLETTERRESPONSE']._serialized_start=1089
+  _globals['_RETRYDEADLETTERRESPONSE']._serialized_end=1164
+  _globals['_DISCARDDEADLETTERREQUEST']._serialized_start=1166
+  _globals['_DISCARDDEADLETTERREQUEST']._serialized_end=1226
+  _globals['_OPERATIONSSERVICE']._serialized_start=1384
+  _globals['_OPERATIONSSERVICE']._serialized_end=1886
 # @@protoc_insertion_point(module_scope)

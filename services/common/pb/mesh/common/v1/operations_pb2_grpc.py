@@ -69,7 +69,8 @@ class OperationsServiceServicer:
     """
 
     def ListConsumerLag(self, request, context):
-        """How far the consumers of the process that answers are behind, by partition.
+        """How far each consumer group of the service is behind, in every partition of what it reads: positions as they stand with
+        the service's data, whichever process works on a partition, against the ends that the broker tells.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,7 +36,9 @@ class OperationsServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> OperationsServiceAsyncStub: ...
     ListConsumerLag: _grpc.UnaryUnaryMultiCallable[_operations_pb2.ListConsumerLagRequest, _operations_pb2.ListConsumerLagResponse]
-    """How far the consumers of the process that answers are behind, by partition."""
+    """How far each consumer group of the service is behind, in every partition of what it reads: positions as they stand with
+    the service's data, whichever process works on a partition, against the ends that the broker tells.
+    """
     ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_operations_pb2.ListDeadLettersRequest, _operations_pb2.ListDeadLettersResponse]
     """The newest messages that the service put aside, with what became of each."""
     GetDeadLetter: _grpc.UnaryUnaryMultiCallable[_operations_pb2.GetDeadLetterRequest, _operations_pb2.GetDeadLetterResponse]
@@ -58,7 +60,9 @@ class OperationsServiceAsyncStub(OperationsServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListConsumerLag: _aio.UnaryUnaryMultiCallable[_operations_pb2.ListConsumerLagRequest, _operations_pb2.ListConsumerLagResponse]  # type: ignore[assignment]
-    """How far the consumers of the process that answers are behind, by partition."""
+    """How far each consumer group of the service is behind, in every partition of what it reads: positions as they stand with
+    the service's data, whichever process works on a partition, against the ends that the broker tells.
+    """
     ListDeadLetters: _aio.UnaryUnaryMultiCallable[_operations_pb2.ListDeadLettersRequest, _operations_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
     """The newest messages that the service put aside, with what became of each."""
     GetDeadLetter: _aio.UnaryUnaryMultiCallable[_operations_pb2.GetDeadLetterRequest, _operations_pb2.GetDeadLetterResponse]  # type: ignore[assignment]
@@ -83,7 +87,9 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _operations_pb2.ListConsumerLagRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operations_pb2.ListConsumerLagResponse, _abc.Awaitable[_operations_pb2.ListConsumerLagResponse]]:
-        """How far the consumers of the process that answers are behind, by partition."""
+        """How far each consumer group of the service is behind, in every partition of what it reads: positions as they stand with
+        the service's data, whichever process works on a partition, against the ends that the broker tells.
+        """
 
     @_abc_1.abstractmethod
     def ListDeadLetters(
