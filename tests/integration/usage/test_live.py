@@ -258,3 +258,39 @@ async def test_a_key_sees_its_own_windows_and_wrong_requests_name_the_field(
                 await channel.call(stub.GetLive, by_model, principal=key)
         finally:
             await channel.close()
+
+
+async def test_a_key_never_gets_the_newest_minute_which_is_that_of_every_key(
+    kafka_bootstrap: str, make_topic: MakeTopic
+) -> None:
+    process = live(kafka_bootstrap, make_topic(), new_id("live"))
+    signer = TokenSigner(DEVELOPMENT_SECRET, "gateway")
+    key = Principal("key", "acc_1", "usr_1", key_id="key_1")
+    [_, _, grpc] = process.components
+    async with up((grpc,)):
+        channel = GrpcChannel(f"127.0.0.1:{process.server.port}", signer, default_timeout_s=20)
+        stub = live_pb2_grpc.LiveServiceStub(channel.channel())
+        now_ms = SystemClock().now_ms()
+        other = LiveEvent("use_1", "acc_1", "key_2", "m", now_ms, 5, False, 1, 1, 1)
+        assert process.windows.add(other, now_ms)
+        try:
+            for wanted in (
+                live_pb2.GetLiveRequest(resolution_s=1, newest_minute=True),
+                live_pb2.GetLiveRequest(resolution_s=60, newest_minute=True, group_by="key"),
+                live_pb2.GetLiveRequest(resolution_s=1, newest_minute=True, values=["key_2"]),
+            ):
+                for principal in (key, OWNER):
+                    watched = channel.stream(
+                        stub.WatchLive, wanted, principal=principal, timeout_s=30
+                    )
+                    for answer in (
+                        await channel.call(stub.GetLive, wanted, principal=principal),
+                        await anext(watched),
+                    ):
+                        # It is the account's, so that it is there to be kept from the key.
+                        owners = principal == OWNER and not wanted.group_by
+                        assert answer.HasField("newest_minute") == owners
+                        assert principal == OWNER or not answer.series
+                    await watched.aclose()
+        finally:
+            await channel.close()
