@@ -64,7 +64,7 @@ test-fast: python ## unit and contract tests, a few seeds of the simulator
 	@$(PYTHON) -m pytest -q tests/unit tests/contract tests/sim $(ARGS)
 
 test-panel: setup ## the panel in headless Chromium on the embedded stack; MESH_TEST_SHOTS=folder keeps pictures
-	@$(PYTHON) -m pytest -q tests/e2e/test_panel.py tests/e2e/test_panel_story.py tests/e2e/test_panel_people.py tests/e2e/test_panel_operator.py tests/e2e/test_top_up.py $(ARGS)
+	@$(PYTHON) -m pytest -q tests/e2e/test_panel.py tests/e2e/test_panel_pages.py tests/e2e/test_panel_story.py tests/e2e/test_panel_people.py tests/e2e/test_panel_operator.py tests/e2e/test_top_up.py $(ARGS)
 
 screenshots: setup ## pictures of every page of the panel, in every state, into docs/screenshots
 	@$(PYTHON) -m tests.e2e.screenshots docs/screenshots

@@ -29,6 +29,8 @@ def stack() -> Iterator[Stack]:
             "MESH_TRACE_FILE": str(trace_file),
             "MESH_GATEWAY_STALE_MAX_S": "8",
             "MESH_GATEWAY_JOBS_LEASE_S": "5",
+            # Only of keys that say so too.
+            "MESH_CONTENT_STORED": "true",
         },
     )
     found.start()

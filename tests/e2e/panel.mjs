@@ -2,35 +2,16 @@
 // Prints a JSON object of what it saw; a step that cannot be done ends it with a non-zero exit code.
 import { mkdirSync } from "node:fs";
 
-import { asked, page, problems, require, tell, visit } from "./chromium.mjs";
+import { asked, barriers, examine, page, problems, tell, visit } from "./chromium.mjs";
 
 const { url, email, password, apiUrl, shots } = asked;
 page.setDefaultTimeout(15_000);
-const axe = require("axe-core");
-const barriers = [];
 
 page.on("console", (message) => {
   // Asking who is logged in is answered 401 before the log-in; the browser reports it by itself.
   // So is asking for a request that is not in the log yet.
   if (message.type() === "error" && !/40[14]/.test(message.text())) problems.push(message.text());
 });
-
-/** What keeps people out, in the state and colours in which the page is now. */
-async function examine(name) {
-  await page.evaluate(axe.source);
-  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
-  for (const { id, impact, nodes } of violations) {
-    if (impact === "serious" || impact === "critical") barriers.push(`${name}: ${id}: ${nodes[0]?.html}`);
-  }
-  // Whatever asks to be pressed can be reached with the keyboard.
-  const unreachable = await page.evaluate(() => {
-    const reached = "a[href], button, input, select, textarea, summary, label, option, [tabindex]:not([tabindex='-1']), [role^=menuitem], [role=option]";
-    return [...document.querySelectorAll("body *")]
-      .filter((one) => getComputedStyle(one).cursor === "pointer" && !one.closest(reached))
-      .map((one) => one.outerHTML.slice(0, 120));
-  });
-  barriers.push(...unreachable.map((html) => `${name}: out of the keyboard's reach: ${html}`));
-}
 
 async function shot(name) {
   if (shots) mkdirSync(shots, { recursive: true });

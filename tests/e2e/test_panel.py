@@ -36,7 +36,7 @@ async def test_a_person_logs_in_makes_a_key_and_sees_its_request_and_cost(stack:
         "apiUrl": demo["MESH_BASE_URL"],
     }
     assert await first_load_bytes(demo["MESH_DASHBOARD_URL"]) <= FIRST_LOAD_BYTES_MAX
-    seen = await seen_by("panel.mjs", request, within_s=120)
+    seen = await seen_by("panel.mjs", request, within_s=240)
     assert seen["problems"] == []
     assert seen["barriers"] == []
     # The budget is 1.5 s and 100 ms on a machine of its own; here others work beside it.

@@ -41,6 +41,7 @@ def session_out(found: Session, known: DashboardSettings) -> models.SessionOut:
         csrf_token=csrf_token(known.service_secret.get_secret_value(), found.token),
         public_api_url=known.public_api_url,
         is_operator=is_staff(found, known),
+        content_stored=known.content_stored,
     )
 
 

@@ -7,25 +7,15 @@ had requests; everything else is of the sixty seconds before now.
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 
 from fastapi import APIRouter
-from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
-from services.common.errors import AppError
 from services.common.money import usd_from_nanousd
 from services.common.pb.mesh.usage.v1 import live_pb2, live_pb2_grpc
 from services.dashboard.api.session import BackendsDep, Session, SessionDep
-from services.dashboard.api.sse import (
-    HEARTBEAT_S,
-    STILL_HERE,
-    STREAM_LIFE_S,
-    event,
-    event_stream,
-)
+from services.dashboard.api.sse import STREAM_LIFE_S, Messages
 from services.dashboard.ports import Backends
 
 router = APIRouter(tags=["live"])
@@ -99,32 +89,23 @@ def newest_of(series: live_pb2.LiveSeries) -> live_pb2.LiveBucket:
     return series.buckets[-1] if series.buckets else live_pb2.LiveBucket()
 
 
-@router.get("/live", response_class=StreamingResponse, responses={200: {"model": LiveOut}})
-async def live_figures(session: SessionDep, backends: BackendsDep) -> StreamingResponse:
-    """The last minute now and whenever it changes; each event is a `LiveOut`."""
-    return event_stream(_frames(backends, session))
-
-
-async def _frames(backends: Backends, session: Session) -> AsyncIterator[bytes]:
-    minute, said, said_at_s = Minute(), b"", time.monotonic()
+async def live_figures(backends: Backends, session: Session) -> Messages:
+    """The last minute now and whenever it changes. Raises Unavailable where it is away."""
+    minute = Minute()
+    said: LiveOut | None = None
     answers = backends.usage_live_channel.stream(
         stub_of(backends).WatchLive,
         live_pb2.GetLiveRequest(resolution_s=1, window_s=WINDOW_S, newest_minute=True),
         principal=session.caller,
-        timeout_s=STREAM_LIFE_S,
+        timeout_s=STREAM_LIFE_S * 2,
     )
-    # Where the figures are away the stream ends, and the page asks again.
     async with aclosing(answers):
-        with suppress(AppError):
-            async for answer in answers:
-                minute.take(answer)
-                frame = event(minute.figures(answer.newest_minute))
-                if frame != said:
-                    said, said_at_s = frame, time.monotonic()
-                    yield frame
-                elif time.monotonic() - said_at_s >= HEARTBEAT_S:
-                    said_at_s = time.monotonic()
-                    yield STILL_HERE
+        async for answer in answers:
+            minute.take(answer)
+            now = minute.figures(answer.newest_minute)
+            if now != said:
+                said = now
+                yield now
 
 
 @router.get("/live/models")

@@ -38,6 +38,8 @@ class SessionOut(BaseModel):
     public_api_url: str
     # Sees the operators' pages.
     is_operator: bool
+    # The operator lets prompts and answers be stored, for the keys that say so.
+    content_stored: bool
 
 
 class SignedIn(BaseModel):

@@ -121,17 +121,3 @@ class RefillOut(BaseModel):
     card: str
     switched_off_because: str
     charges: list[RefillChargeOut]
-
-
-class SpendRowOut(BaseModel):
-    day: str
-    provider_id: str
-    model_id: str
-    key_id: str
-    spent_usd: str
-    requests: int
-
-
-class SpendOut(BaseModel):
-    spent_usd: str
-    rows: list[SpendRowOut]

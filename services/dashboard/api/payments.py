@@ -1,4 +1,4 @@
-"""Paying: top-ups, automatic refills, what was paid and taken back, statements, spending."""
+"""Paying: top-ups, automatic refills, what was paid and taken back, statements."""
 
 from __future__ import annotations
 
@@ -218,34 +218,6 @@ async def configure_refill(
         principal=session.caller,
     )
     return refill_out(answer.refill)
-
-
-@router.get("/spend")
-async def get_spend(
-    session: SessionDep, backends: BackendsDep, *, from_ms: int = 0, to_ms: int = 0
-) -> models.SpendOut:
-    """What was spent by day, provider, model and key, from the journal."""
-    request = payments_pb2.GetSpendHistoryRequest(from_ms=max(0, from_ms), to_ms=max(0, to_ms))
-    answer = await backends.billing_channel.call(
-        stub_of(backends).GetSpendHistory,
-        request,
-        principal=session.caller,
-        timeout_s=STATEMENT_TIMEOUT_S,
-    )
-    return models.SpendOut(
-        spent_usd=usd_from_nanousd(answer.spent_nanousd),
-        rows=[
-            models.SpendRowOut(
-                day=one.day,
-                provider_id=one.provider_id,
-                model_id=one.model_id,
-                key_id=one.key_id,
-                spent_usd=usd_from_nanousd(one.spent_nanousd),
-                requests=one.requests,
-            )
-            for one in answer.rows
-        ],
-    )
 
 
 @router.get("/statements/{month}/{form}")

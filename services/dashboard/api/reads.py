@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import aclosing, suppress
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
-from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.common.errors import AppError, NotFound
+from services.common.errors import NotFound
 from services.common.money import INT64_MAX, nanousd_from_field
 from services.common.pb.mesh.accounts.v1 import keys_pb2
 from services.common.pb.mesh.billing.v1 import billing_pb2
@@ -21,7 +18,6 @@ from services.common.pb.mesh.events.v1 import usage_pb2 as events_pb2
 from services.common.pb.mesh.usage.v1 import usage_pb2
 from services.dashboard.api import models
 from services.dashboard.api.session import BackendsDep, PathId, Session, SessionDep
-from services.dashboard.api.sse import event, event_stream
 from services.dashboard.api.translate import (
     balance_out,
     bucket_out,
@@ -36,7 +32,6 @@ from services.dashboard.api.translate import (
 from services.dashboard.ports import Backends
 
 router = APIRouter(tags=["reads"])
-LIVE_TIMEOUT_S = 3600.0
 PageSize = Annotated[int, Query(ge=1, le=200)]
 # Unix milliseconds; 0 means ever.
 Moment = Annotated[int, Query(ge=0, le=INT64_MAX)]
@@ -149,31 +144,6 @@ async def list_requests(
         requests=[line_out(r) for r in answer.requests],
         next_page_token=answer.page.next_page_token,
     )
-
-
-async def live_frames(
-    backends: Backends, session: Session, wanted: usage_pb2.RequestFilter
-) -> AsyncIterator[bytes]:
-    yield b": connected\n\n"
-    rows = backends.usage_channel.stream(
-        backends.usage.TailRequests,
-        usage_pb2.TailRequestsRequest(filter=wanted),
-        principal=session.caller,
-        timeout_s=LIVE_TIMEOUT_S,
-    )
-    # The page connects again by itself when the stream ends, for whatever reason.
-    with suppress(AppError):
-        async with aclosing(rows):
-            async for row in rows:
-                yield event(line_out(row))
-
-
-@router.get("/requests/live")
-async def live_requests(
-    session: SessionDep, backends: BackendsDep, wanted: Annotated[Filters, Query()]
-) -> StreamingResponse:
-    """New requests that fit, as they end, as server-sent events."""
-    return event_stream(live_frames(backends, session, wanted.to_pb()))
 
 
 @router.get("/requests/{request_id}")

@@ -128,7 +128,10 @@ async def test_an_open_page_is_told_the_figures_of_the_last_minute_as_they_chang
     ada: Browser, addresses: Addresses, panel: Panel
 ) -> None:
     windows, now_ms = addresses.live.windows, SystemClock().now_ms()
-    async with asyncio.timeout(30), ada.client.get(f"{panel.url}/api/live") as response:
+    async with (
+        asyncio.timeout(30),
+        ada.client.get(f"{panel.url}/api/events?topic=live") as response,
+    ):
         assert response.content_type == "text/event-stream"
         frames = (line async for line in response.content if line.startswith(b"data: "))
         first: dict[str, Any] = json.loads((await anext(frames))[6:])  # Any: JSON

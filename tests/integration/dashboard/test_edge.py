@@ -179,10 +179,10 @@ async def test_whoever_leaves_the_live_log_leaves_nothing_behind(
     ada: Browser, addresses: Addresses
 ) -> None:
     before = addresses.tails.count
-    live = await ada.client.get(ada.url + "/api/requests/live")
+    live = await ada.client.get(ada.url + "/api/events?topic=requests")
     assert isinstance(live, aiohttp.ClientResponse)
     assert live.headers["content-type"].startswith("text/event-stream")
-    assert await live.content.readline() == b": connected\n"
+    assert await live.content.readline() == b"retry: 1000\n"
     await eventually(lambda: addresses.tails.count == before + 1)
     live.close()
     await eventually(lambda: addresses.tails.count == before)

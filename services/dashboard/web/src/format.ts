@@ -43,6 +43,11 @@ export function count(value: number): string {
   return value.toLocaleString("en-US");
 }
 
+/** A count with its noun, which is one of them or several: `plural(1, "request")`. */
+export function plural(value: number, one: string, several = `${one}s`): string {
+  return `${count(value)} ${value === 1 ? one : several}`;
+}
+
 /** A count in few characters, for axes and tight cells. */
 export function compact(value: number): string {
   return new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 1 }).format(value);
@@ -73,6 +78,12 @@ const TIME = new Intl.DateTimeFormat(undefined, {
 
 export function time(iso: string): string {
   return iso ? TIME.format(new Date(iso)) : "";
+}
+
+/** An instant as the browser's field for date and time takes it: in the reader's own zone. */
+export function localTime(instant: string | number): string {
+  const date = new Date(instant);
+  return new Date(date.getTime() - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
 }
 
 const STEPS: [number, Intl.RelativeTimeFormatUnit][] = [

@@ -10,7 +10,7 @@ import {
 } from "@tanstack/react-router";
 
 import { ApiError } from "./api/client";
-import { type LogFilter, sessionQuery } from "./api/queries";
+import { type LogSearch, sessionQuery } from "./api/queries";
 import { ErrorNote } from "./components/feedback";
 import { Shell } from "./components/shell";
 import { AlertsPage } from "./pages/alerts";
@@ -82,19 +82,19 @@ const LOG_TEXTS = [
   "min_cost_usd",
 ] as const;
 
-/** What of an address is a filter; the rest of it is left out. */
-function logFilter(search: Record<string, unknown>): LogFilter {
+/** What of an address is a filter, or words to look for in prompts and answers; the rest of it is left out. */
+function logSearch(search: Record<string, unknown>): LogSearch {
   const found: Record<string, string | number> = {};
   for (const name of LOG_NUMBERS) if (Number(search[name]) > 0) found[name] = Number(search[name]);
-  for (const name of LOG_TEXTS) if (search[name]) found[name] = String(search[name]);
-  return found as LogFilter;
+  for (const name of [...LOG_TEXTS, "words"]) if (search[name]) found[name] = String(search[name]);
+  return found as LogSearch;
 }
 
 const logs = createRoute({
   getParentRoute: () => inside,
   path: "/logs",
   component: LogsPage,
-  validateSearch: logFilter,
+  validateSearch: logSearch,
 });
 const request = createRoute({
   getParentRoute: () => inside,

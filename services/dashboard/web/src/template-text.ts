@@ -1,5 +1,6 @@
 /** Templates as texts: which slots they have, how they look filled, how two versions differ. */
 import type { Schemas } from "./api/client";
+import type { ChatMessage } from "./chat";
 
 export type Content = Schemas["TemplateContentOut"];
 
@@ -8,6 +9,14 @@ const SLOT = /\{\{\s*([A-Za-z0-9_]+)\s*\}\}/g;
 export function slotsOf(content: Pick<Content, "system" | "messages">): string[] {
   const texts = [content.system, ...content.messages.map((message) => message.content)];
   return [...new Set(texts.flatMap((text) => [...text.matchAll(SLOT)].map((found) => found[1] ?? "")))];
+}
+
+/** The messages of a template with every slot filled, the system prompt first; what fills them is not looked at again. */
+export function filledMessages(content: Pick<Content, "system" | "messages">, values: Record<string, string>): ChatMessage[] {
+  const filled = (text: string) => text.replace(SLOT, (_, name: string) => values[name] ?? "");
+  const system = content.system ? [{ role: "system" as const, content: filled(content.system) }] : [];
+  const others = content.messages.map((message) => ({ role: message.role as ChatMessage["role"], content: filled(message.content) }));
+  return [...system, ...others];
 }
 
 export type DiffLine = { kind: "same" | "gone" | "new"; text: string };

@@ -144,26 +144,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/balance/live": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Live Balance
-         * @description The balance now and whenever it changes; each event is a `BalanceOut`.
-         */
-        get: operations["live_balance_api_balance_live_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/api/contents": {
         parameters: {
             query?: never;
@@ -171,7 +151,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /**
+         * Search Contents
+         * @description Requests in which every word occurs, in prompt or answer; for owners and admins.
+         */
+        get: operations["search_contents_api_contents_get"];
         put?: never;
         post?: never;
         /**
@@ -179,6 +163,27 @@ export interface paths {
          * @description Erases all prompts and answers of the account until now; for owners and admins.
          */
         delete: operations["erase_contents_api_contents_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Events
+         * @description Named events: `balance` (now and whenever it changes), `live` (the last minute likewise),
+         *     `requests` (those that fit, as they end), and `away` for a topic that is not there now.
+         */
+        get: operations["events_api_events_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -450,26 +455,6 @@ export interface paths {
          * @description The limits of a scope from now on, whole; in force everywhere within a second.
          */
         put: operations["set_limits_api_limits_put"];
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/live": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Live Figures
-         * @description The last minute now and whenever it changes; each event is a `LiveOut`.
-         */
-        get: operations["live_figures_api_live_get"];
-        put?: never;
         post?: never;
         delete?: never;
         options?: never;
@@ -1239,7 +1224,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/requests/live": {
+    "/api/requests/export/{form}": {
         parameters: {
             query?: never;
             header?: never;
@@ -1247,10 +1232,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Live Requests
-         * @description New requests that fit, as they end, as server-sent events.
+         * Export Requests
+         * @description Every request that fits, newest first, as a file.
          */
-        get: operations["live_requests_api_requests_live_get"];
+        get: operations["export_requests_api_requests_export__form__get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1828,6 +1813,14 @@ export interface components {
             /** Next Page Token */
             next_page_token: string;
         };
+        /**
+         * AwayOut
+         * @description Says that a topic is not there for a while, while the others go on.
+         */
+        AwayOut: {
+            /** Topic */
+            topic: string;
+        };
         /** BalanceOut */
         BalanceOut: {
             /** Available Usd */
@@ -1923,6 +1916,31 @@ export interface components {
             leftover: components["schemas"]["ConsumerGroup"][];
             /** Log Away */
             log_away: string;
+        };
+        /**
+         * ContentHitOut
+         * @description A request in whose prompt or answer the words occur, with what stands around them.
+         */
+        ContentHitOut: {
+            /** Answer */
+            answer: components["schemas"]["PartOut"][];
+            /** Key Id */
+            key_id: string;
+            /** Model Id */
+            model_id: string;
+            /** Prompt */
+            prompt: components["schemas"]["PartOut"][];
+            /** Received At */
+            received_at: string;
+            /** Usage Id */
+            usage_id: string;
+        };
+        /** ContentHitsOut */
+        ContentHitsOut: {
+            /** Hits */
+            hits: components["schemas"]["ContentHitOut"][];
+            /** Next Page Token */
+            next_page_token: string;
         };
         /**
          * ContentOut
@@ -2598,6 +2616,16 @@ export interface components {
             /** Next Page Token */
             next_page_token: string;
         };
+        /**
+         * PartOut
+         * @description A piece of text; `marked` where it is one of the words that were looked for.
+         */
+        PartOut: {
+            /** Marked */
+            marked: boolean;
+            /** Text */
+            text: string;
+        };
         /** PasswordChange */
         PasswordChange: {
             /** Current Password */
@@ -3078,6 +3106,8 @@ export interface components {
             account_id: string;
             /** Account Name */
             account_name: string;
+            /** Content Stored */
+            content_stored: boolean;
             /** Csrf Token */
             csrf_token: string;
             /** Email */
@@ -3119,12 +3149,35 @@ export interface components {
             /** User Agent */
             user_agent: string;
         };
-        /** SpendOut */
+        /**
+         * SpendOut
+         * @description Everything, and its sums: of days in their order, of others dearest first.
+         */
         SpendOut: {
+            /** Days */
+            days: components["schemas"]["SpendPartOut"][];
+            /** Keys */
+            keys: components["schemas"]["SpendPartOut"][];
+            /** Models */
+            models: components["schemas"]["SpendPartOut"][];
+            /** Providers */
+            providers: components["schemas"]["SpendPartOut"][];
             /** Rows */
             rows: components["schemas"]["SpendRowOut"][];
             /** Spent Usd */
             spent_usd: string;
+        };
+        /**
+         * SpendPartOut
+         * @description What was spent on one day, or with one model, provider or key.
+         */
+        SpendPartOut: {
+            /** Requests */
+            requests: number;
+            /** Spent Usd */
+            spent_usd: string;
+            /** Value */
+            value: string;
         };
         /** SpendRowOut */
         SpendRowOut: {
@@ -3572,9 +3625,14 @@ export interface operations {
             };
         };
     };
-    live_balance_api_balance_live_get: {
+    search_contents_api_contents_get: {
         parameters: {
-            query?: never;
+            query: {
+                words: string;
+                since_ms?: number;
+                until_ms?: number;
+                page_token?: string;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -3587,7 +3645,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["ContentHitsOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
         };
@@ -3608,6 +3675,53 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErasedOut"];
+                };
+            };
+        };
+    };
+    events_api_events_get: {
+        parameters: {
+            query: {
+                since_ms?: number;
+                until_ms?: number;
+                model?: string;
+                provider?: string;
+                key_id?: string;
+                status?: number;
+                outcome?: "" | "success" | "refused" | "upstream_error" | "client_gone" | "limit_reached" | "crashed";
+                error_code?: string;
+                failure_stage?: string;
+                session_id?: string;
+                end_user_id?: string;
+                /** @description name:value */
+                tag?: string;
+                trace_id?: string;
+                min_latency_ms?: number;
+                min_cost_usd?: string;
+                topic: ("balance" | "live" | "requests")[];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BalanceOut"] | components["schemas"]["LiveOut"] | components["schemas"]["RequestLineOut"] | components["schemas"]["AwayOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
         };
@@ -4088,26 +4202,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HTTPValidationError"];
-                };
-            };
-        };
-    };
-    live_figures_api_live_get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["LiveOut"];
                 };
             };
         };
@@ -5307,7 +5401,7 @@ export interface operations {
             };
         };
     };
-    live_requests_api_requests_live_get: {
+    export_requests_api_requests_export__form__get: {
         parameters: {
             query?: {
                 since_ms?: number;
@@ -5328,7 +5422,9 @@ export interface operations {
                 min_cost_usd?: string;
             };
             header?: never;
-            path?: never;
+            path: {
+                form: "csv" | "parquet";
+            };
             cookie?: never;
         };
         requestBody?: never;
@@ -5338,9 +5434,7 @@ export interface operations {
                 headers: {
                     [name: string]: unknown;
                 };
-                content: {
-                    "application/json": unknown;
-                };
+                content?: never;
             };
             /** @description Validation Error */
             422: {

@@ -3,9 +3,9 @@ import {
   infiniteQueryOptions,
   queryOptions,
   useMutation,
+  useQuery,
   useQueryClient,
 } from "@tanstack/react-query";
-import { useEffect, useState } from "react";
 
 import { api, bodyOf, rememberSession, type Schemas } from "./client";
 
@@ -36,7 +36,7 @@ export const refillQuery = queryOptions({
   refetchInterval: 3_000,
 });
 
-const SPEND_DAYS = 30;
+export const SPEND_DAYS = 30;
 
 /** From the start of a UTC day, so that no day is shown in part. */
 export const spendQuery = queryOptions({
@@ -86,6 +86,12 @@ export const modelsQuery = queryOptions({
   staleTime: 60_000,
 });
 
+/** A model that can be called here, for snippets: one of this machine where there is one. */
+export function useFirstModel(): string {
+  const models = useQuery(modelsQuery).data ?? [];
+  return (models.find((one) => one.model_id.startsWith("local/")) ?? models[0])?.model_id ?? "";
+}
+
 export const pricesQuery = (model: string) =>
   queryOptions({
     queryKey: ["prices", model],
@@ -123,6 +129,9 @@ export type LogFilter = {
   min_latency_ms?: number;
   min_cost_usd?: string;
 };
+
+/** The address of the log: its filters, and words to look for in prompts and answers. */
+export type LogSearch = LogFilter & { words?: string };
 
 const LOG_PAGE = 100;
 
@@ -165,6 +174,19 @@ export const contentQuery = (usageId: string) =>
         await api.GET("/api/requests/{request_id}/content", { params: { path: { request_id: usageId } } }),
       ),
     retry: false,
+  });
+
+export const contentHitsQuery = (words: string, { since_ms = 0, until_ms = 0 }: LogFilter) =>
+  infiniteQueryOptions({
+    queryKey: ["content", "search", words, since_ms, until_ms],
+    queryFn: async ({ pageParam }) =>
+      bodyOf(
+        await api.GET("/api/contents", {
+          params: { query: { words, since_ms, until_ms, page_token: pageParam } },
+        }),
+      ),
+    initialPageParam: "",
+    getNextPageParam: (page) => page.next_page_token || undefined,
   });
 
 export const costQuery = (requestId: string) =>
@@ -211,47 +233,6 @@ export const auditQuery = infiniteQueryOptions({
   initialPageParam: "",
   getNextPageParam: (page) => page.next_page_token || undefined,
 });
-
-/** Keeps the balance current from the server's pushes while a page is open. */
-export function useLiveBalance(): void {
-  const client = useQueryClient();
-  useEffect(() => {
-    const source = new EventSource("/api/balance/live");
-    source.onmessage = (event: MessageEvent<string>) => {
-      const balance = JSON.parse(event.data) as Schemas["BalanceOut"];
-      client.setQueryData(balanceQuery.queryKey, balance);
-      void client.invalidateQueries({ queryKey: transactionsQuery.queryKey });
-    };
-    return () => source.close();
-  }, [client]);
-}
-
-const LIVE_ROWS_MAX = 500;
-
-/** Requests that fit and ended since the page was opened, newest first; none while it is paused. */
-export function useLiveRequests(filter: LogFilter, paused: boolean) {
-  const [rows, setRows] = useState<Schemas["RequestLineOut"][]>([]);
-  const [connected, setConnected] = useState(false);
-  const wanted = new URLSearchParams(
-    Object.entries(filter).map(([name, value]) => [name, String(value)]),
-  ).toString();
-  useEffect(() => setRows([]), [wanted]);
-  useEffect(() => {
-    if (paused) return;
-    const source = new EventSource(`/api/requests/live?${wanted}`);
-    source.onopen = () => setConnected(true);
-    source.onerror = () => setConnected(false);
-    source.onmessage = (event: MessageEvent<string>) => {
-      const row = JSON.parse(event.data) as Schemas["RequestLineOut"];
-      setRows((before) => [row, ...before].slice(0, LIVE_ROWS_MAX));
-    };
-    return () => {
-      source.close();
-      setConnected(false);
-    };
-  }, [wanted, paused]);
-  return { rows, connected };
-}
 
 function useChange<Input, Output>(change: (input: Input) => Promise<Output>, queryKey: string[]) {
   const client = useQueryClient();

@@ -5,6 +5,7 @@ import { type FormEvent, useState } from "react";
 import type { Schemas } from "../api/client";
 import { teamsQuery } from "../api/limits";
 import { modelsQuery, useChangeKey, useCreateKey } from "../api/queries";
+import { localTime } from "../format";
 import { Button, Choice, Field } from "./controls";
 import { ErrorNote } from "./feedback";
 import { CapFields, limitsOf, RateFields } from "./limit-fields";
@@ -26,13 +27,6 @@ function settingsOf(form: FormData, perModel: PerModel[]): Schemas["KeySettingsI
     content_stored: text("content") === "yes",
     expires_at_ms: expires === "" ? 0 : new Date(expires).getTime(),
   };
-}
-
-/** An instant as the browser's field for date and time takes it: in the reader's own zone. */
-function localTime(iso: string | null): string {
-  if (!iso) return "";
-  const date = new Date(iso);
-  return new Date(date.getTime() - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
 }
 
 function More({ row }: { row: Row | undefined }) {
@@ -58,7 +52,7 @@ function More({ row }: { row: Row | undefined }) {
         options={[["no", "Are not stored"], ["yes", "Are stored, for owners and admins to read"]]}
         all={null}
       />
-      <Field name="expires" type="datetime-local" label="Expires" hint="Empty: never." defaultValue={localTime(row?.expires_at ?? null)} />
+      <Field name="expires" type="datetime-local" label="Expires" hint="Empty: never." defaultValue={row?.expires_at ? localTime(row.expires_at) : ""} />
     </>
   );
 }

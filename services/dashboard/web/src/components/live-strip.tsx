@@ -1,5 +1,5 @@
 /** The last minute in one line, as it is pushed. */
-import { useLiveFigures } from "../api/limits";
+import { useLiveFigures } from "../api/live";
 import { count, dollars, milliseconds } from "../format";
 
 export function LiveStrip() {

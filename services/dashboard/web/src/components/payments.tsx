@@ -49,7 +49,7 @@ export function TopUpButton() {
       </Button>
       <Sheet title="Top up" isOpen={isOpen} onClose={() => setOpen(false)}>
         <form onSubmit={submit} className="space-y-4">
-          {payments.data.test_mode && <TestMode />}
+          <TestMode />
           <Field
             label="Amount in USD"
             hint={`From $${payments.data.least_usd} to $${payments.data.most_usd}.`}
@@ -71,7 +71,10 @@ export function TopUpButton() {
   );
 }
 
-function TestMode() {
+/** Said once on a page, and again where somebody is about to pay. */
+export function TestMode() {
+  const payments = useQuery(paymentsQuery);
+  if (!payments.data?.test_mode) return null;
   return (
     <p className="rounded-lg border border-line bg-canvas px-3 py-2 text-sm">
       <strong>TEST MODE.</strong> Payments are simulated; no money moves.
@@ -81,10 +84,8 @@ function TestMode() {
 
 export function RefillCard() {
   const refill = useQuery(refillQuery);
-  const payments = useQuery(paymentsQuery);
   if (!refill.data) return null;
-  const test = payments.data?.test_mode ?? false;
-  return <RefillForm key={String(refill.isSuccess)} refill={refill.data} test={test} />;
+  return <RefillForm key={String(refill.isSuccess)} refill={refill.data} />;
 }
 
 const CHARGES: Record<string, string> = {
@@ -120,7 +121,7 @@ function ConfirmRefill({ amount }: { amount: string }) {
   );
 }
 
-function RefillForm({ refill, test }: { refill: Schemas["RefillOut"]; test: boolean }) {
+function RefillForm({ refill }: { refill: Schemas["RefillOut"] }) {
   const client = useQueryClient();
   const [form, setForm] = useState({
     threshold_usd: positive(refill.threshold_usd, "10"),
@@ -145,7 +146,6 @@ function RefillForm({ refill, test }: { refill: Schemas["RefillOut"]; test: bool
   return (
     <Card title="Automatic refill">
       <div className="space-y-4 p-4">
-        {test && <TestMode />}
         <p role="status">
           {STATES[refill.state] ?? refill.state}
           {why}
@@ -268,11 +268,6 @@ export function PaymentsCard() {
   const rows = rowsOf(payments.data);
   return (
     <Card title="Payments">
-      {payments.data.test_mode && (
-        <div className="p-4 pb-0">
-          <TestMode />
-        </div>
-      )}
       {rows.length ? (
         <DataTable label="Payments" columns={COLUMNS} rows={rows} keyOf={(row) => row.id} />
       ) : (

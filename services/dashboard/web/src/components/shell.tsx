@@ -22,7 +22,8 @@ import {
 import { useEffect, useRef } from "react";
 
 import { api } from "../api/client";
-import { balanceQuery, sessionQuery, useLiveBalance } from "../api/queries";
+import { useLiveBalance } from "../api/live";
+import { balanceQuery, sessionQuery } from "../api/queries";
 import { accountsQuery, useSwitchAccount } from "../api/invitations";
 import { dollars } from "../format";
 import { type Theme, useTheme } from "../theme";

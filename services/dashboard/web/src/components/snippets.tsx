@@ -32,7 +32,15 @@ function pythonOf(value: unknown): string {
 }
 
 /** `extra`: fields that OpenAI's package does not know and takes in `extra_body`. */
-function codeOf(language: Language, apiUrl: string, { body, extra }: { body: Body; extra: string[] }): string {
+function codeOf(language: Language, apiUrl: string, { body, extra, secret }: { body: Body; extra: string[]; secret: string }): string {
+  const code = plainCodeOf(language, apiUrl, { body, extra });
+  if (!secret) return code;
+  const places = { curl: "$MESH_API_KEY", python: 'os.environ["MESH_API_KEY"]', js: "process.env.MESH_API_KEY" };
+  const filled = code.replace(places[language], () => (language === "curl" ? secret : JSON.stringify(secret)));
+  return language === "python" ? filled.replace("import os\n", "") : filled;
+}
+
+function plainCodeOf(language: Language, apiUrl: string, { body, extra }: { body: Body; extra: string[] }): string {
   if (language === "curl") return commandOf(apiUrl, body);
   if (language === "python") {
     const known = Object.entries(body).filter(([name]) => !extra.includes(name));
@@ -60,11 +68,14 @@ export function Snippets({
   model,
   body,
   extra = [],
+  secret = "",
 }: {
   apiUrl: string;
   model: string;
   body?: Body;
   extra?: string[];
+  /** Stands in the snippet in place of the variable; only where it is shown anyhow. */
+  secret?: string;
 }) {
   const [language, setLanguage] = useState<Language>("curl");
   const sent = body ?? { model, messages: [{ role: "user", content: "Say hello." }] };
@@ -76,7 +87,7 @@ export function Snippets({
         options={LANGUAGES.map(([name, label]) => [name, label])}
         onChange={(name) => setLanguage(name as Language)}
       />
-      <Copyable label="the snippet" text={codeOf(language, apiUrl, { body: sent, extra })} />
+      <Copyable label="the snippet" text={codeOf(language, apiUrl, { body: sent, extra, secret })} />
     </div>
   );
 }

@@ -6,17 +6,18 @@ import type { Schemas } from "../api/client";
 import { balanceQuery, transactionsQuery } from "../api/queries";
 import { Button } from "../components/controls";
 import { ErrorNote, Nothing, Waiting } from "../components/feedback";
-import { PaymentHistoryCard, SpendCard } from "../components/payment-history";
-import { PaymentsCard, RefillCard, TopUpButton } from "../components/payments";
+import { PaymentHistoryCard } from "../components/payment-history";
+import { PaymentsCard, RefillCard, TestMode, TopUpButton } from "../components/payments";
+import { SpendCard } from "../components/spend";
 import { Card, type Column, DataTable, Figure, Page } from "../components/layout";
-import { dollars, dollarsExact, time } from "../format";
+import { dollars, dollarsExact, time, words } from "../format";
 
 type Row = Schemas["TransactionOut"];
 
 const COLUMNS: Column<Row>[] = [
   { title: "No.", cell: (row) => row.sequence, align: "right" },
   { title: "Booked", cell: (row) => <span className="whitespace-nowrap">{time(row.booked_at)}</span> },
-  { title: "Kind", cell: (row) => row.kind },
+  { title: "Kind", cell: (row) => words(row.kind) },
   {
     title: "For",
     cell: (row) =>
@@ -55,6 +56,7 @@ export function BillingPage() {
       actions={<TopUpButton />}
     >
       <ErrorNote error={balance.error ?? journal.error} />
+      <TestMode />
       <div className="grid gap-3 sm:grid-cols-3">
         <Figure
           label="Available"
@@ -72,9 +74,9 @@ export function BillingPage() {
           note="The sum of the entries below."
         />
       </div>
+      <SpendCard />
       <RefillCard />
       <PaymentsCard />
-      <SpendCard />
       <Card title="Entries">
         {journal.isPending ? (
           <Waiting rows={6} />

@@ -12,6 +12,7 @@ import {
   sessionQuery,
   summaryQuery,
   useKeyAction,
+  useFirstModel,
   useRotateKey,
 } from "../api/queries";
 import { DAY_MS, filled, HOUR_MS } from "../buckets";
@@ -22,7 +23,7 @@ import { Badge, Card, type Column, DataTable, Page, type Tone } from "../compone
 import { rates, SpendBar } from "../components/limit-fields";
 import { Snippets } from "../components/snippets";
 import { Sparkline } from "../components/sparkline";
-import { ago, count, nanoOf, percent, time } from "../format";
+import { ago, count, nanoOf, percent, plural, time } from "../format";
 
 type Row = Schemas["KeyOut"];
 type Shown = { kind: "create" } | { kind: "edit"; row: Row } | { kind: "rotate"; row: Row } | { kind: "secret"; secret: string };
@@ -41,7 +42,7 @@ function Activity({ row }: { row: Row }) {
   const values = filled(usage.data.buckets, { sinceMs, by: "hour" }).map(({ bucket }) => bucket?.requests ?? 0);
   return (
     <div>
-      <Sparkline values={values} label={`${count(usage.data.total.requests)} requests in the last 24 hours`} />
+      <Sparkline values={values} label={`${plural(usage.data.total.requests, "request")} in the last 24 hours`} />
       <p className="text-xs text-muted">{usage.data.last_used_at ? `used ${ago(usage.data.last_used_at)}` : "never used"}</p>
     </div>
   );
@@ -134,14 +135,15 @@ function columns(buckets: Map<string, Schemas["BucketOut"]>, show: (shown: Shown
 
 function Secret({ secret, onClose }: { secret: string; onClose: () => void }) {
   const session = useQuery(sessionQuery);
+  const model = useFirstModel();
   return (
     <>
       <p>Copy the secret now: it is not shown again. It works everywhere within a second.</p>
       <Copyable label="the secret" text={secret} />
       <p className="text-muted">
-        Keep it where your program reads it, for instance as <code className="font-mono">MESH_API_KEY</code>:
+        Try it, and keep it where your program reads it, for instance as <code className="font-mono">MESH_API_KEY</code>:
       </p>
-      <Snippets apiUrl={session.data?.public_api_url ?? ""} model="local/smollm2-135m" />
+      <Snippets apiUrl={session.data?.public_api_url ?? ""} model={model} secret={secret} />
       <div className="flex justify-end">
         <Button look="primary" onPress={onClose}>Done</Button>
       </div>

@@ -104,6 +104,7 @@ export function ModelsPage() {
   const [capability, setCapability] = useState("");
   const [modality, setModality] = useState("");
   const [context, setContext] = useState("");
+  const [dearest, setDearest] = useState("");
   const [unit, setUnit] = useState<Unit>("1m");
   const [open, setOpen] = useState<Row | null>(null);
   const all = models.data ?? [];
@@ -118,6 +119,7 @@ export function ModelsPage() {
         (!capability || row.capabilities.includes(capability)) &&
         (!modality || row.input_modalities.includes(modality)) &&
         row.context_length >= Number(context || 0) &&
+        (!dearest || priceOf(row.prompt_usd_per_1m) <= nanoOf(dearest)) &&
         typed.every((word) => `${row.model_id} ${row.name} ${row.brand} ${row.description}`.toLowerCase().includes(word)),
     )
     .sort((a, b) => a.model_id.localeCompare(b.model_id));
@@ -182,6 +184,13 @@ export function ModelsPage() {
           value={context}
           options={["8000", "32000", "128000", "200000", "1000000"].map((size) => [size, compact(Number(size))])}
           onChange={setContext}
+          all="Any"
+        />
+        <Choice
+          label="Prompt at most"
+          value={dearest}
+          options={["0.1", "0.5", "1", "3", "10"].map((usd) => [usd, `$${usd} per 1M`])}
+          onChange={setDearest}
           all="Any"
         />
         <Segments label="Price" value={unit} options={[["1m", "per 1M"], ["1k", "per 1K"]]} onChange={(name) => setUnit(name as Unit)} />

@@ -5,13 +5,14 @@ import { Check, Circle } from "lucide-react";
 import { useMemo, useState } from "react";
 
 import type { Schemas } from "../api/client";
+import { useLiveRequests } from "../api/live";
 import {
   balanceQuery,
   keysQuery,
   requestsQuery,
   sessionQuery,
   summaryQuery,
-  useLiveRequests,
+  useFirstModel,
 } from "../api/queries";
 import { filled, type Range, RANGES } from "../buckets";
 import { Chart } from "../components/chart";
@@ -61,6 +62,7 @@ function Step({ done, children }: { done: boolean; children: React.ReactNode }) 
 function FirstRequest() {
   const session = useQuery(sessionQuery);
   const keys = useQuery(keysQuery);
+  const model = useFirstModel();
   const live = useLiveRequests({}, false);
   return (
     <Card title="Make the first request">
@@ -75,7 +77,7 @@ function FirstRequest() {
         </Step>
         <Step done={live.rows.length > 0}>
           <p>Send a request:</p>
-          <Snippets apiUrl={session.data?.public_api_url ?? ""} model="local/smollm2-135m" />
+          <Snippets apiUrl={session.data?.public_api_url ?? ""} model={model} />
         </Step>
         <Step done={live.rows.length > 0}>
           <p role="status">

@@ -4,7 +4,7 @@ import { Link, useSearch } from "@tanstack/react-router";
 import { Send, Square, Trash2 } from "lucide-react";
 import { type FormEvent, useEffect, useRef, useState } from "react";
 
-import { modelsQuery, requestQuery, sessionQuery } from "../api/queries";
+import { modelsQuery, requestQuery, sessionQuery, useFirstModel } from "../api/queries";
 import { type Answer, type ChatMessage, type Parameters, streamChat } from "../chat";
 import { Button, Choice, Field } from "../components/controls";
 import { ErrorNote } from "../components/feedback";
@@ -73,7 +73,8 @@ export function PlaygroundPage() {
   const stop = useRef<AbortController | null>(null);
   const end = useRef<HTMLDivElement>(null);
   const [busy, setBusy] = useState(false);
-  const chosen = model || models.data?.find((one) => one.model_id.startsWith("local/"))?.model_id || models.data?.[0]?.model_id || "";
+  const firstModel = useFirstModel();
+  const chosen = model || firstModel;
   useEffect(() => {
     end.current?.scrollIntoView({ block: "nearest" });
   }, [turns]);

@@ -9,7 +9,8 @@ import { Copyable } from "../components/controls";
 import { ErrorNote, Waiting } from "../components/feedback";
 import { Card, type Column, DataTable, Page, StatusBadge } from "../components/layout";
 import { commandOf } from "../components/snippets";
-import { count, dollars, dollarsExact, milliseconds, outcome, time, took, words } from "../format";
+import { Timeline } from "../components/timeline";
+import { count, dollars, dollarsExact, milliseconds, outcome, time, words } from "../format";
 
 type Row = Schemas["RequestOut"];
 
@@ -27,32 +28,6 @@ function Facts({ facts }: { facts: [string, ReactNode][] }) {
 }
 
 const mono = (text: string) => text && <span className="font-mono text-xs">{text}</span>;
-
-/** Received, first token, end, to scale. */
-function Timeline({ row }: { row: Row }) {
-  const total = Math.max(row.latency_ms, 1);
-  const first = Math.min(row.first_token_ms, total);
-  return (
-    <div className="space-y-2 p-4">
-      <svg
-        role="img"
-        aria-label={`First token after ${milliseconds(row.first_token_ms)}, end after ${took(row.latency_ms)}`}
-        viewBox="0 0 1000 16"
-        preserveAspectRatio="none"
-        className="h-4 w-full overflow-hidden rounded"
-      >
-        <rect width="1000" height="16" className="fill-accent-soft" />
-        <rect width={(1000 * first) / total} height="16" className="fill-chart-2 opacity-70" />
-        <rect x={(1000 * first) / total} width={1000 - (1000 * first) / total} height="16" className="fill-accent" />
-      </svg>
-      <p className="flex flex-wrap justify-between gap-2 text-xs text-muted">
-        <span>Received {time(row.received_at)}</span>
-        {first > 0 && <span>First token after {milliseconds(row.first_token_ms)}</span>}
-        <span>End after {took(row.latency_ms)}</span>
-      </p>
-    </div>
-  );
-}
 
 const LINES: Column<Schemas["CostLineOut"]>[] = [
   { title: "Tokens", cell: (one) => words(one.kind) },

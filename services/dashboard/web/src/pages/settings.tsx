@@ -17,7 +17,7 @@ import { Button, Field } from "../components/controls";
 import { ErrorNote, Nothing, Waiting } from "../components/feedback";
 import { Card, type Column, DataTable, Page } from "../components/layout";
 import { Members } from "../components/members";
-import { time } from "../format";
+import { plural, time } from "../format";
 
 function Password() {
   const change = useChangePassword();
@@ -160,7 +160,7 @@ function Contents() {
         <p className="text-muted">
           Stored for the keys that say so, for as long as the operator keeps them. Erasing cannot be taken back.
         </p>
-        {erase.data && <p role="status" className="text-good">Erased, of {erase.data.erased} requests.</p>}
+        {erase.data && <p role="status" className="text-good">Erased, of {plural(erase.data.erased, "request")}.</p>}
         <Button isDisabled={erase.isPending} onPress={() => erase.mutate()}>
           Erase all of them
         </Button>

@@ -5,7 +5,7 @@ import { Plus, Trash2 } from "lucide-react";
 import { lazy, Suspense, useState } from "react";
 
 import type { Schemas } from "../api/client";
-import { modelsQuery, sessionQuery } from "../api/queries";
+import { modelsQuery, sessionQuery, useFirstModel } from "../api/queries";
 import { templateQuery, useDeleteTemplate, useSaveTemplate } from "../api/templates";
 import { Button, Choice, Field } from "../components/controls";
 import { ErrorNote, Waiting } from "../components/feedback";
@@ -97,6 +97,7 @@ function Messages({ content, change, readOnly }: { content: Content; change: (pa
 function Editor({ stored }: { stored: Schemas["TemplateOut"] | null }) {
   const session = useQuery(sessionQuery);
   const models = useQuery(modelsQuery);
+  const firstModel = useFirstModel();
   const save = useSaveTemplate();
   const remove = useDeleteTemplate();
   const navigate = useNavigate();
@@ -165,7 +166,7 @@ function Editor({ stored }: { stored: Schemas["TemplateOut"] | null }) {
       {stored && (
         <>
           <Card title={dirty ? "Test run (of the saved version)" : "Test run"}>
-            <TestRun templateId={stored.template_id} slots={slotsOf(stored.content)} hasMessages={stored.content.messages.length > 0} />
+            <TestRun stored={stored} />
           </Card>
           <Card title="Call it">
             <div className="p-4">
@@ -173,7 +174,7 @@ function Editor({ stored }: { stored: Schemas["TemplateOut"] | null }) {
                 apiUrl={session.data?.public_api_url ?? ""}
                 model={stored.content.model}
                 body={{
-                  model: stored.content.model || "local/smollm2-135m",
+                  model: stored.content.model || firstModel,
                   template: stored.content.name,
                   variables: Object.fromEntries(slotsOf(stored.content).map((name) => [name, "…"])),
                   messages: stored.content.messages.length ? [] : [{ role: "user", content: "…" }],
