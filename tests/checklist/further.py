@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.checklist.breaks import Break, Item
-from tests.checklist.places import AT, EDGE, GATEWAY
+from tests.checklist.places import AT, EDGE, GATEWAY, MORE
 
 _COMPARE = f"{AT}/test_compare.py"
 _RESPONSES = f"{AT}/test_responses.py"
@@ -44,7 +44,7 @@ FURTHER = (
                 f"{GATEWAY}/whole_answer.py",
                 "encode = _as_base64 if wants_base64 else _as_floats",
                 "encode = _as_floats",
-                (_VECTORS,),
+                (f"{MORE}::test_vectors_come_in_the_encoding_that_was_asked_for",),
             ),
         ),
     ),
@@ -115,7 +115,7 @@ FURTHER = (
             Break(
                 "every model counts as a request",
                 f"{GATEWAY}/compare/run.py",
-                "self._pipeline = replace(pipeline, quotas=self._quotas)",
+                "self._pipeline = replace(pipeline, quotas=self._quotas, attempts=attempts)",
                 "self._pipeline = pipeline",
                 (f"{_COMPARE}::test_a_comparison_counts_as_one_request_against_the_limits",),
             ),
@@ -167,7 +167,7 @@ FURTHER = (
                 f"{EDGE}/dialect_routes.py",
                 "MessagesDialect(), takes_api_key=True)",
                 "MessagesDialect())",
-                (f"{_MESSAGES}::test_a_whole_message_has_its_text_and_its_tokens",),
+                (f"{MORE}::test_a_key_may_stand_in_x_api_key_for_messages_alone",),
             ),
             Break(
                 "the stream does not end",

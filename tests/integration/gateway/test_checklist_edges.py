@@ -15,7 +15,7 @@ from services.common.security.tokens import Principal
 from services.gateway.account_reads import LoggedRequest
 from services.gateway.entrypoints.app import routed_app
 from services.gateway.ports import KeySettings
-from tests.fixtures.gateway import ACCOUNT, GatewayHarness
+from tests.fixtures.gateway import ACCOUNT, GatewayHarness, scripted_model
 from tests.fixtures.upstream import WORDS
 from tests.fixtures.wire import Answer, ask, call, chat
 
@@ -112,3 +112,25 @@ async def test_a_choice_of_auto_is_no_fallback(
     gateway.request_log.rows.append(replace(row, requested_model=asked))
     answer = await call(gateway, "POST", "/v1/usage/events", body={})
     assert answer.json["events"][0]["routing_fallback"] is fell_back
+
+
+async def test_a_key_may_stand_in_x_api_key_for_messages_alone(gateway: GatewayHarness) -> None:
+    asked = {**chat(), "max_tokens": 9}
+    for path, status in (("/v1/messages", 200), ("/v1/chat/completions", 401)):
+        headers = {"Authorization": "", "X-Api-Key": gateway.key}
+        answer = await call(gateway, "POST", path, body=asked, headers=headers)
+        assert answer.status == status, path
+    headers = {"Authorization": "", "X-Api-Key": "rsk_none"}
+    refused = await call(gateway, "POST", "/v1/messages", body=asked, headers=headers)
+    assert (refused.status, refused.json["error"]["type"]) == (401, "authentication_error")
+    # Where both are sent, the usual header counts.
+    both = {"X-Api-Key": "rsk_none"}
+    assert (await call(gateway, "POST", "/v1/messages", body=asked, headers=both)).status == 200
+
+
+async def test_vectors_come_in_the_encoding_that_was_asked_for(gateway: GatewayHarness) -> None:
+    gateway.catalogue.add(scripted_model("embed", model_type="embedding"))
+    for encoding, kind in (("base64", str), ("float", list), (None, list)):
+        body = {"model": "vendor/embed", "input": "Paris", "encoding_format": encoding}
+        answer = await call(gateway, "POST", "/v1/embeddings", body=body)
+        assert isinstance(answer.json["data"][0]["embedding"], kind), encoding
