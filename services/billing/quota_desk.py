@@ -13,6 +13,7 @@ from services.billing.quota_handlers import (
     QuotaCommand,
     Refused,
     Returned,
+    read_account_meters,
     read_meters,
     run_quota_commands,
 )
@@ -86,6 +87,13 @@ class QuotaDesk:
         Raises Unavailable.
         """
         return await read_meters(self._store, self._clock, (account_id, key_id), model_id=model_id)
+
+    async def account_meters(self, account_id: AccountId) -> tuple[tuple[Meter, ...], int]:
+        """How far the account's own limits are taken, and billing's time of that.
+
+        Raises Unavailable.
+        """
+        return await read_account_meters(self._store, self._clock, account_id)
 
     async def _submit(self, command: QuotaCommand) -> Lent | Refused | Returned:
         answer = await self._groups.submit(command)

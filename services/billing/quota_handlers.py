@@ -85,12 +85,14 @@ class _Desk:
     changes: QuotaChanges = field(default_factory=QuotaChanges)
 
     def binding(self, command: DrawQuota) -> tuple[ScopeWindows, ...]:
-        """Every scope that limits the command's key, itself first, with its windows of now."""
+        """Every scope that it draws from, the key itself first, with its windows of now."""
         key = self.keys.get((command.account_id, command.key_id))
         if key is None:
             return ()
-        refs = [(command.account_id, scope) for scope in key.scopes(command.model_id)]
-        limits = [key.own, *(self.scopes[ref] for ref in refs if ref in self.scopes)]
+        refs = [(command.account_id, scope) for scope in _scopes(key, command)]
+        limits = [self.scopes[ref] for ref in refs if ref in self.scopes]
+        if not command.model_scopes_only:
+            limits.insert(0, key.own)
         return tuple(
             ScopeWindows(
                 one,
@@ -138,6 +140,15 @@ async def run_quota_commands(
         return answers
 
 
+async def read_account_meters(
+    store: QuotaStore, clock: Clock, account_id: AccountId
+) -> tuple[tuple[Meter, ...], int]:
+    """How far the account's own limits are taken, and the moment of that."""
+    now_ms = clock.now_ms()
+    known = await store.scope_limits([(account_id, scopes.ACCOUNT)])
+    return await _counted(store, list(known.values()), now_ms), now_ms
+
+
 async def read_meters(
     store: QuotaStore, clock: Clock, ref: KeyRef, *, model_id: str = ""
 ) -> tuple[tuple[Meter, ...], int]:
@@ -149,14 +160,7 @@ async def read_meters(
     if key is None:
         return (), now_ms
     known = await store.scope_limits([(ref[0], scope) for scope in key.scopes(model_id)])
-    limits = [key.own, *known.values()]
-    refs = [window_refs((one.account_id, one.scope), now_ms) for one in limits]
-    found = await store.counted([one for pair in refs for one in pair])
-    windows = [
-        ScopeWindows(one, *(found.get(name, Window()) for name in pair))
-        for one, pair in zip(limits, refs, strict=True)
-    ]
-    return quotas.meters(windows, now_ms=now_ms), now_ms
+    return await _counted(store, [key.own, *known.values()], now_ms), now_ms
 
 
 def window_ref(ref: ScopeRef, kind: WindowKind, moment_ms: int) -> WindowRef:
@@ -167,6 +171,18 @@ def window_ref(ref: ScopeRef, kind: WindowKind, moment_ms: int) -> WindowRef:
 def window_refs(ref: ScopeRef, moment_ms: int) -> list[WindowRef]:
     """The scope's minute and day of that moment."""
     return [window_ref(ref, kind, moment_ms) for kind in KINDS]
+
+
+async def _counted(
+    store: QuotaStore, limits: Sequence[ScopeLimits], now_ms: int
+) -> tuple[Meter, ...]:
+    refs = [window_refs((one.account_id, one.scope), now_ms) for one in limits]
+    found = await store.counted([one for pair in refs for one in pair])
+    windows = [
+        ScopeWindows(one, *(found.get(name, Window()) for name in pair))
+        for one, pair in zip(limits, refs, strict=True)
+    ]
+    return quotas.meters(windows, now_ms=now_ms)
 
 
 async def _load(unit: QuotaUnit, clock: Clock, commands: Sequence[QuotaCommand]) -> _Desk:
@@ -203,9 +219,14 @@ def _scopes_of(
     for command in commands:
         key = keys.get((command.account_id, command.key_id))
         if key is not None and isinstance(command, DrawQuota):
-            found |= {(key.account_id, scope) for scope in key.scopes(command.model_id)}
+            found |= {(key.account_id, scope) for scope in _scopes(key, command)}
             found.add((key.account_id, key.own.scope))
     return found
+
+
+def _scopes(key: KeyLimits, command: DrawQuota) -> tuple[Scope, ...]:
+    """The scopes beside the key's own limits that the draw is out of."""
+    return key.scopes(command.model_id, model_only=command.model_scopes_only)
 
 
 def _decide(desk: _Desk, command: QuotaCommand, rules: QuotaRules) -> QuotaAnswer:

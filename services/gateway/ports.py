@@ -107,6 +107,10 @@ class KeyPrincipal:
         own = ScopeRates(scopes.key(self.key_id), *self.settings.limits)
         return (*([own] if own.limited else []), *self.scoped.limits(model_id))
 
+    def model_limits(self, model_id: str) -> tuple[ScopeRates, ...]:
+        """Those of these that are of the model alone."""
+        return tuple(one for one in self.scoped.models.get(model_id, ()) if one.limited)
+
     def counts_tokens(self, model_id: str = "") -> bool:
         """True where tokens are limited by any of these."""
         return any(one.tpm is not None for one in self.limits(model_id))
@@ -241,6 +245,7 @@ class QuotaTicket:
     tokens: int
     # As in `Quotas.admit`; empty where that model is not limited.
     model_id: str = ""
+    model_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,10 +270,16 @@ class Quotas(Protocol):
         """Raises RateLimitExceeded where the key is known to be at its limit, without asking."""
 
     async def admit(
-        self, principal: KeyPrincipal, tokens: int, *, model_id: str = ""
+        self,
+        principal: KeyPrincipal,
+        tokens: int,
+        *,
+        model_id: str = "",
+        model_only: bool = False,
     ) -> QuotaTicket | None:
         """Lets one request to that model in that may come to so many tokens; None where nothing
-        limits it.
+        limits it. `model_only`: it counts against the key already, as one of a group, and is now
+        held to that model's own limits.
 
         Raises RateLimitExceeded with extra {"limit": QuotaLimit, "scope": ScopeKind} and, where
         waiting helps, `retry_after_s`; Forbidden where billing knows the key as inactive;
@@ -286,6 +297,9 @@ class Quotas(Protocol):
 
     async def meters(self, principal: KeyPrincipal) -> Sequence[QuotaMeter]:
         """What limits the key, as billing counts it now. Raises Unavailable."""
+
+    async def account_meters(self, account_id: AccountId) -> Sequence[QuotaMeter]:
+        """What limits the account, as billing counts it now. Raises Unavailable."""
 
 
 @dataclass(frozen=True, slots=True)

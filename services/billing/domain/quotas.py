@@ -74,26 +74,27 @@ class KeyLimits:
         scope = scopes.key(self.key_id)
         return ScopeLimits(self.account_id, scope, self.version, self.rpm, self.rpd, self.tpm)
 
-    def scopes(self, model_id: str = "") -> tuple[Scope, ...]:
+    def scopes(self, model_id: str = "", *, model_only: bool = False) -> tuple[Scope, ...]:
         """The scopes beside the key whose limits bind it, for that model's requests where one is
-        named; narrow ones first.
+        named, or of these that model's alone; narrow ones first.
         """
         found = []
         if model_id in self.model_ids:
             found.append(scopes.key_model(self.key_id, model_id))
-        if self.member_id:
+        if self.member_id and not model_only:
             found.append(scopes.member(self.member_id))
-        if self.team_id:
+        if self.team_id and not model_only:
             found.append(scopes.team(self.team_id))
         if model_id:
             found.append(scopes.account_model(model_id))
-        return (*found, scopes.ACCOUNT)
+        return tuple(found) if model_only else (*found, scopes.ACCOUNT)
 
 
 @dataclass(frozen=True, slots=True)
 class DrawQuota:
     """A worker asks for requests and tokens: at least what is needed, at most what is wanted.
-    `model_id` is given where they are for that model's requests alone.
+    `model_id` is given where they are for that model's requests alone; `model_scopes_only` says
+    that they count against the key and its other scopes already, as one of a group.
     """
 
     lease_id: LeaseId
@@ -106,6 +107,7 @@ class DrawQuota:
     needed_tokens: int
     wanted_tokens: int
     model_id: str = ""
+    model_scopes_only: bool = False
 
     @property
     def content_hash(self) -> bytes:
@@ -119,6 +121,7 @@ class DrawQuota:
             self.needed_tokens,
             self.wanted_tokens,
             *([self.model_id] if self.model_id else []),
+            *([True] if self.model_scopes_only else []),
         ]
         return hashlib.sha256(json.dumps(content).encode()).digest()
 

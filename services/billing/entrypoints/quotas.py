@@ -70,16 +70,22 @@ class QuotasServicer(quotas_pb2_grpc.QuotasServiceServicer):
         request: quotas_pb2.GetQuotasRequest,
         context: Any,  # Any: grpc's own class
     ) -> quotas_pb2.GetQuotasResponse:
-        meters, now_ms = await self._desk.meters(
-            AccountId(checked_id("account_id", request.account_id)),
-            KeyId(checked_id("key_id", request.key_id)),
-            checked_text("model_id", request.model_id, length_max=ID_LENGTH_MAX),
-        )
+        account_id = AccountId(checked_id("account_id", request.account_id))
+        model_id = checked_text("model_id", request.model_id, length_max=ID_LENGTH_MAX)
+        if not request.key_id:
+            if model_id:
+                raise InvalidArgument.of("model_id", "needs a key_id")
+            meters, now_ms = await self._desk.account_meters(account_id)
+        else:
+            key_id = KeyId(checked_id("key_id", request.key_id))
+            meters, now_ms = await self._desk.meters(account_id, key_id, model_id)
         return quotas_pb2.GetQuotasResponse(now_ms=now_ms, meters=meters_to_pb(meters))
 
 
 def command_from_draw(request: quotas_pb2.DrawQuotaRequest) -> DrawQuota:
     """The command. Raises InvalidArgument."""
+    if request.model_scopes_only and not request.model_id:
+        raise InvalidArgument.of("model_scopes_only", "needs a model_id")
     return DrawQuota(
         LeaseId(checked_id("lease_id", request.lease_id)),
         WorkerId(checked_id("worker_id", request.worker_id)),
@@ -91,6 +97,7 @@ def command_from_draw(request: quotas_pb2.DrawQuotaRequest) -> DrawQuota:
         _checked_count("needed_tokens", request.needed_tokens),
         _checked_count("wanted_tokens", request.wanted_tokens),
         checked_text("model_id", request.model_id, length_max=ID_LENGTH_MAX),
+        request.model_scopes_only,
     )
 
 

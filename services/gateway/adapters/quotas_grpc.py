@@ -43,6 +43,7 @@ class GrpcQuotas:
                 needed_tokens=request.needed_tokens,
                 wanted_tokens=request.wanted_tokens,
                 model_id=request.model_id,
+                model_scopes_only=request.model_scopes_only,
             ),
             principal=Principal("key", request.account_id, key_id=request.key_id),
             timeout_s=timeout_s,
@@ -80,6 +81,15 @@ class GrpcQuotas:
             self._stub.GetQuotas,
             pb.GetQuotasRequest(account_id=account_id, key_id=key_id),
             principal=Principal("key", account_id, key_id=key_id),
+        )
+        return _meters_from_pb(answer.meters, answer.now_ms)
+
+    async def account_meters(self, account_id: AccountId) -> tuple[Meter, ...]:
+        """See `QuotaSource.account_meters`."""
+        answer = await self._channel.call(
+            self._stub.GetQuotas,
+            pb.GetQuotasRequest(account_id=account_id),
+            principal=Principal("key", account_id),
         )
         return _meters_from_pb(answer.meters, answer.now_ms)
 

@@ -6,7 +6,7 @@ lease id and can be told to be away or to lose its answers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.common import scopes
 from services.common.clock import Clock
@@ -47,6 +47,8 @@ class MemoryQuotas:
         self._clock = clock
         self._ttl_ms = int(ttl_s * 1000)
         self._share = share
+        # Whose the limits of the scope `account` are.
+        self.account_id = AccountId("")
         self.limits: dict[KeyId, dict[QuotaLimit, int]] = {}
         # The scopes that a key is in beside its own limits, and what each is limited to.
         self.scopes_of: dict[KeyId, tuple[str, ...]] = {}
@@ -82,13 +84,21 @@ class MemoryQuotas:
     async def meters(self, account_id: AccountId, key_id: KeyId) -> tuple[Meter, ...]:  # noqa: ARG002 - keys are enough here
         """How far the key is into its limits."""
         self._reach()
-        return self._meters(key_id, model_id="")
+        return self._meters(self._limits(key_id, ""))
+
+    async def account_meters(self, account_id: AccountId) -> tuple[Meter, ...]:
+        """How far the account is into its own limits."""
+        self._reach()
+        if account_id != self.account_id:
+            return ()
+        return self._meters({scopes.ACCOUNT: self.scope_limits.get(scopes.ACCOUNT, {})})
 
     def taken(self, key_id: KeyId, limit: QuotaLimit) -> int:
         """What is used or leased of a limit of the key in its window of now."""
-        return self._taken(scopes.key(key_id), limit)
+        return self.taken_of(scopes.key(key_id), limit)
 
-    def _taken(self, scope: str, limit: QuotaLimit) -> int:
+    def taken_of(self, scope: str, limit: QuotaLimit) -> int:
+        """The same of any scope."""
         length = _WINDOWS[limit]
         start = self._clock.now_ms() // length
         return sum(
@@ -108,13 +118,16 @@ class MemoryQuotas:
     def _draw(self, request: Draw) -> Lease | Refusal:
         before = self.lent.get(request.lease_id)
         if before is not None:
+            if replace(before.draw, key_version=request.key_version) != request:
+                raise Conflict(f"{request.lease_id} was used for another draw")
             if before.used is not None:
                 raise Conflict(f"{request.lease_id} has ended")
             return self._lease(before)
         limits = self.limits.get(request.key_id)
         if limits is None or request.key_id in self.inactive:
             return Refusal("key_inactive", 0, 0.05, held=limits is None, meters=())
-        meters = self._meters(request.key_id, request.model_id)
+        drawn_from = self._drawn_from(request)
+        meters = self._meters(drawn_from)
         short = [meter for meter in meters if meter.left < _needed(request, meter.limit)]
         if short:
             return self._refusal(request, short, meters)
@@ -125,7 +138,7 @@ class MemoryQuotas:
             self._size(request.needed_tokens, request.wanted_tokens, meters, tokens=True),
             now_ms,
             min(now_ms + self._ttl_ms, now_ms - now_ms % _MINUTE_MS + _MINUTE_MS),
-            scopes=tuple(self._limits(request.key_id, request.model_id)),
+            scopes=tuple(drawn_from),
         )
         self.lent[request.lease_id] = lent
         return self._lease(lent)
@@ -165,8 +178,16 @@ class MemoryQuotas:
             max(0, lent.usable_until_ms - now_ms) / 1000,
             (_MINUTE_MS - now_ms % _MINUTE_MS) / 1000,
             (_DAY_MS - now_ms % _DAY_MS) / 1000,
-            self._meters(lent.draw.key_id, lent.draw.model_id),
+            self._meters(self._drawn_from(lent.draw)),
         )
+
+    def _drawn_from(self, request: Draw) -> dict[str, dict[QuotaLimit, int]]:
+        """What limits a draw, by scope."""
+        found = self._limits(request.key_id, request.model_id)
+        if not request.model_scopes_only:
+            return found
+        of_model = ("key_model", "account_model")
+        return {scope: found[scope] for scope in found if scopes.kind_of(scope) in of_model}
 
     def _limits(self, key_id: KeyId, model_id: str) -> dict[str, dict[QuotaLimit, int]]:
         """What limits the key, by scope, itself first; a model where it is named."""
@@ -176,17 +197,17 @@ class MemoryQuotas:
             found[scope] = self.scope_limits.get(scope, {})
         return {scope: limits for scope, limits in found.items() if limits}
 
-    def _meters(self, key_id: KeyId, model_id: str) -> tuple[Meter, ...]:
+    def _meters(self, of: dict[str, dict[QuotaLimit, int]]) -> tuple[Meter, ...]:
         now_ms = self._clock.now_ms()
         return tuple(
             Meter(
                 limit,
                 value,
-                self._taken(scope, limit),
+                self.taken_of(scope, limit),
                 (_WINDOWS[limit] - now_ms % _WINDOWS[limit]) / 1000,
                 scope,
             )
-            for scope, limits in self._limits(key_id, model_id).items()
+            for scope, limits in of.items()
             for limit, value in limits.items()
         )
 

@@ -85,7 +85,9 @@ class Comparison:
         self._trace = trace
         self._settings = settings
         self._quotas = GroupQuotas(pipeline.quotas, plan.calls)
-        self._pipeline = replace(pipeline, quotas=self._quotas)
+        # A call that goes on to another model is still one of the group.
+        attempts = replace(pipeline.attempts, quotas=self._quotas)
+        self._pipeline = replace(pipeline, quotas=self._quotas, attempts=attempts)
         self._announced = False
         self._writing = asyncio.Lock()
         self._begun = False

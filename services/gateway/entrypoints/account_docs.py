@@ -29,10 +29,15 @@ class Meter(Open):
 
 
 class RateLimits(Open):
-    """The limits of the key that asks; null where it has none of that kind."""
+    """RPM, RPD and TPM of whoever is meant; null where there is no such limit. A key is told of
+    `key` alone, people of `org`, and of all four where they name a key.
+    """
 
     as_of: str
-    key: dict[str, Meter | None]
+    key: dict[str, Meter | None] | None = None
+    member: dict[str, Meter | None] | None = None
+    team: dict[str, Meter | None] | None = None
+    org: dict[str, Meter | None] | None = None
 
 
 BALANCE: dict[str, Any] = {  # Any: JSON

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, BeforeValidator, Field
 from starlette.responses import Response
 
 from services.common.errors import InvalidArgument, NotFound
+from services.common.ids import AccountId
 from services.common.money import nanousd_from_usd, usd_from_nanousd
-from services.common.scopes import kind_of
+from services.common.scopes import ScopeKind, kind_of
 from services.common.security.tokens import Principal
 from services.gateway.account_reads import LoggedRequest, Result, UsageQuery
 from services.gateway.auto_route import is_auto
@@ -23,12 +24,11 @@ from services.gateway.entrypoints.app import PublicReads, caller_of, reads_of
 from services.gateway.entrypoints.callers import reader_of
 from services.gateway.entrypoints.model_docs import shown
 from services.gateway.entrypoints.system_routes import json_response
-from services.gateway.ports import KeyPrincipal, QuotaLimit, QuotaMeter
+from services.gateway.ports import QuotaLimit, QuotaMeter
 
 router = APIRouter(prefix="/v1", tags=["account"])
 
 Reads = Annotated[PublicReads, Depends(reads_of)]
-Caller = Annotated[KeyPrincipal, Depends(caller_of)]
 Reader = Annotated[Principal, Depends(reader_of)]
 
 # A request is in the log a moment after its answer; who asks at once waits for that moment, not
@@ -37,6 +37,12 @@ LOOKUP_TRIES = 15
 LOOKUP_PAUSE_S = 0.1
 _COSTS = ("min_cost_usd", "max_cost_usd")
 _LIMIT_NAMES: tuple[QuotaLimit, ...] = ("rpm", "rpd", "tpm")
+_OWNERS: dict[ScopeKind, str] = {
+    "key": "key",
+    "member": "member",
+    "team": "team",
+    "account": "org",
+}
 
 
 def _as_list(value: object) -> object:
@@ -97,17 +103,29 @@ async def balance(reads: Reads, caller: Reader) -> Response:
 
 
 @router.get("/usage/rate-limits", response_model=docs.RateLimits)
-async def rate_limits(reads: Reads, caller: Caller) -> Response:
-    """How far this key is into each of its limits; null where it has none."""
-    found = await reads.quotas.meters(caller)
-    # A key sees its own limits; those of the scopes that it is in are for people.
-    meters = {meter.limit: meter for meter in found if kind_of(meter.scope or "key") == "key"}
-    response = json_response(
-        {
-            "as_of": iso_from_unix_ms(reads.clock.now_ms()),
-            "key": {name: _metric(meters.get(name)) for name in _LIMIT_NAMES},
-        }
-    )
+async def rate_limits(
+    request: Request,
+    reads: Reads,
+    caller: Reader,
+    *,
+    key_id: Annotated[str, Query(max_length=64)] = "",
+) -> Response:
+    """How far this key is into each of its limits; null where it has none. People and admin keys
+    see their account's limits, and with `key_id` everything that binds that key.
+    """
+    if caller.kind == "key":
+        # A key sees its own limits; those of the scopes that it is in are for people.
+        shown = _by_owner(await reads.quotas.meters(caller_of(request)), ("key",))
+    elif key_id:
+        reads.freshness.require()
+        named = reads.keys.find_key(key_id)
+        if named is None or named.account_id != caller.account_id:
+            raise NotFound(f"there is no key {key_id!r}")
+        shown = _by_owner(await reads.quotas.meters(named), ("key", "member", "team", "account"))
+    else:
+        found = await reads.quotas.account_meters(AccountId(caller.account_id))
+        shown = _by_owner(found, ("account",))
+    response = json_response({"as_of": iso_from_unix_ms(reads.clock.now_ms()), **shown})
     response.headers["cache-control"] = "no-store"
     return response
 
@@ -189,6 +207,17 @@ def _nanousd(name: str, usd: str) -> int:
     if nanousd < 0:
         raise InvalidArgument.of(name, "is negative")
     return nanousd
+
+
+def _by_owner(
+    meters: Sequence[QuotaMeter], kinds: Sequence[ScopeKind]
+) -> dict[str, dict[str, Any]]:  # Any: JSON
+    """The limits of each of these, by the public API's name for it."""
+    found = {(kind_of(meter.scope or "key"), meter.limit): meter for meter in meters}
+    return {
+        _OWNERS[kind]: {name: _metric(found.get((kind, name))) for name in _LIMIT_NAMES}
+        for kind in kinds
+    }
 
 
 def _metric(meter: QuotaMeter | None) -> dict[str, Any] | None:  # Any: JSON

@@ -34,9 +34,15 @@ class QuotaLine:
     """One key's purse, who waits for it, and the task that asks billing on their behalf."""
 
     def __init__(
-        self, principal: KeyPrincipal, *, rate_window_s: float, model_id: str = ""
+        self,
+        principal: KeyPrincipal,
+        *,
+        rate_window_s: float,
+        model_id: str = "",
+        model_only: bool = False,
     ) -> None:
-        self.purse = QuotaPurse(principal.account_id, principal.key_id, model_id)
+        owner = (principal.account_id, principal.key_id)
+        self.purse = QuotaPurse(*owner, model_id, model_only=model_only)
         self.waiters: list[Waiter] = []
         self.task: asyncio.Task[None] | None = None
         # Decaying sums of requests and of tokens; they only size questions to billing.
@@ -47,7 +53,7 @@ class QuotaLine:
         # Set when tokens became free, so that whoever sleeps for them looks again.
         self.freed = asyncio.Event()
         self.version = principal.key_version
-        self.limits = principal.limits(model_id)
+        self.limits = limits_of(principal, model_id, model_only)
         self._gone: tuple[Refusal, int, float, float] | None = None
         self._meters: tuple[Meter, ...] = ()
         self._metered_s = 0.0
@@ -80,7 +86,7 @@ class QuotaLine:
         if principal.key_version <= self.version:
             return
         self.version = principal.key_version
-        limits = principal.limits(self.purse.model_id)
+        limits = limits_of(principal, self.purse.model_id, self.purse.model_only)
         if limits != self.limits:
             self.limits = limits
             self._gone, self._meters = None, ()
@@ -158,6 +164,11 @@ class QuotaLine:
 
     def _tidy(self) -> None:
         self.waiters = [waiter for waiter in self.waiters if not waiter.future.done()]
+
+
+def limits_of(principal: KeyPrincipal, model_id: str, model_only: bool) -> tuple[ScopeRates, ...]:
+    """What limits requests of this kind."""
+    return principal.model_limits(model_id) if model_only else principal.limits(model_id)
 
 
 def no_answer() -> Unavailable:

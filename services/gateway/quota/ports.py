@@ -27,6 +27,8 @@ class Draw:
     wanted_tokens: int
     # The model whose requests it is for, where that model is limited.
     model_id: str = ""
+    # Out of that model's limits alone: the key and its other scopes have counted it already.
+    model_scopes_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +99,6 @@ class QuotaSource(Protocol):
 
     async def meters(self, account_id: AccountId, key_id: KeyId) -> tuple[Meter, ...]:
         """How far the key is into each limit that it has."""
+
+    async def account_meters(self, account_id: AccountId) -> tuple[Meter, ...]:
+        """How far the account is into each limit of its own."""

@@ -88,15 +88,23 @@ class HeldLease:
 
 class QuotaPurse:
     """The leases of one key, in the order in which they came. `model_id` names the model where they
-    are for its requests alone.
+    are for its requests alone; `model_only` says that they are out of that model's limits alone.
     """
 
-    __slots__ = ("_leases", "_next", "_tickets", "account_id", "key_id", "model_id")
+    __slots__ = ("_leases", "_next", "_tickets", "account_id", "key_id", "model_id", "model_only")
 
-    def __init__(self, account_id: AccountId, key_id: KeyId, model_id: str = "") -> None:
+    def __init__(
+        self,
+        account_id: AccountId,
+        key_id: KeyId,
+        model_id: str = "",
+        *,
+        model_only: bool = False,
+    ) -> None:
         self.account_id = account_id
         self.key_id = key_id
         self.model_id = model_id
+        self.model_only = model_only
         self._leases: dict[LeaseId, HeldLease] = {}
         self._tickets: set[int] = set()
         self._next = 0
@@ -126,6 +134,7 @@ class QuotaPurse:
                     self.key_id,
                     reserved,
                     self.model_id,
+                    self.model_only,
                 )
         return None
 

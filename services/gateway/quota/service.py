@@ -20,11 +20,13 @@ from services.gateway.quota.limits import QuotaLimits
 from services.gateway.quota.line import (
     QuotaLine,
     Waiter,
+    limits_of,
     no_answer,
     rate_limit_error,
     too_large_error,
 )
-from services.gateway.quota.ports import Draw, Lease, LeaseId, QuotaSource, Refusal
+from services.gateway.quota.ports import Draw, Lease, LeaseId, Meter, QuotaSource, Refusal
+from services.gateway.quota.purse import QuotaPurse
 from services.gateway.quota.returner import QuotaReturner
 
 _log = get_logger(__name__)
@@ -51,8 +53,9 @@ class LeasedQuotas:
         self._clock = clock
         self._limits = limits or QuotaLimits()
         self._make_lease_id = make_lease_id
-        # By key and model; no model where the leases are for any.
-        self._lines: dict[tuple[AccountId, KeyId, str], QuotaLine] = {}
+        # By key and model, no model where the leases are for any, and whether they are out of that
+        # model's limits alone.
+        self._lines: dict[tuple[AccountId, KeyId, str, bool], QuotaLine] = {}
         self._draining = False
         self._returner = QuotaReturner(billing, clock, self._limits)
 
@@ -60,7 +63,7 @@ class LeasedQuotas:
         """See `ports.Quotas.check`."""
         if not principal.limits():
             return
-        line = self._lines.get((principal.account_id, principal.key_id, ""))
+        line = self._lines.get((principal.account_id, principal.key_id, "", False))
         if line is not None:
             now_s = self._clock.monotonic_s()
             line.follow(principal, now_s)
@@ -69,15 +72,21 @@ class LeasedQuotas:
                 raise error
 
     async def admit(
-        self, principal: KeyPrincipal, tokens: int, *, model_id: str = ""
+        self,
+        principal: KeyPrincipal,
+        tokens: int,
+        *,
+        model_id: str = "",
+        model_only: bool = False,
     ) -> QuotaTicket | None:
         """See `ports.Quotas.admit`."""
         model_id = principal.scoped.limited_model(model_id)
-        if not principal.limits(model_id):
+        if not limits_of(principal, model_id, model_only):
             return None
         if self._draining:
             raise Unavailable(_STOPPING, retry_after_s=1)
-        line, now_s = self._line(principal, model_id), self._clock.monotonic_s()
+        line = self._line(principal, model_id, model_only)
+        now_s = self._clock.monotonic_s()
         line.follow(principal, now_s)
         ticket = line.take(tokens, now_s)
         if ticket is not None:
@@ -89,7 +98,7 @@ class LeasedQuotas:
 
     def settle(self, ticket: QuotaTicket, actual_tokens: int) -> None:
         """See `ports.Quotas.settle`."""
-        line = self._lines[ticket.account_id, ticket.key_id, ticket.model_id]
+        line = self._lines[ticket.account_id, ticket.key_id, ticket.model_id, ticket.model_only]
         line.purse.settle(ticket, actual_tokens)
         if actual_tokens < ticket.tokens:
             line.forget_gone_tokens()
@@ -99,26 +108,33 @@ class LeasedQuotas:
     def standing(self, principal: KeyPrincipal, *, model_id: str = "") -> Sequence[QuotaMeter]:
         """See `ports.Quotas.standing`."""
         model_id = principal.scoped.limited_model(model_id)
-        line = self._lines.get((principal.account_id, principal.key_id, model_id))
+        line = self._lines.get((principal.account_id, principal.key_id, model_id, False))
         return () if line is None else line.meters(self._clock.monotonic_s())
 
     async def meters(self, principal: KeyPrincipal) -> Sequence[QuotaMeter]:
         """See `ports.Quotas.meters`. What this worker has unused counts as left."""
         if not principal.limits():
             return ()
-        owner, now_s = (principal.account_id, principal.key_id), self._clock.monotonic_s()
-        mine = [line.purse.free(now_s) for ref, line in self._lines.items() if ref[:2] == owner]
-        free = (sum(one for one, _ in mine), sum(one for _, one in mine))
-        return [
-            QuotaMeter(
-                meter.limit,
-                meter.limit_value,
-                min(meter.limit_value, meter.left + free[meter.limit == "tpm"]),
-                meter.resets_in_s,
-                meter.scope,
-            )
-            for meter in await self._billing.meters(principal.account_id, principal.key_id)
+        account_id, key_id = principal.account_id, principal.key_id
+        free = self._free(lambda purse: (purse.account_id, purse.key_id) == (account_id, key_id))
+        found = await self._billing.meters(account_id, key_id)
+        return [_shown(meter, free[meter.limit == "tpm"]) for meter in found]
+
+    async def account_meters(self, account_id: AccountId) -> Sequence[QuotaMeter]:
+        """See `ports.Quotas.account_meters`. What this worker has unused counts as left."""
+        free = self._free(lambda purse: purse.account_id == account_id)
+        found = await self._billing.account_meters(account_id)
+        return [_shown(meter, free[meter.limit == "tpm"]) for meter in found]
+
+    def _free(self, owns: Callable[[QuotaPurse], bool]) -> tuple[int, int]:
+        """Requests and tokens that this worker has unused in the purses that are meant."""
+        now_s = self._clock.monotonic_s()
+        mine = [
+            line.purse.free(now_s)
+            for line in self._lines.values()
+            if owns(line.purse) and not line.purse.model_only
         ]
+        return sum(one for one, _ in mine), sum(one for _, one in mine)
 
     @property
     def running(self) -> int:
@@ -163,12 +179,14 @@ class LeasedQuotas:
                 return
             await self._returner.progress()
 
-    def _line(self, principal: KeyPrincipal, model_id: str) -> QuotaLine:
-        ref = (principal.account_id, principal.key_id, model_id)
+    def _line(self, principal: KeyPrincipal, model_id: str, model_only: bool) -> QuotaLine:
+        ref = (principal.account_id, principal.key_id, model_id, model_only)
         line = self._lines.get(ref)
         if line is None:
             window_s = self._limits.rate_window_s
-            line = QuotaLine(principal, rate_window_s=window_s, model_id=model_id)
+            line = QuotaLine(
+                principal, rate_window_s=window_s, model_id=model_id, model_only=model_only
+            )
             self._lines[ref] = line
         return line
 
@@ -242,6 +260,7 @@ class LeasedQuotas:
             needed_tokens=min(waiter.tokens for waiter in line.waiters),
             wanted_tokens=sum(waiter.tokens for waiter in line.waiters) + more_tokens,
             model_id=line.purse.model_id,
+            model_scopes_only=line.purse.model_only,
         )
 
     async def _answer(self, line: QuotaLine, draw: Draw) -> tuple[Lease | Refusal | None, float]:
@@ -306,3 +325,9 @@ class LeasedQuotas:
         finally:
             for wait in waits:
                 wait.cancel()
+
+
+def _shown(meter: Meter, free: int) -> QuotaMeter:
+    """A limit with what this worker has unused of it."""
+    left = min(meter.limit_value, meter.left + free)
+    return QuotaMeter(meter.limit, meter.limit_value, left, meter.resets_in_s, meter.scope)

@@ -2,99 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
-from services.billing.adapters import quotas_memory as billing_memory
-from services.billing.domain.quotas import KeyLimits, QuotaRules, ScopeLimits
-from services.billing.entrypoints.quotas import POLICIES, QuotasServicer
-from services.billing.quota_desk import QuotaDesk
 from services.common import scopes
 from services.common.errors import Conflict, Forbidden, InvalidArgument, NotFound, Unavailable
-from services.common.grpc import GrpcChannel, GrpcServer, TokenSigner, TokenVerifier
-from services.common.ids import AccountId, KeyId, WorkerId
-from services.common.pb.mesh.billing.v1 import quotas_pb2_grpc
+from services.common.grpc import GrpcChannel, TokenSigner
+from services.common.ids import AccountId, WorkerId
 from services.gateway.adapters.quotas_grpc import GrpcQuotas
-from services.gateway.adapters.quotas_memory import MemoryQuotas
-from services.gateway.ports import QuotaLimit
-from services.gateway.quota.ports import Draw, Lease, LeaseId, QuotaSource, Refusal, Return
-from tests.fixtures.clocks import EarlyClock
-from tests.fixtures.waiting import running
-
-SECRET = "a-secret-of-the-tests-that-is-long-enough"
-ACCOUNT, KEY, OTHER = AccountId("acc_1"), KeyId("key_1"), KeyId("key_2")
-TEAM, MODEL = scopes.team("a"), scopes.key_model(KEY, "m")
-
-
-@dataclass
-class Lender:
-    """One implementation, its clock, and how a test sets the key's limits."""
-
-    source: QuotaSource
-    clock: EarlyClock
-    limit: Callable[[dict[QuotaLimit, int]], Awaitable[None]]
-    # The key and another are in a team with these limits, and a model of the key has some.
-    limit_team: Callable[[dict[QuotaLimit, int], dict[QuotaLimit, int]], Awaitable[None]]
-    address: str = ""
-
-
-async def _memory() -> AsyncIterator[Lender]:
-    clock = EarlyClock()
-    twin = MemoryQuotas(clock=clock)
-
-    async def limit(limits: dict[QuotaLimit, int]) -> None:
-        twin.limits[KEY] = limits
-
-    async def limit_team(limits: dict[QuotaLimit, int], model: dict[QuotaLimit, int]) -> None:
-        twin.limits |= {KEY: {}, OTHER: {}}
-        twin.scopes_of |= {KEY: (TEAM,), OTHER: (TEAM,)}
-        twin.scope_limits |= {TEAM: limits, MODEL: model}
-
-    yield Lender(twin, clock, limit, limit_team)
-
-
-async def _remote() -> AsyncIterator[Lender]:
-    clock, store = EarlyClock(), billing_memory.MemoryQuotas()
-    desk = QuotaDesk(store, clock, QuotaRules(), linger_s=0.0, fence_s=0.0)
-    server = GrpcServer(listen="127.0.0.1:0", verifier=TokenVerifier(SECRET), policies=POLICIES)
-    quotas_pb2_grpc.add_QuotasServiceServicer_to_server(QuotasServicer(desk), server.grpc)
-    await server.start()
-    channel = GrpcChannel(f"127.0.0.1:{server.port}", TokenSigner(SECRET, "gateway"))
-
-    async def limit(limits: dict[QuotaLimit, int]) -> None:
-        key = KeyLimits(ACCOUNT, KEY, 1, True)
-        await store.put_limits([replace(key, **limits)])  # type: ignore[arg-type]  # only limits
-
-    async def limit_team(limits: dict[QuotaLimit, int], model: dict[QuotaLimit, int]) -> None:
-        keys = [KeyLimits(ACCOUNT, one, 1, True, team_id="a") for one in (KEY, OTHER)]
-        scoped = {TEAM: limits, MODEL: model}
-        await store.put_limits(
-            [replace(keys[0], model_ids=("m",)), keys[1]],
-            [
-                replace(ScopeLimits(ACCOUNT, scope, 1), **found)  # type: ignore[arg-type]  # only limits
-                for scope, found in scoped.items()
-            ],
-        )
-
-    async with running(desk.run):
-        source = GrpcQuotas(channel, WorkerId("w1"))
-        yield Lender(source, clock, limit, limit_team, f"127.0.0.1:{server.port}")
-        await channel.close()
-        await server.stop(0.1)
+from services.gateway.quota.ports import Draw, Lease, LeaseId, Refusal, Return
+from tests.contract.gateway_quota.lenders import (
+    ACCOUNT,
+    KEY,
+    MODEL,
+    OTHER,
+    SECRET,
+    TEAM,
+    Lender,
+    draw,
+    lenders,
+    remote_lender,
+)
 
 
 @pytest.fixture(params=["memory", "grpc"])
 async def lender(request: pytest.FixtureRequest) -> AsyncIterator[Lender]:
-    async for one in _memory() if request.param == "memory" else _remote():
+    async for one in lenders(request.param):
         yield one
-
-
-def draw(number: int = 1, *, requests: int = 1, tokens: int = 0, wanted: int = 0) -> Draw:
-    return Draw(
-        LeaseId(f"ql_{number}"), ACCOUNT, KEY, 1, requests, wanted or requests, tokens, tokens
-    )
 
 
 def give_back(number: int, requests: int, tokens: int = 0, revision: int = 1) -> Return:
@@ -138,6 +74,46 @@ async def test_a_models_limits_bind_its_requests_alone(lender: Lender) -> None:
     assert [(one.scope, one.taken) for one in await lender.source.meters(ACCOUNT, KEY)] == [
         (TEAM, 2)
     ]
+
+
+async def test_a_draw_out_of_a_models_limits_leaves_all_others_alone(lender: Lender) -> None:
+    await lender.limit_team({"rpm": 4}, {"rpm": 2, "tpm": 900})
+    alone = replace(draw(1, requests=2, tokens=500), model_id="m", model_scopes_only=True)
+    lease = await lent(lender, alone)
+    assert [(one.scope, one.limit, one.taken) for one in lease.meters] == [
+        (MODEL, "rpm", 2),
+        (MODEL, "tpm", 500),
+    ]
+    assert await taken(lender) == {"rpm": 0}
+    # The same lease may be asked for again, but not as another draw.
+    assert (await lent(lender, alone)).requests == 2
+    with pytest.raises(Conflict):
+        await lender.source.draw(replace(alone, model_scopes_only=False), timeout_s=5)
+    refusal = await refused(lender, replace(alone, lease_id=LeaseId("ql_2"), needed_requests=1))
+    assert (refusal.scope, refusal.limit, refusal.held) == (MODEL, "rpm", True)
+    await lender.source.give_back(give_back(1, 1, 27), timeout_s=5)
+    both = await lent(lender, replace(draw(3), model_id="m"))
+    assert {(one.scope, one.limit): one.taken for one in both.meters} == {
+        (TEAM, "rpm"): 1,
+        (MODEL, "rpm"): 2,
+        (MODEL, "tpm"): 27,
+    }
+
+
+async def test_a_draw_out_of_no_limits_lends_without_bound(lender: Lender) -> None:
+    await lender.limit_team({"rpm": 1}, {"rpm": 1})
+    lease = await lent(lender, replace(draw(1), model_id="other", model_scopes_only=True))
+    assert (lease.requests, lease.tokens, lease.meters) == (None, None, ())
+
+
+async def test_an_account_has_limits_of_its_own(lender: Lender) -> None:
+    assert await lender.source.account_meters(ACCOUNT) == ()
+    await lender.limit_account({"rpm": 9, "rpd": 50})
+    await lent(lender, draw(1, requests=3))
+    assert [
+        (one.scope, one.limit, one.taken) for one in await lender.source.account_meters(ACCOUNT)
+    ] == [(scopes.ACCOUNT, "rpm", 3), (scopes.ACCOUNT, "rpd", 3)]
+    assert await lender.source.account_meters(AccountId("acc_2")) == ()
 
 
 async def test_a_lease_is_a_share_of_what_is_left(lender: Lender) -> None:
@@ -218,13 +194,15 @@ async def test_a_billing_that_is_away_is_unavailable() -> None:
 
 
 async def test_billing_lends_to_gateways_only_and_checks_what_it_is_told() -> None:
-    async for lender in _remote():
+    async for lender in remote_lender():
         source = lender.source
         await lender.limit({"rpm": 5})
         with pytest.raises(InvalidArgument):
             await source.draw(replace(draw(), lease_id=LeaseId("")), timeout_s=5)
         with pytest.raises(InvalidArgument):
             await source.draw(draw(requests=10**13), timeout_s=5)
+        with pytest.raises(InvalidArgument):
+            await source.draw(replace(draw(), model_scopes_only=True), timeout_s=5)
         with pytest.raises(InvalidArgument):
             await source.give_back(give_back(1, 0, revision=0), timeout_s=5)
         other = GrpcChannel(lender.address, TokenSigner(SECRET, "dashboard"))

@@ -207,7 +207,7 @@ async def test_the_limits_of_every_compared_model_bind(tmp_path: Path) -> None:
             model: (ScopeRates(account_model(model), rpm=limit),)
             for model, limit in zip(models, (2, 1), strict=True)
         }
-        key = gateway.keys.issue(scoped=Scoped(models=rates))
+        key = gateway.keys.issue(KeySettings(rpm_limit=100), scoped=Scoped(models=rates))
         gateway.quota_source.limits[gateway.keys.of(key).key_id] = {"rpm": 100}
         for model, limit in zip(models, (2, 1), strict=True):
             gateway.quota_source.scope_limits[account_model(model)] = {"rpm": limit}
@@ -228,6 +228,13 @@ async def test_the_limits_of_every_compared_model_bind(tmp_path: Path) -> None:
         await gateway.event(9)
         costs = [event.cost_nanousd for event in gateway.events() if event.http_status == 429]
         assert costs == [0, 0, 0]
+        # The key counts each comparison once, and each model its own calls.
+        gateway.quotas.sweep(idle_s=0.0)
+        source, key_id = gateway.quota_source, gateway.keys.of(key).key_id
+        await eventually(lambda: source.taken(key_id, "rpm") == 3)
+        await eventually(
+            lambda: [source.taken_of(account_model(one), "rpm") for one in models] == [2, 1]
+        )
 
 
 async def test_a_template_is_rendered_for_every_model_and_a_missing_variable_is_named(

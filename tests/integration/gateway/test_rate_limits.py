@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from unittest.mock import ANY
 
 import openai
 import pytest
 from meshapi import AsyncMeshAPI, ChatCompletionParams, ChatMessage, MeshAPIError
 
+from services.common import scopes
 from services.common.pb.mesh.events.v1 import usage_pb2
+from services.common.security.tokens import Principal
 from services.gateway.ports import KeyPrincipal, KeySettings, QuotaLimit
+from services.gateway.scoped import Scoped, ScopeRates
 from tests.fixtures.clocks import EarlyClock
 from tests.fixtures.gateway import ACCOUNT, USD, GatewayHarness, running_gateway
 from tests.fixtures.waiting import eventually
@@ -183,6 +188,77 @@ async def test_a_key_reads_its_limits(gateway: GatewayHarness) -> None:
     assert told.json["key"]["tpm"]["current"] == 2 * 27
     assert told.json["key"]["rpm"] is None
     assert told.headers["cache-control"] == "no-store"
+
+
+async def test_a_key_is_told_of_itself_alone(gateway: GatewayHarness) -> None:
+    limited_key(gateway, rpd=8)
+    other = gateway.keys.of(gateway.keys.issue(KeySettings(rpm_limit=5))).key_id
+    told = await call(gateway, "GET", f"/v1/usage/rate-limits?key_id={other}")
+    assert told.json.keys() == {"as_of", "key"}
+    assert told.json["key"]["rpd"]["limit"] == 8
+
+
+async def test_people_and_admin_keys_read_the_limits_of_their_account_and_of_its_keys(
+    gateway: GatewayHarness,
+) -> None:
+    team, member = scopes.team("red"), scopes.member("usr_1")
+    rates = [
+        ScopeRates(team, rpd=40),
+        ScopeRates(member, tpm=50_000),
+        ScopeRates(scopes.ACCOUNT, rpm=100),
+    ]
+    gateway.key = gateway.keys.issue(
+        KeySettings(rpd_limit=8), scoped=Scoped("red", shared=tuple(rates))
+    )
+    key_id = gateway.keys.of(gateway.key).key_id
+    source = gateway.quota_source
+    source.account_id = ACCOUNT
+    source.limits[key_id] = {"rpd": 8}
+    source.scopes_of[key_id] = (team, member, scopes.ACCOUNT)
+    source.scope_limits |= {
+        team: {"rpd": 40},
+        member: {"tpm": 50_000},
+        scopes.ACCOUNT: {"rpm": 100},
+    }
+    for _ in range(2):
+        await ask(gateway, chat())
+    holders = gateway.sessions.holders
+    holders["mss_viewer"] = Principal("user", ACCOUNT, "usr_1", role="viewer")
+    holders["mss_stranger"] = Principal("user", "acc_2", "usr_9", role="owner")
+    owner = Principal("user", ACCOUNT, "usr_1", role="owner")
+    expires_ms = round(time.time() * 1000) + 86_400_000
+    secrets = {}
+    for permission in ("org:read", "keys:read"):
+        _, secrets[permission] = await gateway.admin_keys.create(
+            owner, "ci", permissions=[permission], scope="org", expires_at_ms=expires_ms
+        )
+
+    async def told(token: str, query: str = "") -> Answer:
+        headers = {"Authorization": f"Bearer {token}"}
+        return await call(gateway, "GET", f"/v1/usage/rate-limits{query}", headers=headers)
+
+    for token in ("mss_viewer", secrets["org:read"]):
+        account = await told(token)
+        assert (account.status, account.headers["cache-control"]) == (200, "no-store")
+        assert account.json.keys() == {"as_of", "org"}
+        minute = account.json["org"]["rpm"]
+        assert (minute["current"], minute["limit"], minute["pct"]) == (2, 100, 2.0)
+        assert (account.json["org"]["rpd"], account.json["org"]["tpm"]) == (None, None)
+        key = (await told(token, f"?key_id={key_id}")).json
+        assert key.keys() == {"as_of", "key", "member", "team", "org"}
+        assert (key["key"]["rpd"]["current"], key["key"]["rpd"]["limit"]) == (2, 8)
+        assert (key["team"]["rpd"]["limit"], key["team"]["rpm"]) == (40, None)
+        assert key["member"]["tpm"]["current"] == 2 * 27
+        assert key["org"]["rpm"] == {**minute, "resets_in_seconds": ANY}
+    for token in ("mss_viewer", "mss_stranger"):
+        unknown = "key_none" if token == "mss_viewer" else key_id
+        missing = await told(token, f"?key_id={unknown}")
+        assert (missing.status, missing.code) == (404, "not_found")
+    strangers = await told("mss_stranger")
+    assert strangers.json["org"] == {"rpm": None, "rpd": None, "tpm": None}
+    refused = await told(secrets["keys:read"])
+    assert (refused.status, refused.code) == (403, "forbidden")
+    assert (await told("mss_ended")).status == 401
 
 
 async def test_both_sdks_know_the_refusal_and_when_to_come_back(gateway: GatewayHarness) -> None:

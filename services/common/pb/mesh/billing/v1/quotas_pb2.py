@@ -24,33 +24,33 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmesh/billing/v1/quotas.proto\x12\x0fmesh.billing.v1\"\x81\x01\n\nQuotaMeter\x12*\n\x05limit\x18\x01 \x01(\x0e\x32\x1b.mesh.billing.v1.QuotaLimit\x12\x13\n\x0blimit_value\x18\x02 \x01(\x03\x12\r\n\x05taken\x18\x03 \x01(\x03\x12\x14\n\x0cresets_at_ms\x18\x04 \x01(\x03\x12\r\n\x05scope\x18\x05 \x01(\t\"\xe2\x01\n\x10\x44rawQuotaRequest\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x11\n\tworker_id\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\t\x12\x0e\n\x06key_id\x18\x04 \x01(\t\x12\x13\n\x0bkey_version\x18\x05 \x01(\x03\x12\x17\n\x0fneeded_requests\x18\x06 \x01(\x03\x12\x17\n\x0fwanted_requests\x18\x07 \x01(\x03\x12\x15\n\rneeded_tokens\x18\x08 \x01(\x03\x12\x15\n\rwanted_tokens\x18\t \x01(\x03\x12\x10\n\x08model_id\x18\n \x01(\t\"\xeb\x01\n\nQuotaLease\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x15\n\x08requests\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x13\n\x06tokens\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x0e\n\x06now_ms\x18\x04 \x01(\x03\x12\x17\n\x0fusable_until_ms\x18\x05 \x01(\x03\x12\x19\n\x11minute_ends_at_ms\x18\x06 \x01(\x03\x12\x16\n\x0e\x64\x61y_ends_at_ms\x18\x07 \x01(\x03\x12+\n\x06meters\x18\x08 \x03(\x0b\x32\x1b.mesh.billing.v1.QuotaMeterB\x0b\n\t_requestsB\t\n\x07_tokens\"\xc1\x01\n\x0cQuotaRefusal\x12*\n\x05limit\x18\x01 \x01(\x0e\x32\x1b.mesh.billing.v1.QuotaLimit\x12\x13\n\x0blimit_value\x18\x02 \x01(\x03\x12\x16\n\x0eretry_after_ms\x18\x03 \x01(\x03\x12\x0c\n\x04held\x18\x04 \x01(\x08\x12\x0e\n\x06now_ms\x18\x05 \x01(\x03\x12+\n\x06meters\x18\x06 \x03(\x0b\x32\x1b.mesh.billing.v1.QuotaMeter\x12\r\n\x05scope\x18\x07 \x01(\t\"}\n\x11\x44rawQuotaResponse\x12,\n\x05lease\x18\x01 \x01(\x0b\x32\x1b.mesh.billing.v1.QuotaLeaseH\x00\x12\x30\n\x07refusal\x18\x02 \x01(\x0b\x32\x1d.mesh.billing.v1.QuotaRefusalH\x00\x42\x08\n\x06result\"\x9b\x01\n\x12ReturnQuotaRequest\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x11\n\tworker_id\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\t\x12\x0e\n\x06key_id\x18\x04 \x01(\t\x12\x15\n\rused_requests\x18\x05 \x01(\x03\x12\x13\n\x0bused_tokens\x18\x06 \x01(\x03\x12\x10\n\x08revision\x18\x07 \x01(\x03\"\x15\n\x13ReturnQuotaResponse\"H\n\x10GetQuotasRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x10\n\x08model_id\x18\x03 \x01(\t\"P\n\x11GetQuotasResponse\x12\x0e\n\x06now_ms\x18\x01 \x01(\x03\x12+\n\x06meters\x18\x02 \x03(\x0b\x32\x1b.mesh.billing.v1.QuotaMeter*\x86\x01\n\nQuotaLimit\x12\x1b\n\x17QUOTA_LIMIT_UNSPECIFIED\x10\x00\x12\x13\n\x0fQUOTA_LIMIT_RPM\x10\x01\x12\x13\n\x0fQUOTA_LIMIT_RPD\x10\x02\x12\x13\n\x0fQUOTA_LIMIT_TPM\x10\x03\x12\x1c\n\x18QUOTA_LIMIT_KEY_INACTIVE\x10\x04\x32\x91\x02\n\rQuotasService\x12R\n\tDrawQuota\x12!.mesh.billing.v1.DrawQuotaRequest\x1a\".mesh.billing.v1.DrawQuotaResponse\x12X\n\x0bReturnQuota\x12#.mesh.billing.v1.ReturnQuotaRequest\x1a$.mesh.billing.v1.ReturnQuotaResponse\x12R\n\tGetQuotas\x12!.mesh.billing.v1.GetQuotasRequest\x1a\".mesh.billing.v1.GetQuotasResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmesh/billing/v1/quotas.proto\x12\x0fmesh.billing.v1\"\x81\x01\n\nQuotaMeter\x12*\n\x05limit\x18\x01 \x01(\x0e\x32\x1b.mesh.billing.v1.QuotaLimit\x12\x13\n\x0blimit_value\x18\x02 \x01(\x03\x12\r\n\x05taken\x18\x03 \x01(\x03\x12\x14\n\x0cresets_at_ms\x18\x04 \x01(\x03\x12\r\n\x05scope\x18\x05 \x01(\t\"\xfd\x01\n\x10\x44rawQuotaRequest\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x11\n\tworker_id\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\t\x12\x0e\n\x06key_id\x18\x04 \x01(\t\x12\x13\n\x0bkey_version\x18\x05 \x01(\x03\x12\x17\n\x0fneeded_requests\x18\x06 \x01(\x03\x12\x17\n\x0fwanted_requests\x18\x07 \x01(\x03\x12\x15\n\rneeded_tokens\x18\x08 \x01(\x03\x12\x15\n\rwanted_tokens\x18\t \x01(\x03\x12\x10\n\x08model_id\x18\n \x01(\t\x12\x19\n\x11model_scopes_only\x18\x0b \x01(\x08\"\xeb\x01\n\nQuotaLease\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x15\n\x08requests\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x13\n\x06tokens\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x0e\n\x06now_ms\x18\x04 \x01(\x03\x12\x17\n\x0fusable_until_ms\x18\x05 \x01(\x03\x12\x19\n\x11minute_ends_at_ms\x18\x06 \x01(\x03\x12\x16\n\x0e\x64\x61y_ends_at_ms\x18\x07 \x01(\x03\x12+\n\x06meters\x18\x08 \x03(\x0b\x32\x1b.mesh.billing.v1.QuotaMeterB\x0b\n\t_requestsB\t\n\x07_tokens\"\xc1\x01\n\x0cQuotaRefusal\x12*\n\x05limit\x18\x01 \x01(\x0e\x32\x1b.mesh.billing.v1.QuotaLimit\x12\x13\n\x0blimit_value\x18\x02 \x01(\x03\x12\x16\n\x0eretry_after_ms\x18\x03 \x01(\x03\x12\x0c\n\x04held\x18\x04 \x01(\x08\x12\x0e\n\x06now_ms\x18\x05 \x01(\x03\x12+\n\x06meters\x18\x06 \x03(\x0b\x32\x1b.mesh.billing.v1.QuotaMeter\x12\r\n\x05scope\x18\x07 \x01(\t\"}\n\x11\x44rawQuotaResponse\x12,\n\x05lease\x18\x01 \x01(\x0b\x32\x1b.mesh.billing.v1.QuotaLeaseH\x00\x12\x30\n\x07refusal\x18\x02 \x01(\x0b\x32\x1d.mesh.billing.v1.QuotaRefusalH\x00\x42\x08\n\x06result\"\x9b\x01\n\x12ReturnQuotaRequest\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x11\n\tworker_id\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\t\x12\x0e\n\x06key_id\x18\x04 \x01(\t\x12\x15\n\rused_requests\x18\x05 \x01(\x03\x12\x13\n\x0bused_tokens\x18\x06 \x01(\x03\x12\x10\n\x08revision\x18\x07 \x01(\x03\"\x15\n\x13ReturnQuotaResponse\"H\n\x10GetQuotasRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x10\n\x08model_id\x18\x03 \x01(\t\"P\n\x11GetQuotasResponse\x12\x0e\n\x06now_ms\x18\x01 \x01(\x03\x12+\n\x06meters\x18\x02 \x03(\x0b\x32\x1b.mesh.billing.v1.QuotaMeter*\x86\x01\n\nQuotaLimit\x12\x1b\n\x17QUOTA_LIMIT_UNSPECIFIED\x10\x00\x12\x13\n\x0fQUOTA_LIMIT_RPM\x10\x01\x12\x13\n\x0fQUOTA_LIMIT_RPD\x10\x02\x12\x13\n\x0fQUOTA_LIMIT_TPM\x10\x03\x12\x1c\n\x18QUOTA_LIMIT_KEY_INACTIVE\x10\x04\x32\x91\x02\n\rQuotasService\x12R\n\tDrawQuota\x12!.mesh.billing.v1.DrawQuotaRequest\x1a\".mesh.billing.v1.DrawQuotaResponse\x12X\n\x0bReturnQuota\x12#.mesh.billing.v1.ReturnQuotaRequest\x1a$.mesh.billing.v1.ReturnQuotaResponse\x12R\n\tGetQuotas\x12!.mesh.billing.v1.GetQuotasRequest\x1a\".mesh.billing.v1.GetQuotasResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mesh.billing.v1.quotas_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_QUOTALIMIT']._serialized_start=1309
-  _globals['_QUOTALIMIT']._serialized_end=1443
+  _globals['_QUOTALIMIT']._serialized_start=1336
+  _globals['_QUOTALIMIT']._serialized_end=1470
   _globals['_QUOTAMETER']._serialized_start=50
   _globals['_QUOTAMETER']._serialized_end=179
   _globals['_DRAWQUOTAREQUEST']._serialized_start=182
-  _globals['_DRAWQUOTAREQUEST']._serialized_end=408
-  _globals['_QUOTALEASE']._serialized_start=411
-  _globals['_QUOTALEASE']._serialized_end=646
-  _globals['_QUOTAREFUSAL']._serialized_start=649
-  _globals['_QUOTAREFUSAL']._serialized_end=842
-  _globals['_DRAWQUOTARESPONSE']._serialized_start=844
-  _globals['_DRAWQUOTARESPONSE']._serialized_end=969
-  _globals['_RETURNQUOTAREQUEST']._serialized_start=972
-  _globals['_RETURNQUOTAREQUEST']._serialized_end=1127
-  _globals['_RETURNQUOTARESPONSE']._serialized_start=1129
-  _globals['_RETURNQUOTARESPONSE']._serialized_end=1150
-  _globals['_GETQUOTASREQUEST']._serialized_start=1152
-  _globals['_GETQUOTASREQUEST']._serialized_end=1224
-  _globals['_GETQUOTASRESPONSE']._serialized_start=1226
-  _globals['_GETQUOTASRESPONSE']._serialized_end=1306
-  _globals['_QUOTASSERVICE']._serialized_start=1446
-  _globals['_QUOTASSERVICE']._serialized_end=1719
+  _globals['_DRAWQUOTAREQUEST']._serialized_end=435
+  _globals['_QUOTALEASE']._serialized_start=438
+  _globals['_QUOTALEASE']._serialized_end=673
+  _globals['_QUOTAREFUSAL']._serialized_start=676
+  _globals['_QUOTAREFUSAL']._serialized_end=869
+  _globals['_DRAWQUOTARESPONSE']._serialized_start=871
+  _globals['_DRAWQUOTARESPONSE']._serialized_end=996
+  _globals['_RETURNQUOTAREQUEST']._serialized_start=999
+  _globals['_RETURNQUOTAREQUEST']._serialized_end=1154
+  _globals['_RETURNQUOTARESPONSE']._serialized_start=1156
+  _globals['_RETURNQUOTARESPONSE']._serialized_end=1177
+  _globals['_GETQUOTASREQUEST']._serialized_start=1179
+  _globals['_GETQUOTASREQUEST']._serialized_end=1251
+  _globals['_GETQUOTASRESPONSE']._serialized_start=1253
+  _globals['_GETQUOTASRESPONSE']._serialized_end=1333
+  _globals['_QUOTASSERVICE']._serialized_start=1473
+  _globals['_QUOTASSERVICE']._serialized_end=1746
 # @@protoc_insertion_point(module_scope)

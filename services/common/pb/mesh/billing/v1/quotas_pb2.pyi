@@ -98,6 +98,7 @@ class DrawQuotaRequest(_message.Message):
     NEEDED_TOKENS_FIELD_NUMBER: _builtins.int
     WANTED_TOKENS_FIELD_NUMBER: _builtins.int
     MODEL_ID_FIELD_NUMBER: _builtins.int
+    MODEL_SCOPES_ONLY_FIELD_NUMBER: _builtins.int
     lease_id: _builtins.str
     """Made by the worker, so that a retry after a lost answer draws nothing twice."""
     worker_id: _builtins.str
@@ -113,6 +114,8 @@ class DrawQuotaRequest(_message.Message):
     wanted_tokens: _builtins.int
     model_id: _builtins.str
     """The model whose requests it is for, where the key or its account limits that model; empty: for any other."""
+    model_scopes_only: _builtins.bool
+    """Out of the limits of that model alone: the request counts against the key's and all others' already, as one of a group."""
     def __init__(
         self,
         *,
@@ -126,10 +129,11 @@ class DrawQuotaRequest(_message.Message):
         needed_tokens: _builtins.int = ...,
         wanted_tokens: _builtins.int = ...,
         model_id: _builtins.str = ...,
+        model_scopes_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "key_id", b"key_id", "key_version", b"key_version", "lease_id", b"lease_id", "model_id", b"model_id", "needed_requests", b"needed_requests", "needed_tokens", b"needed_tokens", "wanted_requests", b"wanted_requests", "wanted_tokens", b"wanted_tokens", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "key_id", b"key_id", "key_version", b"key_version", "lease_id", b"lease_id", "model_id", b"model_id", "model_scopes_only", b"model_scopes_only", "needed_requests", b"needed_requests", "needed_tokens", b"needed_tokens", "wanted_requests", b"wanted_requests", "wanted_tokens", b"wanted_tokens", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -317,6 +321,7 @@ class GetQuotasRequest(_message.Message):
     MODEL_ID_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     key_id: _builtins.str
+    """Empty: the account's own limits."""
     model_id: _builtins.str
     """With the limits of this model too; empty: without those of any model."""
     def __init__(
