@@ -150,6 +150,17 @@ class ChangePassword(Command[None]):
 
 
 @dataclass(frozen=True, slots=True)
+class SetPassword(Command[None]):
+    """The first password of a user who logs in through a provider."""
+
+    user_id: UserId
+    account_id: AccountId
+    identity: Identity
+    new_password: str = field(repr=False)
+    session_token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class CreateAdminKey(Command[IssuedAdminKey]):
     actor: Actor
     account_id: AccountId

@@ -35,6 +35,7 @@ from services.accounts.team_handlers import held_account
 from services.common.errors import (
     ConcurrencyConflict,
     Conflict,
+    Forbidden,
     InvalidArgument,
     NotFound,
     Unauthorized,
@@ -118,6 +119,29 @@ async def change_password(ctx: Context, command: c.ChangePassword) -> None:
     if not await ctx.passwords.verify(known_hash, command.current_password):
         raise InvalidArgument.of("current_password", "is wrong")
     ctx.attempts.succeeded(f"user:{command.user_id}")
+    await _put_password(ctx, command, known_hash)
+
+
+async def set_password(ctx: Context, command: c.SetPassword) -> None:
+    """Only for the person whom the provider vouched for just now, and only where there is none:
+    a session alone, which may be somebody else's find, gives nobody a way in that lasts.
+    """
+    check_password("new_password", command.new_password)
+    identity = command.identity
+    async with ctx.store.transaction() as tx:
+        owner = await tx.user_id_of_identity(identity.issuer, identity.subject)
+        known_hash = await tx.password_hash(command.user_id)
+    if owner != command.user_id:
+        raise Forbidden("You logged in as another person at the log-in provider.")
+    if known_hash is not None:
+        raise Conflict("You have a password already; change it instead.")
+    await _put_password(ctx, command, known_hash)
+
+
+async def _put_password(
+    ctx: Context, command: c.ChangePassword | c.SetPassword, known_hash: str | None
+) -> None:
+    """Puts the new password in the place of the one that was checked; other sessions end."""
     new_hash = await ctx.passwords.hash(command.new_password)
     async with ctx.store.transaction() as tx:
         if await tx.password_hash(command.user_id) != known_hash:
@@ -332,6 +356,7 @@ HANDLERS: Mapping[type[c.Command[Any]], Handler] = {  # Any: as above
     c.LogOut: log_out,
     c.RevokeSession: revoke_session,
     c.ChangePassword: change_password,
+    c.SetPassword: set_password,
     c.SuspendAccount: suspend_account,
     c.ResumeAccount: resume_account,
     c.RecordOperation: record_operation,

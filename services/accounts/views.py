@@ -75,6 +75,7 @@ class SessionHolder:
     name: str
     account_name: str
     expires_at_ms: int
+    without_password: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,8 @@ class AuditLine:
 
 _SESSION = """
 SELECT s.session_id, s.user_id, s.account_id, m.role, u.email, u.name, s.expires_at_ms,
-    a.name AS account_name
+    a.name AS account_name,
+    NOT EXISTS (SELECT FROM user_passwords p WHERE p.user_id = s.user_id) AS without_password
 FROM session_tokens t JOIN sessions s USING (session_id) JOIN users u ON u.user_id = s.user_id
     JOIN members m ON m.user_id = s.user_id AND m.account_id = s.account_id
     JOIN accounts a ON a.account_id = s.account_id

@@ -31,6 +31,8 @@ ALGORITHMS = (
     "Ed25519",
 )  # fmt: skip
 LEEWAY_S = 60
+# How long ago a log-in may be that was to be made anew.
+FRESH_S = 300
 TIMEOUT_S = 10.0
 ANSWER_BYTES_MAX = 1024 * 1024
 KEYS_MAX = 100
@@ -85,8 +87,8 @@ class OidcClient:
         self._keys_at_s: float | None = None
         self._fetching = asyncio.Lock()
 
-    async def address(self, *, state: str, nonce: str, verifier: str) -> str:
-        """Where the browser is sent to log in."""
+    async def address(self, *, state: str, nonce: str, verifier: str, again: bool = False) -> str:
+        """Where the browser is sent to log in; `again` whatever session it has there."""
         provider = await self._discovered()
         query = {
             "response_type": "code",
@@ -98,15 +100,21 @@ class OidcClient:
             "code_challenge": challenge_of(verifier),
             "code_challenge_method": "S256",
         }
+        if again:
+            query |= {"prompt": "login", "max_age": "0"}
         joined = "&" if urlsplit(provider.authorization).query else "?"
         return f"{provider.authorization}{joined}{urlencode(query)}"
 
-    async def person(self, *, code: str, nonce: str, verifier: str) -> KnownPerson:
-        """Who the code stands for."""
+    async def person(
+        self, *, code: str, nonce: str, verifier: str, again: bool = False
+    ) -> KnownPerson:
+        """Who the code stands for; `again` where they must have logged in just now."""
         provider = await self._discovered()
         tokens = await self._exchange(provider, code, verifier)
         claims = await self._checked(str(tokens.get("id_token", "")), nonce)
         subject = claims["sub"]
+        if again and not self._just_now(claims):
+            raise Unauthorized("The log-in provider did not ask you to log in again.")
         if "email" not in claims and provider.userinfo:
             told = await self._fetch(
                 "GET",
@@ -125,6 +133,13 @@ class OidcClient:
             email_verified=claims.get("email_verified") in (True, "true"),
             name=str(claims.get("name", "")),
         )
+
+    def _just_now(self, claims: Json) -> bool:
+        """Whether the log-in is as fresh as it was asked for. A provider that tells no time of it
+        was asked for a log-in all the same.
+        """
+        at_s = claims.get("auth_time", claims["iat"])
+        return isinstance(at_s, int | float) and self._clock.now_ms() / 1_000 - at_s <= FRESH_S
 
     async def _discovered(self) -> Provider:
         if self._provider is None:

@@ -103,6 +103,20 @@ class AccountsServicer(AccountsServiceServicer):
         await handle(self._context, command)
         return pb.ChangePasswordResponse()
 
+    async def SetPassword(
+        self, request: pb.SetPasswordRequest, context: Call
+    ) -> pb.SetPasswordResponse:
+        account_id, user_id = t.person()
+        command = c.SetPassword(
+            user_id=user_id,
+            account_id=account_id,
+            identity=t.identity_from_message(request.identity),
+            new_password=request.new_password,
+            session_token=request.session_token,
+        )
+        await handle(self._context, command)
+        return pb.SetPasswordResponse()
+
     async def ListMemberships(
         self, request: pb.ListMembershipsRequest, context: Call
     ) -> pb.ListMembershipsResponse:

@@ -31,6 +31,7 @@ _ACCOUNTS: Mapping[str, Access] = {
     "ListSessions": READ,
     "RevokeSession": READ,
     "ChangePassword": READ,
+    "SetPassword": Access(frozenset({"dashboard"}), "user", "viewer"),
     # A person's own memberships, and the way from one to another.
     "ListMemberships": READ,
     "SwitchAccount": READ,

@@ -127,6 +127,7 @@ def holder_to_message(holder: SessionHolder) -> accounts_pb2.ResolveSessionRespo
             account_name=holder.account_name,
         ),
         expires_at_ms=holder.expires_at_ms,
+        without_password=holder.without_password,
     )
 
 

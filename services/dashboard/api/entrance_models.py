@@ -69,6 +69,16 @@ class LogInOptions(BaseModel):
     oidc_name: str | None
 
 
+class PasswordState(BaseModel):
+    is_set: bool
+    # What the log-in provider is called; null where there is none.
+    oidc_name: str | None
+
+
+class FirstPassword(Taken):
+    new_password: str
+
+
 class PendingIdentity(BaseModel):
     email: str
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from fastapi import APIRouter, Request, Response
@@ -20,13 +20,15 @@ from services.common.errors import AppError, Conflict, Forbidden, NotFound, Unav
 from services.common.pb.mesh.accounts.v1 import accounts_pb2
 from services.dashboard.api import entrance_models as models
 from services.dashboard.api.accounts import started, user_agent
-from services.dashboard.api.session import BackendsDep, SettingsDep
+from services.dashboard.api.session import BackendsDep, SessionDep, SettingsDep
 from services.dashboard.config import DashboardSettings
 from services.dashboard.oidc import KnownPerson, OidcClient
 
 router = APIRouter(tags=["oidc"])
 COOKIE = "mesh_oidc"
 COOKIE_PATH = "/api/oidc"
+LOG_IN = "/log-in"
+SETTINGS = "/settings"
 LASTS_S = 600
 PLACES = ("/", "/join")
 LENGTH_MAX = 4_000
@@ -85,27 +87,34 @@ async def log_in_options(known: SettingsDep) -> models.LogInOptions:
 
 
 @router.get("/oidc/start", response_class=RedirectResponse, status_code=303)
-async def start(request: Request, known: SettingsDep, to: str = "/") -> Response:
-    """Sends the browser to the provider."""
+async def start(
+    request: Request,
+    known: SettingsDep,
+    *,
+    to: str = "/",
+    purpose: Literal["log_in", "password"] = "log_in",
+) -> Response:
+    """Sends the browser to the provider; for a password it has to log in there anew."""
     client = client_of(request)
     keep = {
         "state": secrets.token_urlsafe(32),
         "nonce": secrets.token_urlsafe(32),
         "verifier": secrets.token_urlsafe(48),
     }
+    again = purpose == "password"
     try:
-        address = await client.address(**keep)
+        address = await client.address(**keep, again=again)
     except AppError as error:
-        return problem(request, code_of(error))
+        return problem(request, code_of(error), to=SETTINGS if again else LOG_IN)
     response = RedirectResponse(address, status_code=303)
-    keep["to"] = to if to in PLACES else PLACES[0]
+    keep["to"] = SETTINGS if again else to if to in PLACES else PLACES[0]
     remember(response, known, keep, now_ms=request.app.state.clock.now_ms())
     return response
 
 
-def problem(request: Request, code: str) -> Response:
-    """Back to the log-in, which says what went wrong."""
-    address = f"/log-in?problem={code}&request_id={request.state.request_id}"
+def problem(request: Request, code: str, *, to: str) -> Response:
+    """Back to where it began, which says what went wrong."""
+    address = f"{to}?problem={code}&request_id={request.state.request_id}"
     response = RedirectResponse(address, status_code=303)
     forget(response)
     return response
@@ -138,11 +147,21 @@ async def callback(
     kept = remembered(request, known)
     expected = str(kept.get("state", ""))
     if not expected or not hmac.compare_digest(expected.encode(), state.encode()):
-        return problem(request, "expired")
+        return problem(request, "expired", to=LOG_IN)
+    again = kept["to"] == SETTINGS
+    back = SETTINGS if again else LOG_IN
     if error or not code or len(code) > LENGTH_MAX:
-        return problem(request, "denied")
+        return problem(request, "denied", to=back)
+    now_ms = request.app.state.clock.now_ms()
     try:
-        person = await client.person(code=code, nonce=kept["nonce"], verifier=kept["verifier"])
+        person = await client.person(
+            code=code, nonce=kept["nonce"], verifier=kept["verifier"], again=again
+        )
+        if again:
+            # The session stays as it is; the person is only remembered for what comes next.
+            response = RedirectResponse(f"{SETTINGS}?set_password=1", status_code=303)
+            remember(response, known, {"again": told(person)}, now_ms=now_ms)
+            return response
         answer = await found.accounts_channel.call(
             found.accounts.LogInWithIdentity,
             accounts_pb2.LogInWithIdentityRequest(
@@ -152,8 +171,7 @@ async def callback(
             ),
         )
     except AppError as refusal:
-        return problem(request, code_of(refusal))
-    now_ms = request.app.state.clock.now_ms()
+        return problem(request, code_of(refusal), to=back)
     if not answer.HasField("session"):
         response = RedirectResponse("/log-in?connect=1", status_code=303)
         keep = {"person": told(person), "to": kept["to"]}
@@ -173,6 +191,43 @@ def told(person: KnownPerson) -> Json:
         "email": person.email,
         "email_verified": person.email_verified,
     }
+
+
+@router.get("/password")
+async def get_password(session: SessionDep, known: SettingsDep) -> models.PasswordState:
+    """Whether the person has a password, and how they can show who they are where they have not."""
+    return models.PasswordState(
+        is_set=not session.without_password,
+        oidc_name=known.oidc_name if known.oidc_issuer else None,
+    )
+
+
+@router.post("/oidc/password", status_code=204)
+async def set_password(
+    body: models.FirstPassword,
+    request: Request,
+    *,
+    response: Response,
+    session: SessionDep,
+    found: BackendsDep,
+    known: SettingsDep,
+) -> None:
+    """The first password of a person who has just logged in at the provider again; every other
+    session of theirs ends.
+    """
+    kept = remembered(request, known)
+    if "again" not in kept:
+        raise Forbidden("Log in at your log-in provider again first.")
+    await found.accounts_channel.call(
+        found.accounts.SetPassword,
+        accounts_pb2.SetPasswordRequest(
+            identity=identity_pb(kept["again"]),
+            new_password=body.new_password,
+            session_token=session.token,
+        ),
+        principal=session.caller,
+    )
+    forget(response)
 
 
 @router.get("/oidc/pending")

@@ -34,6 +34,8 @@ class Session:
 
     token: str
     principal: accounts_pb2.SessionPrincipal
+    # The person logs in through a provider alone.
+    without_password: bool = False
 
     @property
     def role(self) -> str:
@@ -83,7 +85,7 @@ async def session(request: Request, found: BackendsDep, known: SettingsDep) -> S
     answer = await found.accounts_channel.call(
         found.accounts.ResolveSession, accounts_pb2.ResolveSessionRequest(session_token=token)
     )
-    return Session(token, answer.principal)
+    return Session(token, answer.principal, answer.without_password)
 
 
 SessionDep = Annotated[Session, Depends(session)]

@@ -80,6 +80,11 @@ ATTACKS: Mapping[str, Attack] = {
         new_password="the attacker's own",
         session_token=v.owner.token,
     ),
+    "AccountsService/SetPassword": lambda v, _a: pb.SetPasswordRequest(
+        identity=pb.Identity(issuer="https://id.example.com", subject="s", email=v.owner.email),
+        new_password="the attacker's own",
+        session_token=v.owner.token,
+    ),
     "AccountsService/GetAccount": lambda _v, _a: pb.GetAccountRequest(),
     "AccountsService/ListAccounts": lambda v, _a: pb.ListAccountsRequest(search=v.owner.email),
     "AccountsService/SuspendAccount": lambda _v, _a: pb.SuspendAccountRequest(),

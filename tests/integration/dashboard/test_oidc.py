@@ -272,3 +272,97 @@ def test_an_issuer_without_encryption_or_a_client_is_a_mistake_of_the_settings(
         settings_for(oidc_issuer=issuer, oidc_client_id="x")
     with pytest.raises(ValidationError, match="oidc_client_id"):
         settings_for(oidc_issuer="https://id.example.com")
+
+
+async def set_password(browser: Browser, password: str = PASSWORD) -> Answer:
+    session = await browser.call("GET", "/api/session")
+    browser.csrf = session.json["csrf_token"]
+    return await browser.call("POST", "/api/oidc/password", {"new_password": password})
+
+
+async def log_in_again(browser: Browser, provider: ScriptedProvider) -> Answer:
+    """To the provider for a password, and back."""
+    answer = await browser.call("GET", "/api/oidc/start?purpose=password")
+    asked = parse_qs(urlsplit(answer.headers["location"]).query)
+    assert (asked["prompt"], asked["max_age"]) == (["login"], ["0"])
+    return await come_back(browser, provider.authorize(answer.headers["location"]))
+
+
+async def test_whoever_came_by_the_provider_sets_a_password_after_logging_in_there_again(
+    entrance: Panel, provider: ScriptedProvider
+) -> None:
+    browser, elsewhere = await entrance.browser(), await entrance.browser()
+    await log_in(elsewhere, provider)
+    await log_in(browser, provider)
+    state = {"is_set": False, "oidc_name": "Example ID"}
+    assert (await browser.call("GET", "/api/password")).json == state
+    # A session alone is not enough, however it came about.
+    refused = await set_password(browser)
+    assert (refused.status, refused.code) == (403, "forbidden")
+    before = (await browser.call("GET", "/api/session")).json
+    back = await log_in_again(browser, provider)
+    assert back.headers["location"] == "/settings?set_password=1"
+    assert COOKIE not in back.cookies
+    short = await set_password(browser, "short")
+    assert (short.status, "new_password" in short.json["error"]["message"]) == (422, True)
+    assert (await set_password(browser)).status == 204
+    assert (await browser.call("GET", "/api/password")).json["is_set"] is True
+    assert (await browser.call("GET", "/api/session")).json == before
+    assert (await elsewhere.call("GET", "/api/session")).status == 401
+    await (await entrance.browser()).log_in(provider.person["email"])
+    # What the provider said is good for one password.
+    assert (await set_password(browser, "yet another password")).status == 403
+    # Once there is one, it is changed with the one that is known.
+    await log_in_again(browser, provider)
+    assert (await set_password(browser, "yet another password")).status == 409
+    # And the way through the provider is as before.
+    again = await entrance.browser()
+    await log_in(again, provider)
+    assert (await again.call("GET", "/api/session")).json["account_id"] == before["account_id"]
+
+
+async def test_another_person_of_the_provider_sets_nobody_elses_password(
+    entrance: Panel, provider: ScriptedProvider
+) -> None:
+    browser = await entrance.browser()
+    await log_in(browser, provider)
+    victim = dict(provider.person)
+    provider.person = {**victim, "sub": "subject-of-eve", "email": "eve@example.com"}
+    await log_in_again(browser, provider)
+    answer = await set_password(browser)
+    assert (answer.status, answer.code) == (403, "forbidden")
+    assert (await browser.call("GET", "/api/password")).json["is_set"] is False
+    # Nor does a session of somebody else take what was remembered in this browser.
+    other = await entrance.browser()
+    provider.person = {**victim, "sub": "subject-of-mallory", "email": "mallory@example.com"}
+    await log_in(other, provider)
+    provider.person = victim
+    await log_in_again(other, provider)
+    assert (await set_password(other)).status == 403
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda claims: {**claims, "auth_time": claims["iat"] - 3_600}, "refused"),
+        (lambda claims: {**claims, "auth_time": "now"}, "refused"),
+        (lambda claims: {**claims, "nonce": "replayed"}, "refused"),
+        (lambda claims: {**claims, "auth_time": claims["iat"] - 10}, None),
+    ],
+)
+async def test_a_log_in_that_is_not_fresh_sets_no_password(
+    spoil: Callable[[Claims], Claims],
+    problem: str | None,
+    entrance: Panel,
+    provider: ScriptedProvider,
+) -> None:
+    browser = await entrance.browser()
+    await log_in(browser, provider)
+    provider.spoil = spoil
+    back = await log_in_again(browser, provider)
+    parts = urlsplit(back.headers["location"])
+    assert parts.path == "/settings"
+    assert parse_qs(parts.query).get("problem", [None])[0] == problem
+    assert (await set_password(browser)).status == (403 if problem else 204)
+    # Somebody is logged in as before.
+    assert (await browser.call("GET", "/api/session")).status == 200

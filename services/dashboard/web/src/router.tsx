@@ -31,15 +31,22 @@ import { TemplatesPage } from "./pages/templates";
 const root = createRootRouteWithContext<{ queries: QueryClient }>()({ component: Outlet });
 
 /** What the way through a log-in provider left to say. */
-type LogInSearch = { connect?: boolean; problem?: string; request_id?: string };
+type Said = { problem?: string; request_id?: string };
+type LogInSearch = Said & { connect?: boolean };
+type SettingsSearch = Said & { set_password?: boolean };
+
+const saidByProvider = (search: Record<string, unknown>): Said => ({
+  ...(typeof search.problem === "string" ? { problem: search.problem } : {}),
+  ...(typeof search.request_id === "string" ? { request_id: search.request_id } : {}),
+});
+
 const logIn = createRoute({
   getParentRoute: () => root,
   path: "/log-in",
   component: LogInPage,
   validateSearch: (search: Record<string, unknown>): LogInSearch => ({
     ...(search.connect ? { connect: true } : {}),
-    ...(typeof search.problem === "string" ? { problem: search.problem } : {}),
-    ...(typeof search.request_id === "string" ? { request_id: search.request_id } : {}),
+    ...saidByProvider(search),
   }),
 });
 
@@ -124,6 +131,10 @@ const settings = createRoute({
   getParentRoute: () => inside,
   path: "/settings",
   component: SettingsPage,
+  validateSearch: (search: Record<string, unknown>): SettingsSearch => ({
+    ...(search.set_password ? { set_password: true } : {}),
+    ...saidByProvider(search),
+  }),
 });
 
 const limits = createRoute({ getParentRoute: () => inside, path: "/limits", component: LimitsPage });

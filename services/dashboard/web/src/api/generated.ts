@@ -610,6 +610,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/oidc/password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Set Password
+         * @description The first password of a person who has just logged in at the provider again; every other
+         *     session of theirs ends.
+         */
+        post: operations["set_password_api_oidc_password_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/oidc/pending": {
         parameters: {
             query?: never;
@@ -639,7 +660,7 @@ export interface paths {
         };
         /**
          * Start
-         * @description Sends the browser to the provider.
+         * @description Sends the browser to the provider; for a password it has to log in there anew.
          */
         get: operations["start_api_oidc_start_get"];
         put?: never;
@@ -1065,7 +1086,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /**
+         * Get Password
+         * @description Whether the person has a password, and how they can show who they are where they have not.
+         */
+        get: operations["get_password_api_password_get"];
         put?: never;
         /**
          * Change Password
@@ -2132,6 +2157,11 @@ export interface components {
             /** What */
             what: string;
         };
+        /** FirstPassword */
+        FirstPassword: {
+            /** New Password */
+            new_password: string;
+        };
         /** HTTPValidationError */
         HTTPValidationError: {
             /** Detail */
@@ -2632,6 +2662,13 @@ export interface components {
             current_password: string;
             /** New Password */
             new_password: string;
+        };
+        /** PasswordState */
+        PasswordState: {
+            /** Is Set */
+            is_set: boolean;
+            /** Oidc Name */
+            oidc_name: string | null;
         };
         /**
          * PaymentFactOut
@@ -4447,6 +4484,37 @@ export interface operations {
             };
         };
     };
+    set_password_api_oidc_password_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FirstPassword"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     pending_api_oidc_pending_get: {
         parameters: {
             query?: never;
@@ -4471,6 +4539,7 @@ export interface operations {
         parameters: {
             query?: {
                 to?: string;
+                purpose?: "log_in" | "password";
             };
             header?: never;
             path?: never;
@@ -5135,6 +5204,26 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Verified"];
+                };
+            };
+        };
+    };
+    get_password_api_password_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PasswordState"];
                 };
             };
         };

@@ -120,3 +120,23 @@ export const useSwitchAccount = () =>
       }),
     ),
   );
+
+export const passwordQuery = queryOptions({
+  queryKey: ["password"],
+  queryFn: async () => bodyOf(await api.GET("/api/password")),
+});
+
+/** The first password, after a log-in at the provider; `onDone` before the page knows of it. */
+export function useSetPassword(onDone: () => void) {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: async (password: string) => {
+      await api.POST("/api/oidc/password", { body: { new_password: password } });
+    },
+    onSuccess: async () => {
+      onDone();
+      await client.invalidateQueries({ queryKey: ["password"] });
+      await client.invalidateQueries({ queryKey: ["sessions"] });
+    },
+  });
+}

@@ -1,6 +1,5 @@
 /** The person's password and sessions, the account's members, and who did what. */
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
-import type { FormEvent } from "react";
 
 import type { Schemas } from "../api/client";
 import { teamsQuery } from "../api/limits";
@@ -9,41 +8,15 @@ import {
   membersQuery,
   sessionQuery,
   sessionsQuery,
-  useChangePassword,
   useEraseContents,
   useRevokeSession,
 } from "../api/queries";
-import { Button, Field } from "../components/controls";
+import { Button } from "../components/controls";
 import { ErrorNote, Nothing, Waiting } from "../components/feedback";
 import { Card, type Column, DataTable, Page } from "../components/layout";
 import { Members } from "../components/members";
+import { Password } from "../components/password";
 import { plural, time } from "../format";
-
-function Password() {
-  const change = useChangePassword();
-  const submit = (event: FormEvent<HTMLFormElement>) => {
-    event.preventDefault();
-    const form = new FormData(event.currentTarget);
-    const fields = event.currentTarget;
-    change.mutate(
-      { current_password: String(form.get("current")), new_password: String(form.get("new")) },
-      { onSuccess: () => fields.reset() },
-    );
-  };
-  return (
-    <Card title="Password">
-      <form className="grid max-w-md gap-4 p-4" onSubmit={submit}>
-        <ErrorNote error={change.error} />
-        {change.isSuccess && <p role="status" className="text-good">Changed. Every other session has ended.</p>}
-        <Field name="current" type="password" label="Current password" autoComplete="current-password" isRequired />
-        <Field name="new" type="password" label="New password" autoComplete="new-password" hint="At least 10 characters." isRequired />
-        <div>
-          <Button look="primary" type="submit" isDisabled={change.isPending}>Change password</Button>
-        </div>
-      </form>
-    </Card>
-  );
-}
 
 function Sessions() {
   const sessions = useQuery(sessionsQuery);

@@ -81,6 +81,11 @@ class AccountsServiceStub:
                 request_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.ChangePasswordRequest.SerializeToString,
                 response_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.ChangePasswordResponse.FromString,
                 _registered_method=True)
+        self.SetPassword = channel.unary_unary(
+                '/mesh.accounts.v1.AccountsService/SetPassword',
+                request_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.SetPasswordRequest.SerializeToString,
+                response_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.SetPasswordResponse.FromString,
+                _registered_method=True)
         self.ListMemberships = channel.unary_unary(
                 '/mesh.accounts.v1.AccountsService/ListMemberships',
                 request_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.ListMembershipsRequest.SerializeToString,
@@ -204,6 +209,14 @@ class AccountsServiceServicer:
 
     def ChangePassword(self, request, context):
         """Ends every other session of the user.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetPassword(self, request, context):
+        """By the dashboard, which has just had the person log in at their provider again: the first password of a user who has
+        none. PERMISSION_DENIED where the identity is another user's. Ends every other session of the user.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -336,6 +349,11 @@ def add_AccountsServiceServicer_to_server(servicer, server):
                     servicer.ChangePassword,
                     request_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.ChangePasswordRequest.FromString,
                     response_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.ChangePasswordResponse.SerializeToString,
+            ),
+            'SetPassword': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetPassword,
+                    request_deserializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.SetPasswordRequest.FromString,
+                    response_serializer=mesh_dot_accounts_dot_v1_dot_accounts__pb2.SetPasswordResponse.SerializeToString,
             ),
             'ListMemberships': grpc.unary_unary_rpc_method_handler(
                     servicer.ListMemberships,
@@ -643,6 +661,33 @@ class AccountsService:
             '/mesh.accounts.v1.AccountsService/ChangePassword',
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.ChangePasswordRequest.SerializeToString,
             mesh_dot_accounts_dot_v1_dot_accounts__pb2.ChangePasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetPassword(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.accounts.v1.AccountsService/SetPassword',
+            mesh_dot_accounts_dot_v1_dot_accounts__pb2.SetPasswordRequest.SerializeToString,
+            mesh_dot_accounts_dot_v1_dot_accounts__pb2.SetPasswordResponse.FromString,
             options,
             channel_credentials,
             insecure,

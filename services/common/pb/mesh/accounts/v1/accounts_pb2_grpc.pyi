@@ -52,6 +52,10 @@ class AccountsServiceStub:
     RevokeSession: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.RevokeSessionRequest, _accounts_pb2.RevokeSessionResponse]
     ChangePassword: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ChangePasswordRequest, _accounts_pb2.ChangePasswordResponse]
     """Ends every other session of the user."""
+    SetPassword: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.SetPasswordRequest, _accounts_pb2.SetPasswordResponse]
+    """By the dashboard, which has just had the person log in at their provider again: the first password of a user who has
+    none. PERMISSION_DENIED where the identity is another user's. Ends every other session of the user.
+    """
     ListMemberships: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListMembershipsRequest, _accounts_pb2.ListMembershipsResponse]
     """Where the person of the principal is a member, longest membership first."""
     SwitchAccount: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.SwitchAccountRequest, _accounts_pb2.SessionResponse]
@@ -97,6 +101,10 @@ class AccountsServiceAsyncStub(AccountsServiceStub):
     RevokeSession: _aio.UnaryUnaryMultiCallable[_accounts_pb2.RevokeSessionRequest, _accounts_pb2.RevokeSessionResponse]  # type: ignore[assignment]
     ChangePassword: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ChangePasswordRequest, _accounts_pb2.ChangePasswordResponse]  # type: ignore[assignment]
     """Ends every other session of the user."""
+    SetPassword: _aio.UnaryUnaryMultiCallable[_accounts_pb2.SetPasswordRequest, _accounts_pb2.SetPasswordResponse]  # type: ignore[assignment]
+    """By the dashboard, which has just had the person log in at their provider again: the first password of a user who has
+    none. PERMISSION_DENIED where the identity is another user's. Ends every other session of the user.
+    """
     ListMemberships: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListMembershipsRequest, _accounts_pb2.ListMembershipsResponse]  # type: ignore[assignment]
     """Where the person of the principal is a member, longest membership first."""
     SwitchAccount: _aio.UnaryUnaryMultiCallable[_accounts_pb2.SwitchAccountRequest, _accounts_pb2.SessionResponse]  # type: ignore[assignment]
@@ -193,6 +201,16 @@ class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.ChangePasswordResponse, _abc.Awaitable[_accounts_pb2.ChangePasswordResponse]]:
         """Ends every other session of the user."""
+
+    @_abc_1.abstractmethod
+    def SetPassword(
+        self,
+        request: _accounts_pb2.SetPasswordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.SetPasswordResponse, _abc.Awaitable[_accounts_pb2.SetPasswordResponse]]:
+        """By the dashboard, which has just had the person log in at their provider again: the first password of a user who has
+        none. PERMISSION_DENIED where the identity is another user's. Ends every other session of the user.
+        """
 
     @_abc_1.abstractmethod
     def ListMemberships(
