@@ -22,7 +22,7 @@ from services.common.telemetry import get_logger, shutdown_tracing
 
 _log = get_logger(__name__)
 
-_GC_THRESHOLD = 10_000
+GC_THRESHOLD = 10_000
 
 Action = Callable[[], Awaitable[None]]
 
@@ -41,7 +41,12 @@ class Component:
     stop: Action | None = None
 
 
-async def serve(service: str, *components: Component | Action, grace_s: float = 20.0) -> int:
+async def serve(
+    service: str,
+    *components: Component | Action,
+    grace_s: float = 20.0,
+    gc_threshold: int = GC_THRESHOLD,
+) -> int:
     """Runs components until SIGTERM, SIGINT or the end of one of them; gives the exit code.
 
     They start in the given order and stop in reverse order, all within `grace_s` seconds. A bare
@@ -58,7 +63,7 @@ async def serve(service: str, *components: Component | Action, grace_s: float = 
             if stopping.is_set():
                 break
             await process.start(_named(component))
-        calm_garbage_collector()
+        calm_garbage_collector(gc_threshold)
         _log.info("started", service=service)
         await stopping.wait()
     except Exception as error:  # noqa: BLE001 - the edge: what does not start ends it
@@ -71,16 +76,17 @@ async def serve(service: str, *components: Component | Action, grace_s: float = 
     return process.exit_code
 
 
-def calm_garbage_collector() -> None:
+def calm_garbage_collector(threshold: int = GC_THRESHOLD) -> None:
     """What is loaded by now stays for good: it is left out of collections, which come less often.
 
     Our values have no cycles, so reference counting frees nearly everything; the collector's looks
     at batches of thousands of live values cost billing a fifth of its time. Call it once, when a
-    process is about to work.
+    process is about to work. `threshold` is how many more containers than before must live for
+    a look to be taken: more than a batch of the process holds.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_GC_THRESHOLD, 20, 50)
+    gc.set_threshold(threshold, 20, 50)
 
 
 def run(main: Coroutine[Any, Any, int | None]) -> None:

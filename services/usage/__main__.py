@@ -6,6 +6,7 @@ from services.common.config import load_settings
 from services.common.runtime import run, serve
 from services.common.telemetry import configure_logging, configure_tracing
 from services.usage.bootstrap import build
+from services.usage.bootstrap_sinks import GC_THRESHOLD
 from services.usage.config import UsageSettings
 
 
@@ -15,7 +16,7 @@ async def main() -> int:
     configure_logging("usage", settings)
     configure_tracing("usage", settings)
     service = build(settings)
-    return await serve("usage", *service.components)
+    return await serve("usage", *service.components, gc_threshold=GC_THRESHOLD)
 
 
 if __name__ == "__main__":

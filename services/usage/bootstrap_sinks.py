@@ -22,6 +22,10 @@ from services.usage.rollup.marks import MarkingSinkStore
 from services.usage.sink.lost import Standstill
 from services.usage.sink.target import RowSink
 
+# A row holds about ten containers and fifty values, none of them in a cycle. A look at a batch
+# costs a third of its decoding, so it takes more than a batch of each partition.
+GC_THRESHOLD = 1_000_000
+
 
 def letters_of(settings: UsageSettings, producer: LogProducer) -> DeadLetters:
     """Where undecodable events go."""

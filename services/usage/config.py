@@ -29,7 +29,7 @@ class UsageSettings(CommonSettings):
         default=HostPort("127.0.0.1:8213"), description="Health, readiness and metrics."
     )
     sink_batch_max: int = Field(
-        default=10_000, ge=1, le=100_000, description="Requests in one insert at most."
+        default=20_000, ge=1, le=100_000, description="Requests in one insert at most."
     )
     sink_linger_ms: int = Field(
         default=200,
@@ -71,7 +71,7 @@ class UsageSettings(CommonSettings):
     )
     tails_max: int = Field(default=64, ge=1, description="Tails at the same time.")
     tail_queue_max: int = Field(
-        default=20_000,
+        default=40_000,
         ge=1,
         description="Requests that a tail may lag behind before it is ended; more than a batch.",
     )

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from services.common.errors import InternalError, Unavailable
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 T = TypeVar("T")
+Columns: TypeAlias = Sequence[Sequence[object]]
 
 # Server error codes that say the statement itself is wrong; trying again cannot help. 36
 # BAD_ARGUMENTS, 46 UNKNOWN_FUNCTION, 47 UNKNOWN_IDENTIFIER, 53 TYPE_MISMATCH, 60 UNKNOWN_TABLE, 62
@@ -141,17 +142,17 @@ class ClickHouse:
         self,
         table: str,
         column_names: tuple[str, ...],
-        columns: Sequence[Sequence[object]],
+        columns: Columns | Callable[[], Columns],
         *,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
-        """Inserts whole columns; durable when it returns."""
+        """Inserts whole columns, or those that the callable makes; durable when it returns."""
 
         def call() -> None:
             client = self._client({})
             client.insert(
                 table,
-                columns,
+                columns() if callable(columns) else columns,
                 column_names=column_names,
                 column_types=self._types(client, table, column_names),
                 column_oriented=True,

@@ -89,7 +89,8 @@ class ClickHouseSinkStore(Generic[Row]):
             await self._clickhouse.insert(
                 self._rows,
                 self.table.columns,
-                list(zip(*rows, strict=True)),
+                # Made in the writer's thread: of many rows it takes longer than a query may wait.
+                lambda: list(zip(*rows, strict=True)),
                 settings={**_INSERT_SETTINGS, **settings},
             )
 

@@ -6,6 +6,7 @@ Each request of every customer passes through here, so fields are taken out in t
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -51,9 +52,14 @@ _ATTEMPT = attrgetter(
     "served",
 )
 _NO_ATTEMPTS = ((),) * 7
-# The kinds of tokens that have a column, in the order of the columns.
-_KINDS = tuple(int(TokenKind[column.removeprefix("tokens_").upper()]) for column in TOKEN_COLUMNS)
-_KNOWN_KINDS = frozenset(_KINDS)
+# Which of the columns of tokens a kind has.
+_COLUMN_OF_KIND = {
+    int(TokenKind[column.removeprefix("tokens_").upper()]): number
+    for number, column in enumerate(TOKEN_COLUMNS)
+}
+_NO_TOKENS = [0] * len(TOKEN_COLUMNS)
+# Shared by all rows that have no kind without a column, and never changed.
+_NO_OTHER: dict[int, int] = {}
 
 
 def row_from_message(message: LogMessage) -> RequestRow:
@@ -69,17 +75,29 @@ def row_from_message(message: LogMessage) -> RequestRow:
         raise UndecodableEvent(error.message) from error
 
 
+# Any: of each column of the attempts, a tuple of its own type.
+def _attempts(attempts: Sequence[Any]) -> Iterable[tuple[Any, ...]]:
+    """The attempts column by column; nearly every request has one."""
+    if len(attempts) == 1:
+        return zip(_ATTEMPT(attempts[0]), strict=True)
+    return zip(*map(_ATTEMPT, attempts), strict=True) if attempts else _NO_ATTEMPTS
+
+
 def row_from_wire(event_id: str, wire: usage_pb2.UsageRecorded, at: LogMessage) -> RequestRow:
     """The row of a usage event that stands in the log where `at` does; the same each time.
 
     Quantities of one kind that come in several pieces are summed. Raises BadUsage.
     """
-    tokens: dict[int, int] = {}
+    tokens = _NO_TOKENS.copy()
+    other = _NO_OTHER
     for quantity in wire.quantities:
         kind = quantity.kind
-        tokens[kind] = tokens.get(kind, 0) + quantity.tokens
-    other = {kind: n for kind, n in tokens.items() if kind not in _KNOWN_KINDS}
-    attempts = wire.attempts
+        column = _COLUMN_OF_KIND.get(kind)
+        if column is None:
+            other = {**other, kind: other.get(kind, 0) + quantity.tokens}
+        else:
+            tokens[column] += quantity.tokens
+    tags = wire.tags
     # Any: a row is a tuple of many types, and the gulps are tuples of them.
     values: tuple[Any, ...] = (
         *_WHO(wire),
@@ -90,12 +108,13 @@ def row_from_wire(event_id: str, wire: usage_pb2.UsageRecorded, at: LogMessage) 
         wire.admitted_at_ms or None,
         wire.first_token_ms,
         wire.latency_ms,
-        *[tokens.get(kind, 0) for kind in _KINDS],
+        *tokens,
         other,
         name_of(wire.usage_basis, USAGE_BASES),
         *_MONEY(wire),
-        dict(wire.tags),
-        *(zip(*map(_ATTEMPT, attempts), strict=True) if attempts else _NO_ATTEMPTS),
+        # Twice as fast as `dict` of the map.
+        {name: tags[name] for name in tags},
+        *_attempts(wire.attempts),
         at.topic,
         at.partition,
         at.offset,

@@ -142,6 +142,6 @@ def checked(row: RequestRow) -> RequestRow:
         raise BadUsage.of("cost_nanousd", f"is negative: {row.cost_nanousd}")
     # They are all counts, which a slice of a row of many types does not say.
     known: tuple[int, ...] = row[_TOKENS]  # type: ignore[assignment]
-    if min(known) < 0 or any(tokens < 0 for tokens in row.tokens_other.values()):
+    if min(known) < 0 or (row.tokens_other and min(row.tokens_other.values()) < 0):
         raise BadUsage.of("quantities", "has a negative number of tokens")
     return row
