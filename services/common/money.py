@@ -116,6 +116,31 @@ def cost_nanousd(quantities: Mapping[TokenKind, int], price: Price) -> int:
     return price.request_fee_nanousd + (2 * total + TOKENS_PER_RATE) // (2 * TOKENS_PER_RATE)
 
 
+def tokens_within(
+    amount_nanousd: int,
+    price: Price,
+    *,
+    kind: TokenKind,
+    beside: Mapping[TokenKind, int],
+    most: int,
+) -> int:
+    """The largest number of tokens of `kind`, up to `most`, that costs with the quantities `beside`
+    no more than the amount; 0 where even none does. The inverse of `cost_nanousd`.
+
+    `kind` is one of the answer: tokens of the prompt would change the rates.
+    """
+    assert kind not in PROMPT_KINDS, f"{kind.name.lower()} is of the prompt"
+    prompt_tokens = sum(n for known, n in beside.items() if known in PROMPT_KINDS)
+    # The largest sum of quantity x rate that is rounded to the amount or less.
+    total = (amount_nanousd - price.request_fee_nanousd) * TOKENS_PER_RATE
+    total += (TOKENS_PER_RATE - 1) // 2
+    total -= sum(n * price.rate(known, prompt_tokens) for known, n in beside.items())
+    rate = price.rate(kind, prompt_tokens)
+    if total < 0:
+        return 0
+    return min(most, total // rate) if rate else most
+
+
 @dataclass(frozen=True, slots=True)
 class CostLine:
     """What the tokens of one kind come to, before the sum of all kinds is divided and rounded."""

@@ -26,6 +26,26 @@ def price_to_pb(price: Price) -> common_pb2.PriceVersion:
     )
 
 
+class PriceMessages:
+    """Messages of prices that are written again and again, each made once. Prices are immutable;
+    whoever gets a message must not change it.
+    """
+
+    def __init__(self, prices_max: int = 4_096) -> None:
+        self._prices_max = prices_max
+        # By identity, as a price has no hash; it is kept beside its message so that it stays the one.
+        self._known: dict[int, tuple[Price, common_pb2.PriceVersion]] = {}
+
+    def of(self, price: Price) -> common_pb2.PriceVersion:
+        """The message of this very price; raises as `price_to_pb` does."""
+        found = self._known.get(id(price))
+        if found is None:
+            if len(self._known) >= self._prices_max:
+                self._known.clear()
+            found = self._known[id(price)] = (price, price_to_pb(price))
+        return found[1]
+
+
 def price_from_pb(message: common_pb2.PriceVersion) -> Price:
     """The price of a message; raises ValueError as `rates_from_pb` does."""
     return Price(

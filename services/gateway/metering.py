@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from services.common.money import Price, TokenKind, cost_nanousd
+from services.common.money import Price, TokenKind, cost_nanousd, tokens_within
 from services.gateway import tokens
 from services.gateway.chat_request import ChatRequest
 from services.gateway.errors import ContextWindowExceeded
@@ -100,14 +100,13 @@ def affordable_output(guess: Estimate, price: Price, amount_nanousd: int) -> int
     """The most output tokens, at most the estimate's, that cost no more than the amount with the
     prompt.
     """
-    low, high = 0, guess.output_tokens
-    while low < high:
-        middle = (low + high + 1) // 2
-        cost = cost_nanousd(
-            {guess.prompt_kind: guess.prompt_tokens, guess.output_kind: middle}, price
-        )
-        low, high = (middle, high) if cost <= amount_nanousd else (low, middle - 1)
-    return low
+    return tokens_within(
+        amount_nanousd,
+        price,
+        kind=guess.output_kind,
+        beside={guess.prompt_kind: guess.prompt_tokens},
+        most=guess.output_tokens,
+    )
 
 
 def _surely_fits(request: ChatRequest, model: ModelEntry) -> bool:

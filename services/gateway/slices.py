@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 
 from services.common.errors import AppError
-from services.common.money import Price, cost_nanousd
+from services.common.money import Price, cost_nanousd, tokens_within
 from services.gateway import tokens
 from services.gateway.metering import Estimate, EstimateRules, UsageTally
 from services.gateway.ports import Budget, Hold
@@ -112,14 +112,13 @@ class HoldSlices:
 
     def _note_paid(self) -> None:
         """The most output tokens that cost, with the prompt, no more than the hold."""
-        low, high = self._paid, self._paid + 1
-        while self._cost(high) <= self._hold.amount_nanousd and high < _TOKENS_MAX:
-            low, high = high, 2 * high
-        while low < high - 1:
-            middle = (low + high) // 2
-            fits = self._cost(middle) <= self._hold.amount_nanousd
-            low, high = (middle, high) if fits else (low, middle)
-        self._paid = low
+        self._paid = tokens_within(
+            self._hold.amount_nanousd,
+            self._price,
+            kind=self._guess.output_kind,
+            beside={self._guess.prompt_kind: self._guess.prompt_tokens},
+            most=_TOKENS_MAX,
+        )
 
     def _cost(self, output_tokens: int) -> int:
         quantities = {

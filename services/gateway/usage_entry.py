@@ -10,7 +10,7 @@ from services.common.ids import RequestId, UsageId
 from services.common.money import TokenKind, cost_nanousd
 from services.common.pb.mesh.common.v1 import common_pb2
 from services.common.pb.mesh.events.v1 import usage_pb2
-from services.common.pricing_pb import price_to_pb
+from services.common.pricing_pb import PriceMessages
 from services.gateway.auto_route import Selection
 from services.gateway.chat_request import ChatRequest
 from services.gateway.metering import UsageBasis, UsageTally
@@ -44,6 +44,8 @@ _BASES: Mapping[UsageBasis, usage_pb2.UsageBasis.ValueType] = {
     "tokenizer": usage_pb2.USAGE_BASIS_TOKENIZER,
     "none": usage_pb2.USAGE_BASIS_NONE,
 }
+
+_PRICES = PriceMessages()
 
 
 @dataclass(slots=True)
@@ -160,7 +162,8 @@ class UsageEntry:
             event.stream = self.request.stream
             event.session_id = self.request.session_id
             event.end_user_id = self.request.end_user_id
-            event.tags.update(self.request.tags)
+            if self.request.tags:
+                event.tags.update(self.request.tags)
         if self.hold is not None:
             event.grant_id = self.hold.grant_id
             event.held_nanousd = self.hold.amount_nanousd
@@ -173,7 +176,7 @@ class UsageEntry:
         event.model_id = self.chosen.model.model_id
         event.provider_id = self.chosen.provider.provider_id
         event.upstream_model = self.chosen.model.upstream_model
-        event.price.CopyFrom(price_to_pb(self.chosen.price))
+        event.price.CopyFrom(_PRICES.of(self.chosen.price))
         for attempt in self.attempts:
             event.attempts.add(
                 provider_id=attempt.provider_id,
