@@ -33,7 +33,7 @@ class PriceMessages:
 
     def __init__(self, prices_max: int = 4_096) -> None:
         self._prices_max = prices_max
-        # By identity, as a price has no hash; it is kept beside its message so that it stays the one.
+        # By identity, as a price has no hash; it is kept too, so that its identity stays its own.
         self._known: dict[int, tuple[Price, common_pb2.PriceVersion]] = {}
 
     def of(self, price: Price) -> common_pb2.PriceVersion:

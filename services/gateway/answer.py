@@ -13,8 +13,10 @@ from services.common.errors import UpstreamError
 from services.gateway.metering import UsageTally, usage_from_wire
 
 Chunk = dict[str, Any]  # Any: JSON of a chat.completion.chunk
+# A chunk that says nothing but some words of the first choice stands as these words: nearly every
+# one is such, and nothing has to be built for it.
+Piece = Chunk | str
 
-_CHUNK_FIELDS = ("system_fingerprint",)
 # Where providers put the text of their reasoning.
 _REASONING_FIELDS = ("reasoning_content", "reasoning")
 
@@ -36,6 +38,8 @@ class ChunkNormaliser:
     # By choice index.
     finish_reasons: dict[int, str] = field(default_factory=dict)
     _started: set[int] = field(default_factory=set)
+    # As the last chunk had it; the words that follow have the same.
+    fingerprint: Any = None  # Any: JSON
 
     @property
     def finished(self) -> bool:
@@ -46,6 +50,41 @@ class ChunkNormaliser:
     def started(self) -> bool:
         """True once some choice has begun."""
         return bool(self._started)
+
+    def words(self, raw: Any) -> str | None:  # Any: JSON
+        """The words of a chunk that says nothing else, in the tally by then; None of any other,
+        which is for `take`.
+        """
+        if type(raw) is not dict or raw.get("usage") is not None:
+            return None
+        choices = raw.get("choices")
+        if type(choices) is not list or len(choices) != 1 or type(choices[0]) is not dict:
+            return None
+        choice = choices[0]
+        delta = choice.get("delta")
+        if type(delta) is not dict or len(delta) != 1 or choice.get("index") != 0:
+            return None
+        text = delta.get("content")
+        if type(text) is not str or not text or choice.get("finish_reason") is not None:
+            return None
+        alike = raw.get("system_fingerprint") == self.fingerprint and 0 in self._started
+        if not alike or choice.get("logprobs") is not None:
+            return None
+        self.tally.texts.append(text)
+        return text
+
+    def words_chunk(self, text: str, fingerprint: Any) -> Chunk:  # Any: JSON
+        """The chunk that such words stand for, behind one with this fingerprint."""
+        chunk: Chunk = {
+            "id": self.answer_id,
+            "object": "chat.completion.chunk",
+            "created": self.created_s,
+            "model": self.model_id,
+            "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}],
+        }
+        if fingerprint is not None:
+            chunk["system_fingerprint"] = fingerprint
+        return chunk
 
     def take(self, raw: Any) -> Chunk | None:  # Any: JSON
         """The uniform chunk; None where nothing is left to relay. Raises BadUpstreamAnswer."""
@@ -65,9 +104,9 @@ class ChunkNormaliser:
             "model": self.model_id,
             "choices": [self._choice(place, choice) for place, choice in enumerate(choices)],
         }
-        for name in _CHUNK_FIELDS:
-            if raw.get(name) is not None:
-                chunk[name] = raw[name]
+        self.fingerprint = raw.get("system_fingerprint")
+        if self.fingerprint is not None:
+            chunk["system_fingerprint"] = self.fingerprint
         return chunk
 
     def limit_chunk(self, finished_before: Collection[int]) -> Chunk:
@@ -120,14 +159,6 @@ class ChunkNormaliser:
         return choice
 
     def _uniform_delta(self, index: int, delta: dict[str, Any]) -> None:  # Any: JSON
-        if len(delta) == 1 and index in self._started and type(delta.get("content")) is str:
-            # Nearly every chunk is this one.
-            if delta["content"]:
-                if index:
-                    self.tally.add(delta["content"], (index, "content", 0))
-                else:
-                    self.tally.texts.append(delta["content"])
-            return
         if index not in self._started:
             self._started.add(index)
             delta["role"] = "assistant"
@@ -174,7 +205,11 @@ class AnswerFold:
     _head: Chunk | None = None
     _choices: dict[int, dict[str, Any]] = field(default_factory=dict)  # Any: JSON
 
-    def add(self, chunk: Chunk) -> None:
+    def add(self, chunk: Piece) -> None:
+        if isinstance(chunk, str):
+            # Words go on with a choice that has begun.
+            self._choices[0]["delta"].setdefault("content", []).append(chunk)
+            return
         if self._head is None:
             self._head = chunk
         elif "system_fingerprint" in chunk:

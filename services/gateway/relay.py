@@ -7,11 +7,12 @@ from typing import Any, Protocol
 
 from services.common.errors import UpstreamError
 from services.common.ids import new_id
-from services.gateway.answer import AnswerFold, BadUpstreamAnswer, Chunk, ChunkNormaliser
+from services.gateway.answer import AnswerFold, BadUpstreamAnswer, ChunkNormaliser, Piece
 from services.gateway.chat_request import ChatRequest
 from services.gateway.dialects.port import Dialect
 from services.gateway.envelope import Ending
 from services.gateway.metering import UsageTally
+from services.gateway.piece_frames import PieceFrames
 from services.gateway.providers.port import AttemptFailed, UpstreamStream
 from services.gateway.routing import Route
 from services.gateway.slices import HoldSlices
@@ -36,7 +37,8 @@ class Relay:
         self._dialect = dialect
         self._chunks: ChunkNormaliser | WholeAnswer | None = None
         self._fold: AnswerFold | WholeAnswer | None = None
-        self._prelude: list[Chunk] = []
+        self._prelude: list[Piece] = []
+        self._frames: PieceFrames | None = None
         # True once the head of a stream has gone out: from then on failures are frames.
         self.begun = False
         # What is folded beside a stream, for the response cache.
@@ -60,6 +62,7 @@ class Relay:
             answer_id=new_id("chatcmpl", now_ms).replace("_", "-", 1),
             created_s=now_ms // 1000,
         )
+        self._frames = PieceFrames(self._dialect, self._chunks)
         self._fold = None if request.stream else AnswerFold()
         self._copy = AnswerFold() if request.stream and keep else None
 
@@ -120,19 +123,27 @@ class Relay:
             raise AttemptFailed(early, stage="upstream_stream", http_status=200)
         await self._send([], all_of_it=True)
 
-    async def _take(self, batch: Sequence[Any], slices: HoldSlices | None) -> list[Chunk]:
+    async def _take(self, batch: Sequence[Any], slices: HoldSlices | None) -> list[Piece]:
         """The uniform chunks of one read; none behind the end of the money."""
         chunks = self._chunks
         assert chunks is not None
-        uniform: list[Chunk] = []
+        uniform: list[Piece] = []
         for raw in batch:
+            words = chunks.words(raw)
+            if words is not None and (slices is None or slices.covers_words(words)):
+                uniform.append(words)
+                continue
             mark = chunks.tally.mark()
             finished = tuple(chunks.finish_reasons)
-            try:
-                chunk = chunks.take(raw)
-            except BadUpstreamAnswer as error:
-                raise AttemptFailed(error, stage="upstream_stream", http_status=200) from error
-            if slices is not None and not slices.covers(chunks.tally):
+            piece: Piece | None = words
+            if words is not None:
+                mark = (mark[0] - 1, mark[1])
+            else:
+                try:
+                    piece = chunks.take(raw)
+                except BadUpstreamAnswer as error:
+                    raise AttemptFailed(error, stage="upstream_stream", http_status=200) from error
+            if slices is not None and (words is not None or not slices.covers(chunks.tally)):
                 # Who reads along need not wait for money with what is paid for.
                 await self._send(uniform)
                 uniform = []
@@ -141,11 +152,11 @@ class Relay:
                     chunks.tally.rewind(mark)
                     self.limited = True
                     return [chunks.limit_chunk(finished)]
-            if chunk is not None:
-                uniform.append(chunk)
+            if piece is not None:
+                uniform.append(piece)
         return uniform
 
-    async def _send(self, uniform: Sequence[Chunk], *, all_of_it: bool = False) -> None:
+    async def _send(self, uniform: Sequence[Piece], *, all_of_it: bool = False) -> None:
         """Passes the chunks on; what comes before the first token waits for it, as it says nothing
         and would bind the answer to this attempt.
         """
@@ -164,7 +175,8 @@ class Relay:
         if self._copy is not None:
             for chunk in uniform:
                 self._copy.add(chunk)
-        if uniform and (data := self._dialect.frames(uniform)):
+        assert self._frames is not None
+        if uniform and (data := self._frames.of(uniform)):
             await self._writer.write(data)
 
     def ending(self, usage: dict[str, Any]) -> Ending:  # Any: JSON

@@ -39,7 +39,7 @@ class HoldSlices:
         self._factor = 1.0 if tokens.is_exact(tokenizer) else rules.safety_factor
         self._least = rules.output_tokens_least
         # Output tokens that the hold pays for, as estimates count them.
-        self._paid = 0
+        self._paid = self._ahead = 0
         self._note_paid()
         # How many texts were looked at, the tokens of those that were counted, and the others with
         # their bytes, which bound their tokens.
@@ -59,12 +59,20 @@ class HoldSlices:
         # No text has more tokens than bytes, so that most chunks need no counting.
         self._pending += new
         self._bytes += _bytes(new)
-        ahead = self._paid - self._guess.slice_tokens // 2
-        if self._needed(self._counted + self._bytes) <= ahead:
-            return True
+        return (self._counted + self._bytes) * self._factor <= self._ahead or self._look_closer()
+
+    def covers_words(self, text: str) -> bool:
+        """The same, where this text is all that has come since it was last asked."""
+        self._seen += 1
+        self._pending.append(text)
+        self._bytes += len(text) if text.isascii() else len(text.encode())
+        return (self._counted + self._bytes) * self._factor <= self._ahead or self._look_closer()
+
+    def _look_closer(self) -> bool:
+        """Counts, where bytes do not tell, and asks for more where it is time to."""
         self._count_pending()
         needed = self._needed(self._counted)
-        if needed > ahead and self._growing is None and not self._scarce:
+        if needed > self._ahead and self._growing is None and not self._scarce:
             self._growing = asyncio.create_task(self._grow_ahead())
         return needed <= self._paid
 
@@ -119,6 +127,8 @@ class HoldSlices:
             beside={self._guess.prompt_kind: self._guess.prompt_tokens},
             most=_TOKENS_MAX,
         )
+        # From here on it is time to ask for more.
+        self._ahead = self._paid - self._guess.slice_tokens // 2
 
     def _cost(self, output_tokens: int) -> int:
         quantities = {

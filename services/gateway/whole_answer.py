@@ -9,7 +9,7 @@ from array import array
 from typing import Any
 
 from services.common.ids import new_id
-from services.gateway.answer import BadUpstreamAnswer, Chunk
+from services.gateway.answer import BadUpstreamAnswer, Chunk, Piece
 from services.gateway.chat_request import ChatRequest
 from services.gateway.metering import Usage, UsageTally, token_count
 
@@ -30,6 +30,9 @@ class WholeAnswer:
         return self._answer is not None
 
     started = finished
+
+    def words(self, _: Any) -> None:  # Any: JSON
+        """There are none."""
 
     def take(self, raw: Any) -> Chunk | None:  # Any: JSON
         """Checks the answer and notes its usage. Raises BadUpstreamAnswer."""
@@ -55,7 +58,7 @@ class WholeAnswer:
         """Such an answer is never streamed."""
         raise AssertionError("a whole answer has no chunks")
 
-    def add(self, chunk: Chunk) -> None:
+    def add(self, chunk: Piece) -> None:
         """The piece is the fold already."""
 
     def whole(self, usage: dict[str, Any]) -> dict[str, Any]:  # Any: JSON

@@ -1,23 +1,24 @@
 """CPU time of the gateway for each request, beside a bare aiohttp reverse proxy in the same run.
 
 `python -m tests.bench.gateway_overhead [requests]` prints one JSON line a figure. Provider, proxy
-and gateway are processes of their own, with the garbage collector as a worker has it; what is counted
-is the user and system time of the one that is measured. The gateway does all its work: key,
-validation, exact prompt tokens, hold, write-ahead file with fsync, usage event. The proxy is measured
-before and after it, as other work on the machine changes what a request costs.
+and gateway are processes of their own, with the garbage collector as a worker has it; what is
+counted is the user and system time of the one that is measured. The gateway does all its work: key,
+validation, exact prompt tokens, hold, write-ahead file with fsync, usage event. Proxy and gateway
+take turns, and figures are medians, as other work on the machine changes what a request costs.
 """
 
 from __future__ import annotations
 
 import asyncio
 import multiprocessing
-import os
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from operator import truediv
 from pathlib import Path
+from statistics import median
 
 import aiohttp
 import orjson
@@ -29,7 +30,8 @@ from tests.fixtures.gateway import running_gateway
 
 CHUNKS = 32
 CONCURRENCY = 16
-WARM_UP = 200
+WARM_UP = 500
+TURN = 500
 QUESTION = [{"role": "user", "content": "Say a few words about the weather. " * 20}]
 
 
@@ -119,11 +121,10 @@ class Process:
     said: str
 
     def cpu_s(self) -> float:
-        """User and system time so far."""
+        """User and system time so far, by the clock that Linux keeps for every process."""
         pid = self.handle.pid
         assert pid is not None
-        fields = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return time.clock_gettime(~pid << 3 | 2)
 
 
 def _start(name: str, upstream: str = "") -> Process:
@@ -151,39 +152,37 @@ async def _load(url: str, key: str, count: int, *, stream: bool) -> None:
 
 async def _measure(process: Process, url: str, key: str, *, count: int, stream: bool) -> float:
     """Microseconds of CPU for each request."""
-    await _load(url, key, WARM_UP, stream=stream)
-    before_s, started_s = process.cpu_s(), time.monotonic()
+    before_s = process.cpu_s()
     await _load(url, key, count, stream=stream)
-    spent_s = process.cpu_s() - before_s
-    print(f"# {count / (time.monotonic() - started_s):.0f} requests/s", file=sys.stderr)
-    return spent_s / count * 1e6
+    return (process.cpu_s() - before_s) / count * 1e6
 
 
 async def main(count: int) -> None:
-    """Prints the figures: first the baseline, then the gateway, for streams and whole answers."""
+    """Prints the figures, for streams and whole answers."""
     upstream = _start("provider")
     bare, worker = _start("proxy", upstream.said), _start("gateway", upstream.said)
     url, _, key = worker.said.partition(" ")
-    before = await _measure(bare, bare.said, "", count=count, stream=True)
-    figures = {
-        stream: await _measure(worker, url, key, count=count, stream=stream)
-        for stream in (True, False)
-    }
-    after = await _measure(bare, bare.said, "", count=count, stream=True)
-    baseline = (before + after) / 2
-    for stream, spent in figures.items():
+    turns = [(bare, bare.said, "", True), (worker, url, key, True), (worker, url, key, False)]
+    spent: list[list[float]] = [[], [], []]
+    for process, address, secret, stream in turns:
+        await _measure(process, address, secret, count=WARM_UP, stream=stream)
+    for _ in range(max(1, count // TURN)):
+        for found, (process, address, secret, stream) in zip(spent, turns, strict=True):
+            found.append(await _measure(process, address, secret, count=TURN, stream=stream))
+    baseline = median(spent[0])
+    for stream, found in ((True, spent[1]), (False, spent[2])):
         figure = {
             "figure": f"gateway CPU time per {'streamed' if stream else 'whole'} request",
             "unit": "us",
-            "value": round(spent),
+            "value": round(median(found)),
             "baseline": round(baseline),
             "baseline_is": "aiohttp reverse proxy, same stream",
-            "ratio": round(spent / baseline, 2),
+            "ratio": round(median(map(truediv, found, spent[0])), 2),
             "chunks": CHUNKS,
-            "requests": count,
+            "requests": TURN * len(found),
         }
         print(orjson.dumps(figure).decode())
 
 
 if __name__ == "__main__":
-    uvloop.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 3_000))
+    uvloop.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 4_000))

@@ -63,6 +63,9 @@ class Member(ChatDialect):
         self._texts += said
         return self._text_frame("".join(said)) if said else b""
 
+    def around_words(self, _: Chunk) -> None:
+        """Of no use here: see `frames`."""
+
     def last(self, usage_chunk: Chunk) -> bytes:
         self.usage = usage_chunk["usage"]
         return b""

@@ -29,6 +29,11 @@ class ChatDialect:
     def frames(self, chunks: Sequence[Chunk]) -> bytes:
         return b"".join([frame(chunk) for chunk in chunks])
 
+    def around_words(self, chunk: Chunk) -> tuple[bytes, bytes] | None:
+        # No string can look like this: in JSON its quotes would have backslashes.
+        before, _, after = frame(chunk).partition(b'"content":""')
+        return before + b'"content":', after
+
     def last(self, usage_chunk: Chunk) -> bytes:
         return frame(usage_chunk) + DONE_FRAME
 

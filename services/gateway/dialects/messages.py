@@ -69,6 +69,9 @@ class MessagesDialect:
                     self._take(choice, out)
         return b"".join(out)
 
+    def around_words(self, _: Chunk) -> None:
+        """Frames depend on those before them."""
+
     def last(self, usage_chunk: Chunk) -> bytes:
         out: list[bytes] = []
         if not self._started:

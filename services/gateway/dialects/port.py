@@ -34,6 +34,11 @@ class Dialect(Protocol):
     def frames(self, chunks: Sequence[Chunk]) -> bytes:
         """Frames of the stream for chunks that have just come; empty where they say nothing."""
 
+    def around_words(self, chunk: Chunk) -> tuple[bytes, bytes] | None:
+        """What stands before and behind the JSON of the words in the frame of a chunk that says
+        nothing else, where that is so simple; `chunk` is one with empty words.
+        """
+
     def last(self, usage_chunk: Chunk) -> bytes:
         """The frames that end a stream in good order; the chunk has the usage that is billed."""
 

@@ -65,6 +65,9 @@ class ResponsesDialect:
                     self._events.take(choice["delta"], out)
         return b"".join(out)
 
+    def around_words(self, _: Chunk) -> None:
+        """Frames depend on those before them."""
+
     def last(self, usage_chunk: Chunk) -> bytes:
         out: list[bytes] = []
         self._begin(usage_chunk, out)

@@ -71,7 +71,10 @@ class OpenAiReader:
             if event == b"[DONE]":
                 self.complete = self.ended = True
                 return
-            chunks.append(self._checked(json_of(event)))
+            chunk = json_of(event)
+            if type(chunk) is dict and "error" in chunk:
+                self._checked(chunk)
+            chunks.append(chunk)
 
     def whole(self, body: bytes) -> list[Any]:  # Any: JSON
         """See `AnswerReader.whole`."""

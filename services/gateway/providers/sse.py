@@ -40,18 +40,30 @@ class SseDecoder:
             buffer = buffer.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         else:
             held = b""
-        lines = buffer.split(b"\n")
-        self._buffer = lines.pop() + held
         events: list[bytes] = []
+        blocks = buffer.split(b"\n\n")
+        lines = blocks.pop().split(b"\n")
+        for block in blocks:
+            if not self._data and block.startswith(b"data: ") and b"\n" not in block:
+                # Nearly every event is this one.
+                events.append(block[6:])
+            else:
+                for line in block.split(b"\n"):
+                    self._line(line, events)
+                self._line(b"", events)
+        self._buffer = lines.pop() + held
         for line in lines:
-            if line.startswith(b"data:"):
-                value = line[6:] if line[5:6] == b" " else line[5:]
-                self._data.append(value)
-                self._size += len(value)
-            elif not line and self._data:
-                events.append(self._data[0] if len(self._data) == 1 else b"\n".join(self._data))
-                self._data = []
-                self._size = 0
+            self._line(line, events)
         if self._size + len(self._buffer) > self._event_bytes_max:
             raise EventTooLong("the upstream sent an event that is too long")
         return events
+
+    def _line(self, line: bytes, events: list[bytes]) -> None:
+        if line.startswith(b"data:"):
+            value = line[6:] if line[5:6] == b" " else line[5:]
+            self._data.append(value)
+            self._size += len(value)
+        elif not line and self._data:
+            events.append(self._data[0] if len(self._data) == 1 else b"\n".join(self._data))
+            self._data = []
+            self._size = 0
