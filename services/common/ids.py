@@ -32,13 +32,29 @@ TemplateId = NewType("TemplateId", str)
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
+_IDS_AT_ONCE = 256
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 
 
 def ulid(now_ms: int | None = None) -> str:
     """A new ULID, 26 characters; `now_ms` is Unix milliseconds (default: the wall clock)."""
     moment = time.time_ns() // 1_000_000 if now_ms is None else now_ms
-    return ulid_from_bytes(moment.to_bytes(6, "big") + os.urandom(10))
+    return ulid_from_bytes(moment.to_bytes(6, "big") + _random_bytes())
+
+
+# The system's own random bytes, fetched for many ids at once; taking one is atomic.
+_pool: list[bytes] = []
+os.register_at_fork(after_in_child=_pool.clear)
+
+
+def _random_bytes() -> bytes:
+    try:
+        return _pool.pop()
+    except IndexError:
+        raw = os.urandom(10 * _IDS_AT_ONCE)
+        pieces = [raw[at : at + 10] for at in range(0, len(raw), 10)]
+        _pool.extend(pieces[1:])
+        return pieces[0]
 
 
 def ulid_from_bytes(raw: bytes) -> str:

@@ -104,8 +104,10 @@ class KeyPrincipal:
         """What limits its requests and tokens, its own settings first; with those of a model where
         one is named that is limited.
         """
-        own = ScopeRates(scopes.key(self.key_id), *self.settings.limits)
-        return (*([own] if own.limited else []), *self.scoped.limits(model_id))
+        beside = self.scoped.limits(model_id)
+        if not self.settings.limited:
+            return beside
+        return (ScopeRates(scopes.key(self.key_id), *self.settings.limits), *beside)
 
     def model_limits(self, model_id: str) -> tuple[ScopeRates, ...]:
         """Those of these that are of the model alone."""

@@ -71,7 +71,7 @@ class Scoped:
     def limits(self, model_id: str = "") -> tuple[ScopeRates, ...]:
         """What limits requests beside the key, with that model's where one is named."""
         found = (*self.shared, *self.models.get(model_id, ()))
-        return tuple(one for one in found if one.limited)
+        return tuple(one for one in found if one.limited) if found else ()
 
 
 NO_SCOPES = Scoped()

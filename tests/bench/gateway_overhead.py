@@ -16,7 +16,6 @@ import tempfile
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from operator import truediv
 from pathlib import Path
 from statistics import median
 
@@ -32,7 +31,7 @@ CHUNKS = 32
 CONCURRENCY = 16
 WARM_UP = 500
 TURN = 500
-QUESTION = [{"role": "user", "content": "Say a few words about the weather. " * 20}]
+TOKEN_S = 0.002
 
 
 def _sse() -> bytes:
@@ -60,17 +59,20 @@ async def _serve(app: web.Application, pipe: Connection) -> None:
 
 
 async def provider(pipe: Connection, _: str) -> None:
-    """Answers every request with the same stream, in writes of four chunks."""
-    body = _sse()
-    frames = body.split(b"\n\n")[:-1]
-    pieces = [b"".join(f + b"\n\n" for f in frames[i : i + 4]) for i in range(0, len(frames), 4)]
+    """Answers every request with the same stream: in writes of four chunks, which come together, or
+    token by token, as models speak, where the request is for that.
+    """
+    frames = [frame + b"\n\n" for frame in _sse().split(b"\n\n")[:-1]]
+    fours = [b"".join(frames[i : i + 4]) for i in range(0, len(frames), 4)]
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        await request.read()
+        slowly = b"slowly" in await request.read()
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        for piece in pieces:
+        for piece in frames if slowly else fours:
             await response.write(piece)
+            if slowly:
+                await asyncio.sleep(TOKEN_S)
         return response
 
     app = web.Application()
@@ -135,53 +137,73 @@ def _start(name: str, upstream: str = "") -> Process:
     return Process(handle, str(ours.recv()))
 
 
-async def _load(url: str, key: str, count: int, *, stream: bool) -> None:
-    body = orjson.dumps({"model": "vendor/ok", "messages": QUESTION, "stream": stream})
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of request."""
+
+    name: str
+    question: str = "Say a few words about the weather. " * 20
+    stream: bool = True
+
+    @property
+    def body(self) -> bytes:
+        """The request as it is sent."""
+        messages = [{"role": "user", "content": self.question}]
+        return orjson.dumps({"model": "vendor/ok", "messages": messages, "stream": self.stream})
+
+
+KINDS = (
+    Kind("streamed"),
+    Kind("whole", stream=False),
+    Kind("token by token", question="Say a few words slowly, if you please. " * 18),
+)
+
+
+async def _load(said: str, kind: Kind, count: int) -> None:
+    url, _, key = said.partition(" ")
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     left = iter(range(count))
     async with aiohttp.ClientSession(headers=headers) as session:
 
         async def caller() -> None:
             for _ in left:
-                async with session.post(f"{url}/v1/chat/completions", data=body) as answer:
+                async with session.post(f"{url}/v1/chat/completions", data=kind.body) as answer:
                     assert answer.status == 200, await answer.text()
                     await answer.read()
 
         await asyncio.gather(*(caller() for _ in range(CONCURRENCY)))
 
 
-async def _measure(process: Process, url: str, key: str, *, count: int, stream: bool) -> float:
+async def _measure(process: Process, kind: Kind, count: int = TURN) -> float:
     """Microseconds of CPU for each request."""
     before_s = process.cpu_s()
-    await _load(url, key, count, stream=stream)
+    await _load(process.said, kind, count)
     return (process.cpu_s() - before_s) / count * 1e6
 
 
 async def main(count: int) -> None:
-    """Prints the figures, for streams and whole answers."""
+    """Prints the figures of each kind."""
     upstream = _start("provider")
     bare, worker = _start("proxy", upstream.said), _start("gateway", upstream.said)
-    url, _, key = worker.said.partition(" ")
-    turns = [(bare, bare.said, "", True), (worker, url, key, True), (worker, url, key, False)]
-    spent: list[list[float]] = [[], [], []]
-    for process, address, secret, stream in turns:
-        await _measure(process, address, secret, count=WARM_UP, stream=stream)
-    for _ in range(max(1, count // TURN)):
-        for found, (process, address, secret, stream) in zip(spent, turns, strict=True):
-            found.append(await _measure(process, address, secret, count=TURN, stream=stream))
-    baseline = median(spent[0])
-    for stream, found in ((True, spent[1]), (False, spent[2])):
+    for kind in KINDS:
+        for process in (bare, worker):
+            await _measure(process, kind, WARM_UP)
+        # The proxy passes a stream on whatever the caller wants.
+        turns = [
+            (await _measure(bare, kind), await _measure(worker, kind))
+            for _ in range(max(1, count // TURN))
+        ]
         figure = {
-            "figure": f"gateway CPU time per {'streamed' if stream else 'whole'} request",
+            "figure": f"gateway CPU time per {kind.name} request",
             "unit": "us",
-            "value": round(median(found)),
-            "baseline": round(baseline),
+            "value": round(median(spent for _, spent in turns)),
+            "baseline": round(median(least for least, _ in turns)),
             "baseline_is": "aiohttp reverse proxy, same stream",
-            "ratio": round(median(map(truediv, found, spent[0])), 2),
+            "ratio": round(median(spent / least for least, spent in turns), 2),
             "chunks": CHUNKS,
-            "requests": TURN * len(found),
+            "requests": TURN * len(turns),
         }
-        print(orjson.dumps(figure).decode())
+        print(orjson.dumps(figure).decode(), flush=True)
 
 
 if __name__ == "__main__":

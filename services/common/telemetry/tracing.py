@@ -9,10 +9,10 @@ pays next to nothing.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar
 from pathlib import Path
+from types import TracebackType
 from typing import Literal, Protocol
 
 from opentelemetry import trace
@@ -65,16 +65,16 @@ class Span(Protocol):
 class LightSpan:
     """A span that only carries its ids."""
 
-    __slots__ = ("_flags", "span_id", "trace_id")
+    __slots__ = ("flags", "span_id", "trace_id")
 
     def __init__(self, trace_id: str, flags: str) -> None:
         self.trace_id = trace_id
         self.span_id = f"{_fast.getrandbits(64) or 1:016x}"
-        self._flags = flags
+        self.flags = flags
 
     @property
     def traceparent(self) -> str:
-        return f"00-{self.trace_id}-{self.span_id}-{self._flags}"
+        return f"00-{self.trace_id}-{self.span_id}-{self.flags}"
 
     def set(self, name: str, value: AttributeValue) -> None:
         """Nothing is exported, so nothing is kept."""
@@ -110,11 +110,15 @@ class OtelSpan:
 _current: ContextVar[Span | None] = ContextVar("mesh_span", default=None)
 
 
+# A span of this process, or a traceparent; one that is none begins a new trace.
+Parent = str | Span
+
+
 class Tracer(Protocol):
     """Makes spans; which kind depends on the exporter."""
 
     def start(
-        self, name: str, parent: str, attributes: Mapping[str, AttributeValue], *, kind: SpanKind
+        self, name: str, parent: Parent, attributes: Mapping[str, AttributeValue], *, kind: SpanKind
     ) -> Span: ...
 
     def end(self, span: Span) -> None: ...
@@ -124,10 +128,12 @@ class LightTracer:
     """Makes spans that only carry their ids."""
 
     def start(
-        self, name: str, parent: str, attributes: Mapping[str, AttributeValue], *, kind: SpanKind
+        self, name: str, parent: Parent, attributes: Mapping[str, AttributeValue], *, kind: SpanKind
     ) -> Span:
         del name, attributes, kind
-        known = parse_traceparent(parent)
+        if isinstance(parent, LightSpan):
+            return LightSpan(parent.trace_id, parent.flags)
+        known = parse_traceparent(_as_traceparent(parent))
         if known is None:
             return LightSpan(f"{_fast.getrandbits(128) or 1:032x}", "00")
         return LightSpan(known[0], known[2])
@@ -145,9 +151,11 @@ class OtelTracer:
         self._tracer = self._provider.get_tracer("mesh")
 
     def start(
-        self, name: str, parent: str, attributes: Mapping[str, AttributeValue], *, kind: SpanKind
+        self, name: str, parent: Parent, attributes: Mapping[str, AttributeValue], *, kind: SpanKind
     ) -> Span:
-        context = _propagator.extract({"traceparent": parent}) if parent else None
+        traceparent = _as_traceparent(parent)
+        known = parse_traceparent(traceparent) is not None
+        context = _propagator.extract({"traceparent": traceparent}) if known else None
         return OtelSpan(
             self._tracer.start_span(
                 name,
@@ -228,6 +236,8 @@ def current_trace_id() -> str:
 
 def parse_traceparent(text: str) -> tuple[str, str, str] | None:
     """Trace id, span id and flags of a W3C traceparent; None where it is not one."""
+    if not text:
+        return None
     parts = text.strip().split("-")
     if len(parts) < 4 or [len(part) for part in parts[:4]] != [2, 32, 16, 2]:
         return None
@@ -240,39 +250,66 @@ def parse_traceparent(text: str) -> tuple[str, str, str] | None:
     return parts[1], parts[2], parts[3]
 
 
-@contextmanager
+class SpanBlock:
+    """A block in which a new span is the current one."""
+
+    __slots__ = ("_attributes", "_before", "_kind", "_maker", "_name", "_parent", "_span")
+
+    def __init__(
+        self,
+        parent: Parent,
+        name: str,
+        attributes: Mapping[str, AttributeValue] | None,
+        *,
+        kind: SpanKind,
+    ) -> None:
+        self._parent = parent
+        self._name = name
+        self._attributes = attributes
+        self._kind = kind
+
+    def __enter__(self) -> Span:
+        self._maker = _State.tracer
+        new = self._maker.start(self._name, self._parent, self._attributes or {}, kind=self._kind)
+        # Not reset by a token: a block may be left in another context than it was entered in.
+        self._before = _current.get()
+        _current.set(new)
+        self._span = new
+        return new
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self._span.fail(kind.__name__)
+        _current.set(self._before)
+        self._maker.end(self._span)
+
+
 def span_from(
     traceparent: str,
     name: str,
     attributes: Mapping[str, AttributeValue] | None = None,
     *,
     kind: SpanKind = "server",
-) -> Iterator[Span]:
+) -> SpanBlock:
     """A span that continues the trace of `traceparent` (a new trace where it is none) and is
     current inside.
     """
-    maker = _State.tracer
-    parent = traceparent if traceparent and parse_traceparent(traceparent) else ""
-    new = maker.start(name, parent, attributes or {}, kind=kind)
-    # Not reset by a token: a generator may be closed in another context than it was begun in.
-    before = _current.get()
-    _current.set(new)
-    try:
-        yield new
-    except BaseException as error:
-        new.fail(type(error).__name__)
-        raise
-    finally:
-        _current.set(before)
-        maker.end(new)
+    return SpanBlock(traceparent, name, attributes, kind=kind)
 
 
-@contextmanager
 def span(
     name: str,
     attributes: Mapping[str, AttributeValue] | None = None,
     kind: SpanKind = "internal",
-) -> Iterator[Span]:
+) -> SpanBlock:
     """A child of the current span (a new trace where there is none), current inside."""
-    with span_from(current_traceparent(), name, attributes, kind=kind) as new:
-        yield new
+    return SpanBlock(_current.get() or "", name, attributes, kind=kind)
+
+
+def _as_traceparent(parent: Parent) -> str:
+    return parent if isinstance(parent, str) else parent.traceparent

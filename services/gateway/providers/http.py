@@ -11,6 +11,7 @@ import asyncio
 import io
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import aiohttp
@@ -102,9 +103,7 @@ class HttpProvider:
     async def _send(self, attempt: UpstreamAttempt) -> aiohttp.ClientResponse:
         request = self._wire.request(attempt)
         limits = attempt.limits
-        timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=limits.connect_s, sock_read=limits.idle_s
-        )
+        timeout = _socket_timeout(limits.connect_s, limits.idle_s)
         started = time.monotonic()
         for again in (True, False):
             try:
@@ -241,6 +240,11 @@ def _at(failure: AttemptFailed, stage: FailureStage) -> AttemptFailed:
     if failure.stage != "upstream_stream":
         return failure
     return AttemptFailed(failure.error, stage=stage, http_status=failure.http_status)
+
+
+@lru_cache(maxsize=256)
+def _socket_timeout(connect_s: float, idle_s: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=idle_s)
 
 
 def _upload(body: bytes) -> bytes | io.BytesIO:

@@ -5,6 +5,7 @@ connection.
 from __future__ import annotations
 
 import asyncio
+from functools import lru_cache
 from types import TracebackType
 
 from prometheus_client import Histogram
@@ -26,6 +27,7 @@ UPSTREAM_SECONDS = Histogram(
     ["provider", "result"],
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300),
 )
+_upstream_seconds = lru_cache(maxsize=1_024)(UPSTREAM_SECONDS.labels)
 
 
 class Trial:
@@ -100,4 +102,4 @@ class Trial:
         elif failure is not None:
             self._entry.error_code = "cancelled"
         result = self._entry.error_code or "ok"
-        UPSTREAM_SECONDS.labels(self._entry.provider_id, result).observe(elapsed_s)
+        _upstream_seconds(self._entry.provider_id, result).observe(elapsed_s)
