@@ -15,10 +15,33 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 HeaderList = list[tuple[bytes, bytes]]
 
+# Where a scope has its `HangUp`.
+HANG_UP = "mesh.hang_up"
+
 EXPOSED = (
     b"access-control-expose-headers",
     b"x-request-id, x-mesh-version, retry-after, deprecation, sunset",
 )
+
+
+class HangUp:
+    """Says that the caller of one request has hung up. ASGI's own way to know it takes a task for
+    every request, which waits for a message.
+    """
+
+    __slots__ = ("_told",)
+
+    def __init__(self) -> None:
+        self._told: Callable[[], None] | None = None
+
+    def watch(self, told: Callable[[], None] | None) -> None:
+        """Calls `told` when it happens, outside of any task; None calls nobody any more."""
+        self._told = told
+
+    def tell(self) -> None:
+        """It has happened."""
+        if self._told is not None:
+            self._told()
 
 
 async def send_whole(send: Send, ending: Ending, headers: HeaderList) -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 
 from services.common.clock import Clock
 from services.common.errors import AppError, BadRequest
@@ -81,7 +80,6 @@ class BodyReader:
         self._head = head
         self._bytes_max = bytes_max
         self._timeout_s = timeout_s
-        self._watcher: asyncio.Task[None] | None = None
         self._read: bytes | bytearray | AppError | None = None
         self.interrupt: Interrupt | InterruptGroup = Interrupt()
 
@@ -106,13 +104,13 @@ class BodyReader:
                 body = await self._gather()
         except TimeoutError as error:
             raise BadRequest("the body did not arrive in time") from error
-        self._watcher = asyncio.create_task(self._watch())
+        # No turn of the loop lies between the last piece and this.
+        self._head.hang_up.watch(self._hung_up)
         return body
 
     def stop(self) -> None:
         """Ends the watch."""
-        if self._watcher is not None:
-            self._watcher.cancel()
+        self._head.hang_up.watch(None)
 
     async def _gather(self) -> bytes | bytearray:
         body: bytes | bytearray = b""
@@ -131,10 +129,7 @@ class BodyReader:
             if not more:
                 return body
 
-    async def _watch(self) -> None:
-        message = await self._receive()
-        while message["type"] != "http.disconnect":
-            message = await self._receive()
+    def _hung_up(self) -> None:
         self.interrupt.trigger()
 
     def _too_large(self) -> PayloadTooLarge:
@@ -159,7 +154,13 @@ class ChatLane:
         )
 
     def call(
-        self, head: RequestHead, route: str, read_body: ReadBody, *, dialect: Dialect = CHAT
+        self,
+        head: RequestHead,
+        route: str,
+        read_body: ReadBody,
+        *,
+        dialect: Dialect = CHAT,
+        seal: Seal | None = None,
     ) -> ChatCall:
         """The call as it has just arrived."""
         return ChatCall(
@@ -172,6 +173,7 @@ class ChatLane:
             dialect=dialect,
             weight_profile=head.weight_profile,
             cache_bypass=head.cache_bypass,
+            seal=seal,
         )
 
     async def serve(
@@ -194,7 +196,7 @@ class ChatLane:
         interrupt = Interrupt()
         interrupt.triggered = body.interrupt.triggered
         body.interrupt = interrupt
-        call = replace(self.call(head, route, body.read, dialect=dialect), seal=seal)
+        call = self.call(head, route, body.read, dialect=dialect, seal=seal)
         with span_from(head.traceparent, "POST " + route) as trace:
             trace.set("mesh.request_id", head.request_id)
             try:

@@ -5,13 +5,22 @@ the framework.
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from services.common.errors import AppError, InternalError
 from services.common.telemetry import get_logger
 from services.gateway.auth import pinned_version
-from services.gateway.entrypoints.asgi import App, Message, Receive, Scope, Send, send_whole
+from services.gateway.entrypoints.asgi import (
+    HANG_UP,
+    App,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    send_whole,
+)
 from services.gateway.entrypoints.chat_lane import ROUTE, ChatLane
 from services.gateway.entrypoints.head import RequestHead, head_from, serve_with
 from services.gateway.envelope import error_ending
@@ -27,6 +36,9 @@ REQUEST_SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
 )
 IN_FLIGHT = Gauge("mesh_gateway_in_flight", "Requests being answered.")
+# Which child it is takes longer to find than to count.
+_requests = lru_cache(maxsize=1_024)(REQUESTS.labels)
+_request_seconds = lru_cache(maxsize=1_024)(REQUEST_SECONDS.labels)
 
 _PROBES = ("/healthz", "/readyz")
 _log = get_logger(__name__)
@@ -51,6 +63,7 @@ class Edge:
             return
         started_s = time.monotonic()
         head = head_from(scope["headers"])
+        head.hang_up = scope[HANG_UP]
         if not head.version_given and (pin := pinned_version(head.authorization, self._keys)):
             serve_with(head, pin)
         self.in_flight += 1
@@ -61,8 +74,8 @@ class Edge:
         finally:
             self.in_flight -= 1
             IN_FLIGHT.dec()
-            REQUESTS.labels(route, status).inc()
-            REQUEST_SECONDS.labels(route).observe(time.monotonic() - started_s)
+            _requests(route, status).inc()
+            _request_seconds(route).observe(time.monotonic() - started_s)
 
     async def _dispatch(
         self, scope: Scope, head: RequestHead, receive: Receive, *, send: Send

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from services.common.errors import AppError
 from services.common.ids import RequestId
-from services.gateway.entrypoints.asgi import EXPOSED, HeaderList
+from services.gateway.entrypoints.asgi import EXPOSED, HangUp, HeaderList
 from services.gateway.envelope import (
     API_VERSIONS,
     BASELINE_VERSION,
@@ -37,6 +37,7 @@ class RequestHead:
     # True where an OpenAI SDK calls, which wants lists in an envelope of its own.
     openai_sdk: bool = False
     fault: AppError | None = None
+    hang_up: HangUp = field(default_factory=HangUp)
     # What every answer carries.
     answer_headers: HeaderList = field(default_factory=list)
 

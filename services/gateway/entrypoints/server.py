@@ -15,16 +15,75 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from services.common.config import HostPort
 from services.common.errors import BadRequest
-from services.gateway.entrypoints.asgi import App
+from services.gateway.entrypoints.asgi import HANG_UP, App, HangUp
 from services.gateway.envelope import BASELINE_VERSION, error_ending, request_id_from
+
+_HEAD = b"HTTP/1."
+
+
+class HeadWithBody(asyncio.Transport):
+    """A connection that sends the head of an answer together with what follows it in the same turn
+    of the loop: one packet and one system call less for every answer.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head + data)
+        elif bytes(data[: len(_HEAD)]) == _HEAD:
+            self._head = bytes(data)
+            self._loop.call_soon(self._send_head)
+        else:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        self._send_head()
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def pause_reading(self) -> None:
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._transport.resume_reading()
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return self._transport.get_extra_info(name, default)
+
+    def _send_head(self) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head)
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with a bound on the head of a request, and errors in the envelope."""
+    """uvicorn's protocol with a bound on the head of a request, errors in the envelope, and a way
+    to tell that the caller has hung up.
+    """
 
     head_bytes_max: ClassVar[int] = 64 * 1024
     _head_bytes = 0
     _in_head = True
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(HeadWithBody(transport, self.loop))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self.cycle is not None and self.cycle.disconnected:
+            hang_up: HangUp = self.cycle.scope[HANG_UP]  # type: ignore[literal-required]  # ours
+            hang_up.tell()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -44,6 +103,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if size > self.head_bytes_max:
             # The parser turns this into the 400 below.
             raise ValueError("the head of the request is too large")
+        self.scope[HANG_UP] = HangUp()  # type: ignore[literal-required]  # ours
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -116,6 +176,8 @@ class PublicServer:
                 lifespan="off",
                 loop="none",
                 access_log=False,
+                # Nothing here asks who the caller's machine is, or by which scheme it came.
+                proxy_headers=False,
                 log_config=None,
                 server_header=False,
                 backlog=backlog,
