@@ -67,7 +67,7 @@ test-panel: setup ## the panel in headless Chromium on the embedded stack; MESH_
 	@$(PYTHON) -m pytest -q tests/e2e/test_panel.py tests/e2e/test_panel_pages.py tests/e2e/test_panel_story.py tests/e2e/test_panel_people.py tests/e2e/test_panel_operator.py tests/e2e/test_top_up.py $(ARGS)
 
 screenshots: setup ## pictures of every page of the panel, in every state, into docs/screenshots
-	@$(PYTHON) -m tests.e2e.screenshots docs/screenshots
+	@$(PYTHON) -m tests.e2e.screenshots docs/screenshots $(ONLY)
 
 check: python ## format, lint, types, layers, sizes, contracts, generated files, containers
 	@scripts/check.sh

@@ -7,17 +7,19 @@ A unit of work takes the provider before its models, so that two of them never w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from services.catalog.domain import model as models
 from services.catalog.domain import provider as providers
 from services.catalog.domain.model import ImportModel, Model, ModelCommand, PublishPrice, PutModel
 from services.catalog.domain.probe import Verdict, probe_request, verdict
 from services.catalog.domain.provider import (
+    DEFAULT,
+    ChangeCredential,
+    CredentialGiven,
     Provider,
     PutProvider,
     RemoveCredential,
-    SetCredential,
     checked_credential,
 )
 from services.catalog.ports import (
@@ -64,25 +66,27 @@ async def put_provider(context: Context, command: PutProvider) -> Provider:
         return provider
 
 
-async def set_credential(context: Context, command: SetCredential, credential: str) -> Provider:
+async def set_credential(context: Context, command: CredentialGiven, credential: str) -> Provider:
     """Seals and stores the credential; the one that is stored already changes nothing."""
     credential = checked_credential(credential)
+    provider_id, credential_id = command.provider_id, command.credential_id
     async with context.store.transaction() as work:
-        at = await work.provider(command.provider_id, change=True)
-        stored = await work.credential(command.provider_id)
+        at = await work.provider(provider_id, change=True)
+        stored = await work.credential(provider_id, credential_id)
         if at.state is not None and _is_sealed(context.cipher, stored, credential):
             return at.state
         events = providers.decide(at.state, command)
-        (provider,) = await work.append_providers([(command.provider_id, at, events)])
-        version = provider.credential_version
-        sealed = context.cipher.seal(provider.provider_id, version, credential)
-        await work.put_credential(sealed, command.at_ms)
+        (provider,) = await work.append_providers([(provider_id, at, events)])
+        slot = provider.slot(credential_id)
+        assert slot is not None
+        sealed = context.cipher.seal(provider_id, slot.version, credential)
+        await work.put_credential(replace(sealed, credential_id=credential_id), command.at_ms)
         await _announce(work, provider, command.at_ms)
         return provider
 
 
-async def remove_credential(context: Context, command: RemoveCredential) -> Provider:
-    """Forgets the credential, and with it the availability of the provider's models."""
+async def change_credential(context: Context, command: ChangeCredential) -> Provider:
+    """Changes all of a credential but itself. Raises NotFound, InvalidArgument."""
     async with context.store.transaction() as work:
         at = await work.provider(command.provider_id, change=True)
         events = providers.decide(at.state, command)
@@ -90,27 +94,50 @@ async def remove_credential(context: Context, command: RemoveCredential) -> Prov
             assert at.state is not None
             return at.state
         (provider,) = await work.append_providers([(command.provider_id, at, events)])
-        await work.delete_credential(command.provider_id)
         await _announce(work, provider, command.at_ms)
         return provider
 
 
-async def get_credential(context: Context, provider_id: ProviderId) -> OpenedCredential:
+async def remove_credential(context: Context, command: RemoveCredential) -> Provider:
+    """Forgets the credential, and with the last one the availability of the provider's models."""
+    async with context.store.transaction() as work:
+        at = await work.provider(command.provider_id, change=True)
+        events = providers.decide(at.state, command)
+        if not events:
+            assert at.state is not None
+            return at.state
+        (provider,) = await work.append_providers([(command.provider_id, at, events)])
+        await work.delete_credential(command.provider_id, command.credential_id)
+        await _announce(work, provider, command.at_ms)
+        return provider
+
+
+async def get_credential(
+    context: Context, provider_id: ProviderId, credential_id: str = DEFAULT
+) -> OpenedCredential:
     """The plain credential. Raises NotFound where there is none."""
     async with context.store.transaction() as work:
-        sealed = await work.credential(provider_id)
+        sealed = await work.credential(provider_id, credential_id)
     if sealed is None:
         raise NotFound(f"the provider {provider_id!r} has no credential")
     return OpenedCredential(context.cipher.open(sealed), sealed.credential_version)
 
 
-async def try_provider(context: Context, provider_id: ProviderId) -> Verdict:
-    """Whether the provider answers and takes its credential. Raises NotFound, InvalidArgument."""
+async def try_provider(
+    context: Context, provider_id: ProviderId, credential_id: str = ""
+) -> Verdict:
+    """Whether the provider answers and takes this credential, or the one that would be used first.
+
+    Raises NotFound, InvalidArgument.
+    """
     async with context.store.transaction() as work:
         provider = (await work.provider(provider_id, change=False)).state
         if provider is None:
             raise NotFound(f"there is no provider {provider_id!r}")
-        sealed = await work.credential(provider_id)
+        if credential_id and provider.slot(credential_id) is None:
+            raise NotFound(f"the provider {provider_id!r} has no credential {credential_id!r}")
+        first = next((one.credential_id for one in provider.slots_in_use), DEFAULT)
+        sealed = await work.credential(provider_id, credential_id or first)
     if sealed is None and provider.settings.credential_required:
         return Verdict(False, 0, "It has no credential yet.", 0)
     credential = context.cipher.open(sealed) if sealed is not None else ""

@@ -9,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 
 from services.catalog.domain.model import Model, ModelEvent
 from services.catalog.domain.probe import ProbeAnswer, ProbeRequest
-from services.catalog.domain.provider import Provider, ProviderEvent
+from services.catalog.domain.provider import DEFAULT, Provider, ProviderEvent
 from services.catalog.seeds import Seeds
 from services.common.ids import ModelId, ProviderId
 
@@ -48,6 +48,7 @@ class SealedCredential:
     nonce: bytes = field(repr=False)
     ciphertext: bytes = field(repr=False)
     masked: str
+    credential_id: str = DEFAULT
 
 
 class CredentialCipher(Protocol):
@@ -111,11 +112,15 @@ class CatalogTransaction(Protocol):
     async def announce_models(self, served: Sequence[Served], now_ms: int) -> None:
         """Puts their ModelState, with `available` as of `now_ms`, there too."""
 
-    async def credential(self, provider_id: ProviderId) -> SealedCredential | None: ...
+    async def credential(
+        self, provider_id: ProviderId, credential_id: str = DEFAULT
+    ) -> SealedCredential | None: ...
 
     async def put_credential(self, sealed: SealedCredential, at_ms: int) -> None: ...
 
-    async def delete_credential(self, provider_id: ProviderId) -> None: ...
+    async def delete_credential(
+        self, provider_id: ProviderId, credential_id: str = DEFAULT
+    ) -> None: ...
 
     async def seed_mark(self) -> str:
         """The fingerprint of the seeds that were last put in; empty before the first time."""

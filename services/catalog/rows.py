@@ -9,7 +9,7 @@ import orjson
 from asyncpg.pool import PoolConnectionProxy
 
 from services.catalog.domain.model import Model
-from services.catalog.domain.provider import Provider
+from services.catalog.domain.provider import Provider, Slot
 from services.catalog.domain.settings import (
     Deployment,
     ModelCapabilities,
@@ -27,7 +27,7 @@ Connection = asyncpg.Connection | PoolConnectionProxy
 PROVIDER_COLUMNS = (
     "provider_id", "version", "created_at_ms", "name", "kind", "base_url", "enabled",
     "credential_required", "timeout_ms", "credential_version", "last_credential_version",
-    "region", "api_version",
+    "region", "api_version", "credentials",
 )  # fmt: skip
 MODEL_COLUMNS = (
     "model_id", "version", "created_at_ms", "name", "description", "brand", "provider_id",
@@ -55,10 +55,15 @@ INSERT_PRICE = (
     f"INSERT INTO prices ({', '.join(PRICE_COLUMNS)})"  # noqa: S608 - constants
     " VALUES ($1, $2, $3, $4::jsonb, $5, $6)"
 )
-PUT_CREDENTIAL = _upsert(
-    "provider_credentials",
-    ("provider_id", "credential_version", "key_id", "nonce", "ciphertext", "masked", "set_at_ms"),
-)
+PUT_CREDENTIAL = """
+INSERT INTO provider_credentials (provider_id, credential_version, key_id, nonce, ciphertext,
+    masked, credential_id, set_at_ms)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT (provider_id, credential_id) DO UPDATE
+SET credential_version = excluded.credential_version, key_id = excluded.key_id,
+    nonce = excluded.nonce, ciphertext = excluded.ciphertext, masked = excluded.masked,
+    set_at_ms = excluded.set_at_ms
+"""
 
 
 def provider_row(provider: Provider, version: int) -> tuple[object, ...]:
@@ -78,7 +83,17 @@ def provider_row(provider: Provider, version: int) -> tuple[object, ...]:
         provider.last_credential_version,
         settings.region,
         settings.api_version,
+        _slots_to_json(provider.slots),
     )
+
+
+def _slots_to_json(slots: Iterable[Slot]) -> str:
+    return orjson.dumps(
+        [
+            [one.credential_id, one.version, one.label, one.priority, one.weight, one.enabled]
+            for one in slots
+        ]
+    ).decode()
 
 
 def provider_from(row: asyncpg.Record) -> Provider:
@@ -95,7 +110,7 @@ def provider_from(row: asyncpg.Record) -> Provider:
             api_version=row["api_version"],
         ),
         created_at_ms=row["created_at_ms"],
-        credential_version=row["credential_version"],
+        slots=tuple(Slot(*one) for one in orjson.loads(row["credentials"])),
         last_credential_version=row["last_credential_version"],
     )
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import asyncpg
 
 from services.catalog import rows as sql
 from services.catalog.domain.model import Model
-from services.catalog.domain.provider import Provider
+from services.catalog.domain.provider import DEFAULT, Provider
 from services.common.errors import ModelNotFound
 from services.common.ids import ModelId, ProviderId
 from services.common.money import Price
@@ -26,10 +28,20 @@ class ModelView:
 
 @dataclass(frozen=True, slots=True)
 class ProviderView:
-    """A provider with what people may see of its credential, empty where it has none."""
+    """A provider with what people may see of its credentials, by their ids: first and last
+    characters, and when they were put there.
+    """
 
     provider: Provider
-    masked_credential: str
+    credentials: Mapping[str, tuple[str, int]]
+
+    @property
+    def masked_credential(self) -> str:
+        """Of the credential `default`; empty where there is none."""
+        return self.credentials.get(DEFAULT, ("", 0))[0]
+
+
+_SEEN = "SELECT provider_id, credential_id, masked, set_at_ms"
 
 
 class CatalogViews:
@@ -60,19 +72,22 @@ class CatalogViews:
     async def providers(self) -> list[ProviderView]:
         """By id."""
         with translated():
-            rows = await self._pool.fetch(
-                "SELECT p.*, coalesce(c.masked, '') AS masked FROM providers p"
-                " LEFT JOIN provider_credentials c USING (provider_id) ORDER BY provider_id"
-            )
-        return [ProviderView(sql.provider_from(row), row["masked"]) for row in rows]
+            async with self._pool.acquire() as connection, connection.transaction(readonly=True):
+                rows = await connection.fetch("SELECT * FROM providers ORDER BY provider_id")
+                seen = await connection.fetch(f"{_SEEN} FROM provider_credentials")
+        masked: dict[str, dict[str, tuple[str, int]]] = defaultdict(dict)
+        for row in seen:
+            masked[row["provider_id"]][row["credential_id"]] = row["masked"], row["set_at_ms"]
+        return [ProviderView(sql.provider_from(row), masked[row["provider_id"]]) for row in rows]
 
-    async def masked_credential(self, provider_id: ProviderId) -> str:
-        """Empty where there is none."""
+    async def provider(self, provider: Provider) -> ProviderView:
+        """That provider, with what may be seen of its credentials now."""
         with translated():
-            found = await self._pool.fetchval(
-                "SELECT masked FROM provider_credentials WHERE provider_id = $1", provider_id
+            seen = await self._pool.fetch(
+                f"{_SEEN} FROM provider_credentials WHERE provider_id = $1", provider.provider_id
             )
-        return found or ""
+        masked = {row["credential_id"]: (row["masked"], row["set_at_ms"]) for row in seen}
+        return ProviderView(provider, masked)
 
 
 async def _providers(connection: sql.Connection) -> dict[ProviderId, Provider]:

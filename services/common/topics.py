@@ -92,6 +92,7 @@ CATALOG = Topic(
     ("catalog",), ("rebuilds",),
     (
         "catalog.ProviderRegistered", "catalog.ProviderChanged", "catalog.ProviderCredentialSet",
+        "catalog.ProviderCredentialAdded", "catalog.ProviderCredentialChanged",
         "catalog.ProviderCredentialRemoved", "catalog.ModelRegistered", "catalog.ModelChanged",
         "catalog.PricePublished", "catalog.TemplateCreated", "catalog.TemplateChanged",
         "catalog.TemplateDeleted",

@@ -96,10 +96,11 @@ class Attempts:
         if not policy.fallback:
             return found[:1]
         if not policy.cross_provider_same_model:
-            firsts: dict[str, Route] = {}
+            # The same place with another credential is no other provider.
+            firsts: dict[str, tuple[str, ...]] = {}
             for route in found:
-                firsts.setdefault(route.model.model_id, route)
-            return list(firsts.values())
+                firsts.setdefault(route.model.model_id, route.place[:2])
+            return [route for route in found if route.place[:2] == firsts[route.model.model_id]]
         return found
 
     async def run(self, job: Job) -> None:

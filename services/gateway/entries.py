@@ -72,6 +72,10 @@ class ModelEntry:
         return found
 
 
+# The credential that is there without being added.
+DEFAULT_CREDENTIAL = "default"
+
+
 @dataclass(frozen=True, slots=True)
 class ProviderEntry:
     """Where a model's requests go. `usable` is False while a credential that is required has not
@@ -90,6 +94,13 @@ class ProviderEntry:
     api_version: str = ""
     # Never printed and never logged.
     credential: str | None = field(default=None, repr=False)
+    # Which of the provider's credentials it is. Those of the first rank share the traffic by their
+    # weights; the others are turned to where these fail.
+    credential_id: str = DEFAULT_CREDENTIAL
+    rank: int = 0
+    weight: int = 1
+    # The same with each credential that is known, where there are several.
+    variants: tuple[ProviderEntry, ...] = field(default=(), repr=False)
 
     @property
     def usable(self) -> bool:

@@ -22,12 +22,13 @@ class Route:
     provider: ProviderEntry
     price: Price
     # How much of the traffic it should have, beside others of its priority.
-    weight: int = 1
+    weight: float = 1
 
     @property
-    def place(self) -> tuple[str, str]:
-        """What its health is known by."""
-        return self.provider.provider_id, self.model.upstream_model
+    def place(self) -> tuple[str, str, str]:
+        """What its health is known by: provider, model there, credential."""
+        provider = self.provider
+        return provider.provider_id, self.model.upstream_model, provider.credential_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +80,10 @@ class Router:
             raise ModelNotFound(f"there is no model {name!r} for this key")
         if not can_do(model, operation):
             raise CapabilityNotSupported(f"{name} does not answer {operation} requests")
-        found: dict[int, list[Route]] = {}
-        for priority, route in self._places(model, price):
-            found.setdefault(priority, []).append(route)
+        found: dict[tuple[int, int], list[Route]] = {}
+        for priority, place in self._places(model, price):
+            for route in _with_each_credential(place):
+                found.setdefault((priority, route.provider.rank), []).append(route)
         if not found:
             raise ProviderNotAvailable(f"{name} cannot be reached at the moment")
         return [found[priority] for priority in sorted(found)]
@@ -115,6 +117,20 @@ class Router:
         if not able:
             raise NotImplementedHere("no provider here offers moderation")
         return next((model for model in able if model.upstream_model == name), None)
+
+
+def _with_each_credential(place: Route) -> Sequence[Route]:
+    """The place with every credential that its provider has; together they have its share."""
+    variants = place.provider.variants
+    if not variants:
+        return (place,)
+    whole: dict[int, int] = {}
+    for one in variants:
+        whole[one.rank] = whole.get(one.rank, 0) + one.weight
+    return [
+        replace(place, provider=one, weight=place.weight * one.weight / whole[one.rank])
+        for one in variants
+    ]
 
 
 def can_do(model: ModelEntry, operation: Operation) -> bool:

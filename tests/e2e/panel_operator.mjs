@@ -91,14 +91,45 @@ await tell(async () => {
   await test.click();
   const tested = await page.getByRole("table", { name: "Providers" }).getByText(/It (answers|turned)/).innerText();
   await shot("operator-providers");
-  await page.getByRole("button", { name: /^Set the credential of OpenAI$/ }).click();
-  await page.getByLabel("Credential", { exact: true }).fill(`sk-test-${stamp}-shown-nowhere`);
-  await page.getByRole("button", { name: "Store" }).click();
-  await page.getByRole("button", { name: "Remove the credential of OpenAI" }).waitFor();
-  const masked = await page.getByRole("row").filter({ hasText: "api.openai.com" }).innerText();
-  await page.getByRole("button", { name: "Remove the credential of OpenAI" }).click();
-  await page.getByRole("dialog").getByRole("button", { name: "Remove" }).click();
-  await page.getByRole("button", { name: "Remove the credential of OpenAI" }).waitFor({ state: "detached" });
+  await page.getByLabel("Search").fill("openai");
+  await page.getByRole("button", { name: "OpenAI", exact: true }).click();
+  await page.getByText("It has none yet").waitFor();
+  await shot("operator-provider-empty");
+  const masked = [];
+  for (const [label, priority] of [["Main", "0"], ["Spare", "1"]]) {
+    await page.getByRole("button", { name: "Add a credential" }).click();
+    await page.getByLabel("Label").fill(label);
+    await page.getByLabel("Credential", { exact: true }).fill(`sk-test-${stamp}-shown-nowhere`);
+    await page.getByLabel("Priority").fill(priority);
+    if (label === "Spare") await shot("operator-credential");
+    await page.getByRole("dialog").getByRole("button", { name: "Store" }).click();
+    await page.getByRole("button", { name: `Rotate ${label}` }).waitFor();
+  }
+  const credentials = page.getByRole("list", { name: "Credentials" });
+  masked.push(await credentials.innerText());
+  await shot("operator-provider");
+  await page.getByRole("button", { name: "Switch off Main" }).click();
+  await page.getByRole("button", { name: "Switch on Main" }).waitFor();
+  await page.getByRole("button", { name: "Edit Spare" }).click();
+  await page.getByLabel("Weight").fill("none");
+  await page.getByRole("dialog").getByRole("button", { name: "Save" }).click();
+  await page.getByLabel("Weight").fill("7");
+  await page.getByRole("dialog").getByRole("button", { name: "Save" }).click();
+  await credentials.getByText("Priority 1, weight 7").waitFor();
+  await page.getByRole("button", { name: "Rotate Spare" }).click();
+  await page.getByLabel("Credential", { exact: true }).fill(`sk-other-${stamp}-shown-nowhere`);
+  await page.getByRole("dialog").getByRole("button", { name: "Store" }).click();
+  await page.getByRole("button", { name: "Rotate Spare" }).waitFor();
+  await page.getByRole("button", { name: "Switch the provider off" }).click();
+  await page.getByRole("dialog").getByText("In force in every gateway within a second.").first().waitFor();
+  await page.getByRole("button", { name: "Switch the provider on" }).click();
+  for (const label of ["Main", "Spare"]) {
+    await page.getByRole("button", { name: `Remove ${label}` }).click();
+    await page.getByRole("dialog").getByRole("button", { name: "Remove" }).click();
+    await page.getByRole("button", { name: `Remove ${label}` }).waitFor({ state: "detached" });
+  }
+  await page.getByText("It has none yet").waitFor();
+  await page.getByRole("button", { name: "Close", exact: true }).click();
 
   await open("Prices");
   await page.getByLabel("Search").fill("smollm2");

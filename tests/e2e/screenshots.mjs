@@ -1,8 +1,9 @@
 // Pictures of every page: light and dark, wide and on a phone, empty, loading, full and in error.
-// Arguments: a JSON object {url, email, password, shots, requestId, templateId}.
+// Arguments: a JSON object {url, email, password, shots, requestId, templateId, only}.
 import { mkdirSync } from "node:fs";
 
 import { asked, context, tell } from "./chromium.mjs";
+import { operatorPictures } from "./screenshots_operator.mjs";
 
 const { url, email, password, shots } = asked;
 const PASSWORD = "a long pass phrase";
@@ -41,7 +42,9 @@ async function shot(page, name) {
     for (const scheme of ["light", "dark"]) {
       await page.emulateMedia({ colorScheme: scheme, reducedMotion: "reduce" });
       await page.waitForTimeout(120);
-      const height = Math.min(LONGEST_PX, await page.evaluate(() => document.documentElement.scrollHeight));
+      // Behind a dialog only the window is dark.
+      const longest = (await page.getByRole("dialog").count()) ? viewport.height : LONGEST_PX;
+      const height = Math.min(longest, await page.evaluate(() => document.documentElement.scrollHeight));
       const file = `${name}-${size}-${scheme}.png`;
       await page.screenshot({ path: `${shots}/${file}`, fullPage: true, clip: { x: 0, y: 0, width: viewport.width, height: Math.max(height, viewport.height) } });
       taken.push(file);
@@ -79,8 +82,8 @@ const fail = (page) =>
         }),
   );
 
-await tell(async () => {
-  mkdirSync(shots, { recursive: true });
+/** What everybody sees: at the door, and the pages of one account. */
+async function pictures(full, session) {
   const stranger = await context.browser().newContext({ viewport: SIZES.wide });
   const door = await stranger.newPage();
   await door.goto(`${url}/log-in`);
@@ -90,8 +93,6 @@ await tell(async () => {
   await settled(door);
   await shot(door, "log-in-error");
 
-  const full = await person({ email, password }, "session");
-  const session = await (await full.request.get(`${url}/api/session`)).json();
   const headers = { "x-mesh-csrf": session.csrf_token };
   const guest = { email: "grace@example.com", role: "developer" };
   const sent = await (await full.request.post(`${url}/api/invitations`, { data: guest, headers })).json();
@@ -118,5 +119,13 @@ await tell(async () => {
   await walk(full, "error", pages, fail);
   const fresh = await person({ email: `new-${Date.now()}@example.com`, password: PASSWORD, name: "Grace" }, "sign-up");
   await walk(fresh, "empty", { ...PAGES, template: "/templates/new" });
+}
+
+await tell(async () => {
+  mkdirSync(shots, { recursive: true });
+  const full = await person({ email, password }, "session");
+  const session = await (await full.request.get(`${url}/api/session`)).json();
+  if (asked.only !== "operator") await pictures(full, session);
+  await operatorPictures({ url, own: full, accountId: session.account_id, walk, shot, settled, hang, fail });
   return { taken, crooked };
 });

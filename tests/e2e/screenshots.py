@@ -1,7 +1,8 @@
 """Pictures of every page of the panel, from a stack of its own with some life in it.
 
 `python -m tests.e2e.screenshots docs/screenshots` (or `make screenshots`): each page light and
-dark, 1440 and 390 pixels wide, empty, loading, full and in error, as WebP.
+dark, 1440 and 390 pixels wide, empty, loading, full and in error, as WebP. With `operator` behind
+it (`make screenshots ONLY=operator`) those of the operators' pages alone.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import aiohttp
 from PIL import Image
 
 from tests.e2e.chromium import seen_by
+from tests.e2e.letters import put_aside
 from tests.e2e.stack import Stack, free_ports_from
+from tests.fixtures.waiting import eventually_async
 
 LOCAL = "local/smollm2-135m"
 KEYS: dict[str, dict[str, object]] = {
@@ -98,16 +101,40 @@ async def furnish(person: Person) -> tuple[str, str]:
     return request_id, str(template["template_id"])
 
 
+async def furnish_for_staff(person: Person, stack: Stack) -> None:
+    """Credentials of a provider, one of them switched off; letters, one of which is discarded."""
+    path = "/operator/providers/openai/credentials"
+    for label, priority, weight in (("Production", 0, 3), ("Batch jobs", 0, 1), ("Spare", 1, 1)):
+        body = {
+            "label": label, "priority": priority, "weight": weight,
+            "credential": f"sk-proj-picture-of-{label.replace(' ', '-')}-0123456789",
+        }  # fmt: skip
+        found = await person.call("POST", path, body)
+    spare = found["credentials"][-1]
+    off = {"label": "Spare", "priority": 1, "enabled": False}
+    await person.call("PUT", f"{path}/{spare['credential_id']}", off)
+    await put_aside(stack, b"not an event", b"an event of next year's version", b"\x00\x01\x02")
+
+    async def all_are_there() -> bool:
+        return bool((await person.call("GET", "/operator/dead-letters"))["open"] == 6)
+
+    await eventually_async(all_are_there)
+    reason = {"reason": "Sent by hand, to see what happens."}
+    await person.call("POST", "/operator/dead-letters/usage/0/discard", reason)
+    await person.call("POST", "/operator/dead-letters/billing/1/retry")
+
+
 def shown(name: str) -> bool:
     """Of the states in which there is little to see, two pictures of each page are kept."""
     other = any(f"-{state}-" in name for state in ("empty", "loading", "error"))
     return not other or name.endswith(("-wide-light", "-phone-dark"))
 
 
-def keep(source: Path, target: Path) -> int:
+def keep(source: Path, target: Path, only: str) -> int:
     """The pictures as WebP, in place of those that were there; how many bytes."""
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
+    target.mkdir(parents=True, exist_ok=True)
+    for old in target.glob(f"{only}*.webp"):
+        old.unlink()
     for picture in sorted(source.glob("*.png")):
         if not shown(picture.stem):
             continue
@@ -116,7 +143,7 @@ def keep(source: Path, target: Path) -> int:
     return sum(file.stat().st_size for file in target.iterdir())
 
 
-async def take(folder: Path) -> Any:  # Any: JSON
+async def take(folder: Path, only: str) -> Any:  # Any: JSON
     """Starts a stack, gives it some life and takes the pictures."""
     home = Path(tempfile.mkdtemp(prefix="mesh-shots-"))
     extra = {
@@ -129,24 +156,28 @@ async def take(folder: Path) -> Any:  # Any: JSON
     try:
         jar = aiohttp.CookieJar(unsafe=True)
         async with aiohttp.ClientSession(cookie_jar=jar) as client:
-            request_id, template_id = await furnish(Person(client, stack.demo))
+            person = Person(client, stack.demo)
+            request_id, template_id = await furnish(person)
+            await furnish_for_staff(person, stack)
         asked = {
             "url": stack.demo["MESH_DASHBOARD_URL"], "email": stack.demo["MESH_DEMO_EMAIL"],
             "password": stack.demo["MESH_DEMO_PASSWORD"], "requestId": request_id,
-            "templateId": template_id,
+            "templateId": template_id, "only": only,
         }  # fmt: skip
         os.environ["MESH_TEST_SHOTS"] = str(folder)
-        return await seen_by("screenshots.mjs", asked, within_s=900)
+        return await seen_by("screenshots.mjs", asked, within_s=1_800)
     finally:
         stack.stop()
         shutil.rmtree(home, ignore_errors=True)
 
 
-def main(target: Path) -> int:
-    """Exits 1 where a page is wider than its window."""
+def main(target: Path, only: str = "") -> int:
+    """Exits 1 where a page is wider than its window. `only` is what the pictures' names begin with:
+    `operator`, or nothing for all.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        seen = asyncio.run(take(Path(folder)))
-        size = keep(Path(folder), target)
+        seen = asyncio.run(take(Path(folder), only))
+        size = keep(Path(folder), target, only)
     kept = len(list(target.iterdir()))
     print(f"screenshots: {len(seen['taken'])} taken, {kept} kept, {size / 1e6:.1f} MB, in {target}")
     for problem in [*seen["crooked"], *seen["problems"]]:
@@ -155,4 +186,4 @@ def main(target: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), *sys.argv[2:]))

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import re
 
-from services.common.kafka import KafkaProducer
 from services.common.topics import USAGE
 from tests.e2e.chromium import seen_by
-from tests.e2e.stack import Stack, read_env
+from tests.e2e.letters import put_aside
+from tests.e2e.stack import Stack
 
 SECRET = "rsk_01KDVDQ3G0AAAAAAAAAAAAAA01"
-
-
-async def put_aside(stack: Stack, value: bytes) -> None:
-    """Writes what no consumer of usage can take."""
-    bootstrap = read_env(stack.data_dir / "stack.env")["MESH_KAFKA_BOOTSTRAP"]
-    producer = KafkaProducer(bootstrap)
-    await producer.start()
-    await producer.send(USAGE.name, b"acc_none", value)
-    await producer.stop()
 
 
 async def test_staff_look_after_the_installation_and_nobody_else_finds_the_pages(
@@ -38,12 +29,15 @@ async def test_staff_look_after_the_installation_and_nobody_else_finds_the_pages
     # A sentence, and the request by which it is found.
     assert "req_" in seen["wrong"]
     assert "It answers" in seen["tested"]
-    assert "shown-nowhere" not in seen["masked"]
+    assert "sk-" in seen["masked"][0]
+    assert "shown-nowhere" not in seen["masked"][0]
     assert "nothing wrong" in seen["verified"]
     assert "agree" in seen["compared"]
     groups = seen["consumers"]
     assert {"billing-usage", "billing-keys", "usage", "usage-live"} <= set(groups.split())
     assert "mesh-usage-live-" in groups
+    # Each has one process in it, which only the broker knows.
+    assert groups.count("\t1\t6\t") == groups.count("mesh.") >= 5, groups
     assert seen["partitions"] == 1 + USAGE.partitions
     assert "cannot be decoded" in seen["opened"]
     assert SECRET not in seen["opened"]

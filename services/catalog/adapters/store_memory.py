@@ -19,7 +19,7 @@ from services.catalog.adapters.translation_pb import (
 from services.catalog.domain import model as models
 from services.catalog.domain import provider as providers
 from services.catalog.domain.model import Model, ModelEvent
-from services.catalog.domain.provider import Provider, ProviderEvent
+from services.catalog.domain.provider import DEFAULT, Provider, ProviderEvent
 from services.catalog.ports import (
     CatalogTransaction,
     Loaded,
@@ -42,7 +42,7 @@ class Contents:
     providers: dict[ProviderId, list[ProviderEvent]] = field(default_factory=dict)
     models: dict[ModelId, list[ModelEvent]] = field(default_factory=dict)
     announced_at_ms: dict[ModelId, int] = field(default_factory=dict)
-    credentials: dict[ProviderId, SealedCredential] = field(default_factory=dict)
+    credentials: dict[tuple[ProviderId, str], SealedCredential] = field(default_factory=dict)
     outbox: list[tuple[str, str, EventRecord]] = field(default_factory=list)
     seed_mark: str = ""
 
@@ -127,15 +127,19 @@ class MemoryCatalogTransaction:
             self._contents.outbox.append((MODELS.name, f"model:{model.model_id}", record))
             self._contents.announced_at_ms[model.model_id] = now_ms
 
-    async def credential(self, provider_id: ProviderId) -> SealedCredential | None:
-        return self._contents.credentials.get(provider_id)
+    async def credential(
+        self, provider_id: ProviderId, credential_id: str = DEFAULT
+    ) -> SealedCredential | None:
+        return self._contents.credentials.get((provider_id, credential_id))
 
     async def put_credential(self, sealed: SealedCredential, at_ms: int) -> None:
         del at_ms
-        self._contents.credentials[sealed.provider_id] = sealed
+        self._contents.credentials[sealed.provider_id, sealed.credential_id] = sealed
 
-    async def delete_credential(self, provider_id: ProviderId) -> None:
-        self._contents.credentials.pop(provider_id, None)
+    async def delete_credential(
+        self, provider_id: ProviderId, credential_id: str = DEFAULT
+    ) -> None:
+        self._contents.credentials.pop((provider_id, credential_id), None)
 
     async def seed_mark(self) -> str:
         return self._contents.seed_mark

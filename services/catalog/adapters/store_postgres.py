@@ -18,7 +18,7 @@ from services.catalog.adapters.translation_pb import (
 from services.catalog.domain import model as models
 from services.catalog.domain import provider as providers
 from services.catalog.domain.model import Model, ModelEvent
-from services.catalog.domain.provider import Provider, ProviderEvent
+from services.catalog.domain.provider import DEFAULT, Provider, ProviderEvent
 from services.catalog.ports import (
     CatalogTransaction,
     Loaded,
@@ -146,9 +146,13 @@ class PostgresCatalogTransaction:
             now_ms,
         )
 
-    async def credential(self, provider_id: ProviderId) -> SealedCredential | None:
+    async def credential(
+        self, provider_id: ProviderId, credential_id: str = DEFAULT
+    ) -> SealedCredential | None:
         row = await self._connection.fetchrow(
-            "SELECT * FROM provider_credentials WHERE provider_id = $1", provider_id
+            "SELECT * FROM provider_credentials WHERE provider_id = $1 AND credential_id = $2",
+            provider_id,
+            credential_id,
         )
         if row is None:
             return None
@@ -159,6 +163,7 @@ class PostgresCatalogTransaction:
             nonce=row["nonce"],
             ciphertext=row["ciphertext"],
             masked=row["masked"],
+            credential_id=row["credential_id"],
         )
 
     async def put_credential(self, sealed: SealedCredential, at_ms: int) -> None:
@@ -170,12 +175,17 @@ class PostgresCatalogTransaction:
             sealed.nonce,
             sealed.ciphertext,
             sealed.masked,
+            sealed.credential_id,
             at_ms,
         )
 
-    async def delete_credential(self, provider_id: ProviderId) -> None:
+    async def delete_credential(
+        self, provider_id: ProviderId, credential_id: str = DEFAULT
+    ) -> None:
         await self._connection.execute(
-            "DELETE FROM provider_credentials WHERE provider_id = $1", provider_id
+            "DELETE FROM provider_credentials WHERE provider_id = $1 AND credential_id = $2",
+            provider_id,
+            credential_id,
         )
 
     async def seed_mark(self) -> str:

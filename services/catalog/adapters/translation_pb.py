@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from services.catalog.domain import model as models
 from services.catalog.domain import provider as providers
 from services.catalog.domain.model import Model, ModelEvent
-from services.catalog.domain.provider import Provider, ProviderEvent
+from services.catalog.domain.provider import DEFAULT, Provider, ProviderEvent, Slot
 from services.catalog.domain.settings import (
     Deployment,
     ModelCapabilities,
@@ -149,10 +149,24 @@ def event_to_pb(event: ProviderEvent | ModelEvent) -> Message:
             return pb.ProviderChanged(
                 provider_id=provider_id, settings=provider_settings_to_pb(settings)
             )
-        case providers.ProviderCredentialSet(provider_id, version):
-            return pb.ProviderCredentialSet(provider_id=provider_id, credential_version=version)
-        case providers.ProviderCredentialRemoved(provider_id, version):
-            return pb.ProviderCredentialRemoved(provider_id=provider_id, credential_version=version)
+        case providers.ProviderCredentialSet(provider_id, version, _, credential_id):
+            return pb.ProviderCredentialSet(
+                provider_id=provider_id,
+                credential_version=version,
+                credential_id=_id_to_pb(credential_id),
+            )
+        case providers.ProviderCredentialAdded(provider_id, slot):
+            return pb.ProviderCredentialAdded(provider_id=provider_id, credential=slot_to_pb(slot))
+        case providers.ProviderCredentialChanged(provider_id, slot):
+            return pb.ProviderCredentialChanged(
+                provider_id=provider_id, credential=slot_to_pb(slot)
+            )
+        case providers.ProviderCredentialRemoved(provider_id, version, _, credential_id):
+            return pb.ProviderCredentialRemoved(
+                provider_id=provider_id,
+                credential_version=version,
+                credential_id=_id_to_pb(credential_id),
+            )
         case models.ModelRegistered(model_id, model_settings):
             return pb.ModelRegistered(
                 model_id=model_id, settings=model_settings_to_pb(model_settings)
@@ -177,11 +191,23 @@ def provider_event_from(record: EventRecord) -> ProviderEvent:
             return providers.ProviderChanged(ProviderId(message.provider_id), settings, at_ms)
         case pb.ProviderCredentialSet():
             return providers.ProviderCredentialSet(
-                ProviderId(message.provider_id), message.credential_version, at_ms
+                ProviderId(message.provider_id),
+                message.credential_version,
+                at_ms,
+                message.credential_id or DEFAULT,
             )
+        case pb.ProviderCredentialAdded():
+            slot = slot_from_pb(message.credential)
+            return providers.ProviderCredentialAdded(ProviderId(message.provider_id), slot, at_ms)
+        case pb.ProviderCredentialChanged():
+            slot = slot_from_pb(message.credential)
+            return providers.ProviderCredentialChanged(ProviderId(message.provider_id), slot, at_ms)
         case pb.ProviderCredentialRemoved():
             return providers.ProviderCredentialRemoved(
-                ProviderId(message.provider_id), message.credential_version, at_ms
+                ProviderId(message.provider_id),
+                message.credential_version,
+                at_ms,
+                message.credential_id or DEFAULT,
             )
         case _:
             raise UnexpectedEvent(f"{record.type} in {record.stream_id}")
@@ -203,11 +229,40 @@ def model_event_from(record: EventRecord) -> ModelEvent:
             raise UnexpectedEvent(f"{record.type} in {record.stream_id}")
 
 
+def slot_to_pb(slot: Slot) -> pb.ProviderCredential:
+    return pb.ProviderCredential(
+        credential_id=slot.credential_id,
+        credential_version=slot.version,
+        label=slot.label,
+        priority=slot.priority,
+        weight=slot.weight,
+        enabled=slot.enabled,
+    )
+
+
+def slot_from_pb(message: pb.ProviderCredential) -> Slot:
+    return Slot(
+        message.credential_id,
+        message.credential_version,
+        message.label,
+        message.priority,
+        message.weight,
+        message.enabled,
+    )
+
+
+def _id_to_pb(credential_id: str) -> str:
+    """Of `default` nothing is written, as in the days when there was no other."""
+    return "" if credential_id == DEFAULT else credential_id
+
+
 def provider_state_to_pb(provider: Provider) -> pb.ProviderState:
+    in_use = provider.slots_in_use
     return pb.ProviderState(
         provider_id=provider.provider_id,
         settings=provider_settings_to_pb(provider.settings),
-        credential_version=provider.credential_version,
+        credential_version=sum(s.version for s in in_use if s.credential_id == DEFAULT),
+        credentials=[slot_to_pb(slot) for slot in in_use],
     )
 
 

@@ -12,16 +12,21 @@ from services.catalog.adapters.translation_pb import (
     model_settings_to_pb,
     provider_settings_from_pb,
     provider_settings_to_pb,
+    slot_to_pb,
 )
 from services.catalog.domain.model import PublishPrice, PutModel
 from services.catalog.domain.provider import (
+    DEFAULT,
+    AddCredential,
+    ChangeCredential,
     Provider,
     PutProvider,
     RemoveCredential,
     SetCredential,
+    Slot,
 )
 from services.catalog.handlers import Context
-from services.catalog.views import CatalogViews, ModelView
+from services.catalog.views import CatalogViews, ModelView, ProviderView
 from services.common.errors import Forbidden, InvalidArgument
 from services.common.grpc import Access, identity
 from services.common.ids import ModelId, ProviderId, new_id
@@ -49,6 +54,8 @@ POLICIES: Mapping[str, Access] = {
                 "ListProviders",
                 "PutProvider",
                 "SetProviderCredential",
+                "AddProviderCredential",
+                "ChangeProviderCredential",
                 "RemoveProviderCredential",
                 "TestProvider",
             ),
@@ -114,9 +121,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
     ) -> pb.ListProvidersResponse:
         del request
         views = await self._views.providers()
-        return pb.ListProvidersResponse(
-            providers=[_provider_to_pb(view.provider, view.masked_credential) for view in views]
-        )
+        return pb.ListProvidersResponse(providers=[_provider_to_pb(view) for view in views])
 
     async def PutProvider(self, request: pb.PutProviderRequest, _: object) -> pb.Provider:
         provider_id = ProviderId(request.provider_id)
@@ -127,21 +132,57 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
     async def SetProviderCredential(
         self, request: pb.SetProviderCredentialRequest, _: object
     ) -> pb.Provider:
-        command = SetCredential(ProviderId(request.provider_id), self._now_ms())
+        command = SetCredential(
+            ProviderId(request.provider_id), self._now_ms(), request.credential_id or DEFAULT
+        )
         return await self._provider(
             await handlers.set_credential(self._context, command, request.credential)
         )
 
+    async def AddProviderCredential(
+        self, request: pb.AddProviderCredentialRequest, _: object
+    ) -> pb.Provider:
+        now_ms = self._now_ms()
+        command = AddCredential(
+            ProviderId(request.provider_id),
+            new_id("crd", now_ms),
+            request.label,
+            now_ms,
+            priority=request.priority,
+            weight=request.weight or 1,
+        )
+        return await self._provider(
+            await handlers.set_credential(self._context, command, request.credential)
+        )
+
+    async def ChangeProviderCredential(
+        self, request: pb.ChangeProviderCredentialRequest, _: object
+    ) -> pb.Provider:
+        command = ChangeCredential(
+            ProviderId(request.provider_id),
+            request.credential_id or DEFAULT,
+            request.label,
+            self._now_ms(),
+            priority=request.priority,
+            weight=request.weight or 1,
+            enabled=request.enabled,
+        )
+        return await self._provider(await handlers.change_credential(self._context, command))
+
     async def RemoveProviderCredential(
         self, request: pb.RemoveProviderCredentialRequest, _: object
     ) -> pb.Provider:
-        command = RemoveCredential(ProviderId(request.provider_id), self._now_ms())
+        command = RemoveCredential(
+            ProviderId(request.provider_id), self._now_ms(), request.credential_id or DEFAULT
+        )
         return await self._provider(await handlers.remove_credential(self._context, command))
 
     async def TestProvider(
         self, request: pb.TestProviderRequest, _: object
     ) -> pb.TestProviderResponse:
-        found = await handlers.try_provider(self._context, ProviderId(request.provider_id))
+        found = await handlers.try_provider(
+            self._context, ProviderId(request.provider_id), request.credential_id
+        )
         return pb.TestProviderResponse(
             ok=found.ok,
             http_status=found.http_status,
@@ -152,7 +193,9 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
     async def GetProviderCredential(
         self, request: pb.GetProviderCredentialRequest, _: object
     ) -> pb.GetProviderCredentialResponse:
-        opened = await handlers.get_credential(self._context, ProviderId(request.provider_id))
+        opened = await handlers.get_credential(
+            self._context, ProviderId(request.provider_id), request.credential_id or DEFAULT
+        )
         return pb.GetProviderCredentialResponse(
             credential=opened.credential, credential_version=opened.credential_version
         )
@@ -164,8 +207,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
         return _model_to_pb(await self._views.model(model_id, self._now_ms()))
 
     async def _provider(self, provider: Provider) -> pb.Provider:
-        masked = await self._views.masked_credential(provider.provider_id)
-        return _provider_to_pb(provider, masked)
+        return _provider_to_pb(await self._views.provider(provider))
 
 
 def _operators_only() -> None:
@@ -184,12 +226,21 @@ def _model_to_pb(view: ModelView) -> pb.Model:
     )
 
 
-def _provider_to_pb(provider: Provider, masked_credential: str) -> pb.Provider:
+def _provider_to_pb(view: ProviderView) -> pb.Provider:
+    provider = view.provider
     return pb.Provider(
         provider_id=provider.provider_id,
         settings=provider_settings_to_pb(provider.settings),
         credential_version=provider.credential_version,
-        masked_credential=masked_credential,
+        masked_credential=view.masked_credential,
         usable=provider.usable,
         created_at_ms=provider.created_at_ms,
+        credentials=[
+            _credential_to_pb(slot, *view.credentials.get(slot.credential_id, ("", 0)))
+            for slot in provider.slots
+        ],
     )
+
+
+def _credential_to_pb(slot: Slot, masked: str, set_at_ms: int) -> pb.Credential:
+    return pb.Credential(settings=slot_to_pb(slot), masked=masked, set_at_ms=set_at_ms)

@@ -18,6 +18,9 @@ from services.cli.admin import (
     tokens,
 )
 
+# Beside those of `catalog`: they are commands of `providers` once they are there.
+from services.cli.admin import credentials as _credentials  # noqa: F401
+
 app = App(
     name="admin",
     help="Accounts, credit, keys, limits, teams, models, providers, templates, logs.",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import sys
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -297,21 +295,3 @@ def put(
     )
     request = catalog_pb2.PutProviderRequest(provider_id=provider_id, settings=settings)
     show_one(provider_row(command("PutProvider", request)), as_json=options.json)
-
-
-@providers.command
-def set_credential(provider_id: str, *, options: Options = Options()) -> None:
-    """Stores a provider's credential, encrypted; it is asked for, or read from standard input."""
-    if sys.stdin.isatty():
-        secret = getpass.getpass(f"credential of {provider_id}: ")
-    else:
-        secret = sys.stdin.readline().strip()
-    request = catalog_pb2.SetProviderCredentialRequest(provider_id=provider_id, credential=secret)
-    show_one(provider_row(command("SetProviderCredential", request)), as_json=options.json)
-
-
-@providers.command
-def remove_credential(provider_id: str, *, options: Options = Options()) -> None:
-    """Forgets a provider's credential; its models are no longer served."""
-    request = catalog_pb2.RemoveProviderCredentialRequest(provider_id=provider_id)
-    show_one(provider_row(command("RemoveProviderCredential", request)), as_json=options.json)

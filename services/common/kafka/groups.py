@@ -109,8 +109,8 @@ async def _committed(
 
 
 async def _members(admin: Any, names: Sequence[str]) -> dict[str, int]:  # Any: as above
-    if not names:
-        return {}
-    answers = await admin.describe_consumer_groups(list(names))
+    # One by one: aiokafka reads an answer about several as an older version of it.
+    asked = await asyncio.gather(*(admin.describe_consumer_groups([name]) for name in names))
+    answers = [answer for found in asked for answer in found]
     # Of each group: error, name, state, kind, strategy, members.
     return {group[1]: len(group[5]) for answer in answers for group in answer.groups}

@@ -1,7 +1,4 @@
-"""For staff: providers, their credentials, prices.
-
-A credential goes in and never comes out: the API knows only its first and last characters.
-"""
+"""For staff: models and their prices."""
 
 from __future__ import annotations
 
@@ -10,87 +7,11 @@ from fastapi import APIRouter
 from services.common.money import nanousd_from_field, usd_from_nanousd
 from services.common.pb.mesh.catalog.v1 import catalog_pb2
 from services.common.pb.mesh.common.v1 import common_pb2
-from services.common.pb.mesh.events.v1 import catalog_pb2 as events_pb2
 from services.dashboard.api import operator_models as models
-from services.dashboard.api.parts import short
-from services.dashboard.api.session import PathId
 from services.dashboard.api.staff import OperatorDep
 from services.dashboard.api.translate import model_out, price_out
 
 router = APIRouter(prefix="/operator", tags=["operator"])
-# A provider is asked for up to ten seconds.
-TEST_TIMEOUT_S = 20.0
-
-
-def provider_out(provider: catalog_pb2.Provider) -> models.ProviderOut:
-    settings = provider.settings
-    return models.ProviderOut(
-        provider_id=provider.provider_id,
-        name=settings.name,
-        kind=short(events_pb2.ProviderKind.Name, settings.kind, "PROVIDER_KIND_"),
-        base_url=settings.base_url,
-        enabled=settings.enabled,
-        usable=provider.usable,
-        credential_required=settings.credential_required,
-        masked_credential=provider.masked_credential,
-        credential_version=provider.credential_version,
-    )
-
-
-@router.get("/providers")
-async def list_providers(operator: OperatorDep) -> list[models.ProviderOut]:
-    """Providers, and whether they can be used."""
-    answer = await operator.backends.catalog_channel.call(
-        operator.backends.catalog.ListProviders,
-        catalog_pb2.ListProvidersRequest(),
-        principal=operator.acting(),
-    )
-    return [provider_out(one) for one in answer.providers]
-
-
-@router.post("/providers/{provider_id}/test")
-async def test_provider(provider_id: PathId, operator: OperatorDep) -> models.ProviderTested:
-    """Whether the provider answers and takes its credential now."""
-    found = await operator.backends.catalog_channel.call(
-        operator.backends.catalog.TestProvider,
-        catalog_pb2.TestProviderRequest(provider_id=provider_id),
-        principal=operator.acting(),
-        timeout_s=TEST_TIMEOUT_S,
-    )
-    return models.ProviderTested(
-        ok=found.ok,
-        http_status=found.http_status,
-        message=found.message,
-        latency_ms=found.latency_ms,
-    )
-
-
-@router.put("/providers/{provider_id}/credential")
-async def set_credential(
-    provider_id: PathId, body: models.Credential, *, operator: OperatorDep
-) -> models.ProviderOut:
-    """Stores a provider's credential, encrypted, in place of the one before."""
-    await operator.note("provider.set_credential", provider_id)
-    provider = await operator.backends.catalog_channel.call(
-        operator.backends.catalog.SetProviderCredential,
-        catalog_pb2.SetProviderCredentialRequest(
-            provider_id=provider_id, credential=body.credential
-        ),
-        principal=operator.acting(),
-    )
-    return provider_out(provider)
-
-
-@router.delete("/providers/{provider_id}/credential")
-async def remove_credential(provider_id: PathId, operator: OperatorDep) -> models.ProviderOut:
-    """Forgets a provider's credential; its models are no longer served."""
-    await operator.note("provider.remove_credential", provider_id)
-    provider = await operator.backends.catalog_channel.call(
-        operator.backends.catalog.RemoveProviderCredential,
-        catalog_pb2.RemoveProviderCredentialRequest(provider_id=provider_id),
-        principal=operator.acting(),
-    )
-    return provider_out(provider)
 
 
 @router.get("/models")

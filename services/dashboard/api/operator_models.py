@@ -64,13 +64,45 @@ class ProviderOut(BaseModel):
     enabled: bool
     usable: bool
     credential_required: bool
-    # First and last characters; empty where there is none.
-    masked_credential: str
-    credential_version: int
+    credentials: list[CredentialOut]
 
 
-class Credential(Taken):
+class CredentialOut(BaseModel):
+    """One of a provider's credentials. Lower priorities are used first; those of one share the
+    traffic by weight, the others are turned to where these fail.
+    """
+
+    credential_id: str
+    # Empty for `default`, which is there without being added.
+    label: str
+    priority: int
+    weight: int
+    enabled: bool
+    version: int
+    # First and last characters.
+    masked: str
+    set_at: str | None
+
+
+class Switch(Taken):
+    enabled: bool
+
+
+class Secret(Taken):
     credential: str = Field(min_length=1, max_length=10_000)
+
+
+class CredentialSettings(Taken):
+    label: str = Field(default="", max_length=60)
+    priority: int = Field(default=0, ge=0, le=100)
+    weight: int = Field(default=1, ge=1, le=1_000)
+    enabled: bool = True
+
+
+class NewCredential(Secret):
+    label: str = Field(min_length=1, max_length=60)
+    priority: int = Field(default=0, ge=0, le=100)
+    weight: int = Field(default=1, ge=1, le=1_000)
 
 
 class ProviderTested(BaseModel):

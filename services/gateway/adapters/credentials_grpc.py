@@ -16,10 +16,10 @@ class GrpcCredentials:
         self._channel = channel
         self._stub = catalog_pb2_grpc.CatalogServiceStub(channel.channel())
 
-    async def fetch(self, provider_id: ProviderId) -> Credential:
+    async def fetch(self, provider_id: ProviderId, credential_id: str) -> Credential:
         """See `CredentialSource.fetch`."""
         answer = await self._channel.call(
             self._stub.GetProviderCredential,
-            pb.GetProviderCredentialRequest(provider_id=provider_id),
+            pb.GetProviderCredentialRequest(provider_id=provider_id, credential_id=credential_id),
         )
         return Credential(answer.credential_version, answer.credential)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -12,6 +12,9 @@ from services.common.errors import AppError
 from services.common.ids import ProviderId
 from services.common.retry import Backoff
 from services.common.telemetry import get_logger
+
+# A provider and one of its credentials.
+Which = tuple[ProviderId, str]
 
 _log = get_logger(__name__)
 BACKOFF_FIRST_S = 0.1
@@ -29,8 +32,8 @@ class Credential:
 class CredentialSource(Protocol):
     """The catalogue's side."""
 
-    async def fetch(self, provider_id: ProviderId) -> Credential:
-        """The newest credential. Raises AppError, NotFound where there is none (any more)."""
+    async def fetch(self, provider_id: ProviderId, credential_id: str) -> Credential:
+        """The newest of that credential. Raises AppError, NotFound where there is none now."""
 
 
 class CredentialKeeper:
@@ -46,23 +49,27 @@ class CredentialKeeper:
         self._source = source
         self._on_fetched = on_fetched
         self._clock = clock
-        self._known: dict[ProviderId, Credential] = {}
-        self._wanted: dict[ProviderId, int] = {}
+        self._known: dict[Which, Credential] = {}
+        self._wanted: dict[Which, int] = {}
         self._work = asyncio.Event()
 
-    def want(self, provider_id: ProviderId, version: int) -> None:
-        """Says which version is in force; 0 means none, and what is known is forgotten."""
-        known = self._known.get(provider_id)
-        if version == 0:
-            self._known.pop(provider_id, None)
-            self._wanted.pop(provider_id, None)
-        elif known is None or known.version < version:
-            self._wanted[provider_id] = version
-            self._work.set()
+    def want(self, provider_id: ProviderId, versions: Mapping[str, int]) -> None:
+        """Says which credentials of the provider are in force, each in which version; what is known
+        of all others is forgotten.
+        """
+        for which in [one for one in (*self._known, *self._wanted) if one[0] == provider_id]:
+            if which[1] not in versions:
+                self._known.pop(which, None)
+                self._wanted.pop(which, None)
+        for credential_id, version in versions.items():
+            known = self._known.get((provider_id, credential_id))
+            if known is None or known.version < version:
+                self._wanted[provider_id, credential_id] = version
+                self._work.set()
 
-    def get(self, provider_id: ProviderId) -> str | None:
+    def get(self, provider_id: ProviderId, credential_id: str) -> str | None:
         """The credential, an older one while the newer is being fetched; None where not known."""
-        known = self._known.get(provider_id)
+        known = self._known.get((provider_id, credential_id))
         return known.secret if known is not None else None
 
     @property
@@ -83,21 +90,25 @@ class CredentialKeeper:
             else:
                 await self._clock.sleep(backoff.next_s())
 
-    async def _fetch(self, provider_id: ProviderId) -> bool:
+    async def _fetch(self, which: Which) -> bool:
+        provider_id, credential_id = which
         try:
-            credential = await self._source.fetch(provider_id)
+            credential = await self._source.fetch(provider_id, credential_id)
         except AppError as error:
             _log.warning(
-                "credential_not_fetched", provider_id=provider_id, error=type(error).__name__
+                "credential_not_fetched",
+                provider_id=provider_id,
+                credential_id=credential_id,
+                error=type(error).__name__,
             )
             return False
-        wanted = self._wanted.get(provider_id)
+        wanted = self._wanted.get(which)
         if wanted is None:
             # Withdrawn while it was on its way.
             return True
         if credential.version < wanted:
             return False
-        self._known[provider_id] = credential
-        del self._wanted[provider_id]
+        self._known[which] = credential
+        del self._wanted[which]
         self._on_fetched(provider_id)
         return True

@@ -6,6 +6,8 @@ reads on, so that one bad message never stops a gateway.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -16,6 +18,7 @@ from services.common.events import EventRecord, UndecodableEvent
 from services.common.ids import AccountId, KeyId, ModelId, ProviderId, UserId
 from services.common.pb.mesh.events.v1 import accounts_pb2, catalog_pb2
 from services.common.pricing_pb import price_from_pb
+from services.gateway.entries import DEFAULT_CREDENTIAL
 from services.gateway.ports import (
     Deployment,
     KeyPrincipal,
@@ -98,13 +101,27 @@ def model_from_state(state: catalog_pb2.ModelState) -> ModelEntry:
     )
 
 
-def provider_from_state(state: catalog_pb2.ProviderState, credential: str | None) -> ProviderEntry:
-    """The provider of a ProviderState with the credential that is known for it."""
+def credentials_of(state: catalog_pb2.ProviderState) -> Sequence[catalog_pb2.ProviderCredential]:
+    """The credentials that are in force, in the order in which they are tried."""
+    if state.credentials or not state.credential_version:
+        return sorted(state.credentials, key=lambda one: one.priority)
+    # Of a catalogue that knew of one credential alone.
+    return [
+        catalog_pb2.ProviderCredential(
+            credential_id=DEFAULT_CREDENTIAL, credential_version=state.credential_version, weight=1
+        )
+    ]
+
+
+def provider_from_state(
+    state: catalog_pb2.ProviderState, secrets: Mapping[str, str | None]
+) -> ProviderEntry:
+    """The provider of a ProviderState with the credentials that are known for it, by their ids."""
     settings = state.settings
     kind = _KINDS.get(settings.kind)
     if not state.provider_id or kind is None:
         raise UndecodableEvent(f"a provider without an id or of no known kind: {settings.kind}")
-    return ProviderEntry(
+    bare = ProviderEntry(
         provider_id=ProviderId(state.provider_id),
         name=settings.name,
         kind=kind,
@@ -114,8 +131,23 @@ def provider_from_state(state: catalog_pb2.ProviderState, credential: str | None
         credential_required=settings.credential_required,
         region=settings.region,
         api_version=settings.api_version,
-        credential=credential,
     )
+    usable = [one for one in credentials_of(state) if secrets.get(one.credential_id) is not None]
+    # Among themselves: the first are as good as a provider's only one.
+    ranks = sorted({one.priority for one in usable})
+    known = [
+        replace(
+            bare,
+            credential=secrets[one.credential_id],
+            credential_id=one.credential_id,
+            rank=ranks.index(one.priority),
+            weight=max(1, one.weight),
+        )
+        for one in usable
+    ]
+    if not known:
+        return bare
+    return replace(known[0], variants=tuple(known) if len(known) > 1 else ())
 
 
 def _settings_from_pb(settings: accounts_pb2.KeySettings) -> KeySettings:

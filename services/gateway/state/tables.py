@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from services.common.events import UndecodableEvent
@@ -10,6 +10,7 @@ from services.common.ids import ModelId, ProviderId
 from services.common.pb.mesh.events.v1 import accounts_pb2, catalog_pb2
 from services.gateway.ports import KeyPrincipal, ModelEntry, ProviderEntry
 from services.gateway.state.decode import (
+    credentials_of,
     message_from_bytes,
     model_from_state,
     principal_from_state,
@@ -64,9 +65,9 @@ class KeyTable:
 class Credentials(Protocol):
     """What the catalogue table needs of the credential keeper."""
 
-    def want(self, provider_id: ProviderId, version: int) -> None: ...
+    def want(self, provider_id: ProviderId, versions: Mapping[str, int]) -> None: ...
 
-    def get(self, provider_id: ProviderId) -> str | None: ...
+    def get(self, provider_id: ProviderId, credential_id: str) -> str | None: ...
 
 
 class CatalogueTable:
@@ -117,15 +118,20 @@ class CatalogueTable:
         """The keeper has another credential for this provider."""
         state = self._states.get(provider_id)
         if state is not None:
-            secret = self._credentials.get(provider_id) if self._credentials else None
-            self._providers[provider_id] = provider_from_state(state, secret)
+            known = self._credentials
+            secrets = {
+                one.credential_id: known.get(provider_id, one.credential_id) if known else None
+                for one in credentials_of(state)
+            }
+            self._providers[provider_id] = provider_from_state(state, secrets)
 
     def _put_provider(self, state: catalog_pb2.ProviderState) -> None:
-        provider_from_state(state, None)
+        provider_from_state(state, {})
         provider_id = ProviderId(state.provider_id)
         self._states[provider_id] = state
         if self._credentials is not None:
-            self._credentials.want(provider_id, state.credential_version)
+            in_force = {one.credential_id: one.credential_version for one in credentials_of(state)}
+            self._credentials.want(provider_id, in_force)
         self.refresh(provider_id)
 
     def _remove(self, kind: str, name: str) -> None:
@@ -134,4 +140,4 @@ class CatalogueTable:
         if kind == "provider" and self._states.pop(name, None) is not None:
             self._providers.pop(name, None)
             if self._credentials is not None:
-                self._credentials.want(ProviderId(name), 0)
+                self._credentials.want(ProviderId(name), {})

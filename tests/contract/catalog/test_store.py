@@ -13,10 +13,13 @@ from services.catalog.adapters.store_postgres import PostgresCatalog
 from services.catalog.domain.model import ModelChanged, ModelEvent, ModelRegistered, PricePublished
 from services.catalog.domain.provider import (
     Provider,
+    ProviderCredentialAdded,
+    ProviderCredentialChanged,
     ProviderCredentialRemoved,
     ProviderCredentialSet,
     ProviderEvent,
     ProviderRegistered,
+    Slot,
 )
 from services.catalog.domain.settings import Deployment
 from services.catalog.ports import CatalogStore, Loaded
@@ -86,6 +89,8 @@ async def test_aggregates_come_back_by_id_and_as_a_whole(store: CatalogStore) ->
     await with_a_model(store)
     removed: list[ProviderEvent] = [
         ProviderCredentialSet(OPENAI, 1, NOW_MS),
+        ProviderCredentialAdded(OPENAI, Slot("crd_2", 2, "Batch", 1, 3), NOW_MS),
+        ProviderCredentialChanged(OPENAI, Slot("crd_2", 2, "Nightly", 2, 4, enabled=False), NOW_MS),
         ProviderCredentialRemoved(OPENAI, 1, NOW_MS),
     ]
     rich = model_settings(
@@ -103,8 +108,9 @@ async def test_aggregates_come_back_by_id_and_as_a_whole(store: CatalogStore) ->
         provider, model = await work.provider(OPENAI, change=False), await work.model(GPT)
         assert snapshot.providers == {OPENAI: provider}
         assert snapshot.models == {GPT: model}
-        assert provider == Loaded(after, 3)
-        assert after.last_credential_version == 1
+        assert provider == Loaded(after, 5)
+        assert after.last_credential_version == 2
+        assert after.slots == (Slot("crd_2", 2, "Nightly", 2, 4, enabled=False),)
         assert model.version == 3
         assert model.state is not None
         assert model.state.settings == rich
@@ -147,6 +153,10 @@ async def test_credentials_are_kept_replaced_and_deleted(store: CatalogStore) ->
         async with store.transaction() as work:
             await work.put_credential(sealed, NOW_MS)
     async with store.transaction() as work:
+        assert await work.credential(OPENAI) == second
+        other = replace(second, credential_id="crd_2", credential_version=3)
+        await work.put_credential(other, NOW_MS)
+        assert await work.credential(OPENAI, "crd_2") == other
         assert await work.credential(OPENAI) == second
         assert await work.credential(ProviderId("other")) is None
         await work.delete_credential(OPENAI)

@@ -52,6 +52,21 @@ async def test_a_group_is_known_with_its_members_and_what_it_committed(log: Harn
     assert (left.members, sum(left.committed.values())) == (0, 6)
 
 
+async def test_several_groups_of_one_topic_are_told_apart(log: Harness) -> None:
+    topic, groups = log.topic(), log.groups()
+    await log.producer.send(topic.name, b"k", b"v")
+    names = sorted(f"group-{number}-{ulid()}" for number in range(3))
+    first, second, third = (log.pump(topic, MemoryTarget(), name) for name in names)
+
+    async def all_committed() -> bool:
+        return len(await groups.groups([topic.name])) == len(names)
+
+    async with running(first.run), running(second.run), running(third.run):
+        await eventually_async(all_committed)
+        found = await groups.groups([topic.name])
+    assert [(one.name, one.members) for one in found] == [(name, 1) for name in names]
+
+
 async def test_other_topics_of_a_group_are_left_out(log: Harness) -> None:
     topic, other, groups = log.topic(), log.topic(), log.groups()
     await log.producer.send(topic.name, b"k", b"v")

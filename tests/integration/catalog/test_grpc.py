@@ -107,6 +107,51 @@ async def test_a_removed_credential_takes_its_models_away(running: Running) -> N
         )
 
 
+async def test_a_provider_has_several_credentials_each_with_its_place(running: Running) -> None:
+    await put_everything(running)
+    await set_credential(running, CREDENTIAL)
+    cli, stub = running.channel("cli"), running.stub("cli")
+    asked = pb.AddProviderCredentialRequest(
+        provider_id=OPENAI, label="Batch", credential=f"{CREDENTIAL}2", priority=1, weight=3
+    )
+    provider = await cli.call(stub.AddProviderCredential, asked, principal=OPERATOR)
+    first, second = (one.settings for one in provider.credentials)
+    assert (first.credential_id, first.credential_version, first.enabled) == ("default", 1, True)
+    assert (second.label, second.priority, second.weight, second.credential_version) == (
+        "Batch", 1, 3, 2,
+    )  # fmt: skip
+    assert [one.masked for one in provider.credentials] == ["sk-…ghij", "sk-…hij2"]
+    assert all(one.set_at_ms == NOW_MS for one in provider.credentials)
+    added = second.credential_id
+    assert added.startswith("crd_")
+    rotate = pb.SetProviderCredentialRequest(
+        provider_id=OPENAI, credential_id=added, credential=f"{CREDENTIAL}3"
+    )
+    provider = await cli.call(stub.SetProviderCredential, rotate, principal=OPERATOR)
+    assert provider.credentials[1].settings.credential_version == 3
+    change = pb.ChangeProviderCredentialRequest(
+        provider_id=OPENAI, credential_id=added, label="Batch", priority=1, weight=3, enabled=False
+    )
+    provider = await cli.call(stub.ChangeProviderCredential, change, principal=OPERATOR)
+    assert not provider.credentials[1].settings.enabled
+    gateway = running.channel("gateway")
+    for credential_id, secret in (("", CREDENTIAL), (added, f"{CREDENTIAL}3")):
+        request = pb.GetProviderCredentialRequest(provider_id=OPENAI, credential_id=credential_id)
+        opened = await gateway.call(running.stub("gateway").GetProviderCredential, request)
+        assert opened.credential == secret
+    gone = pb.RemoveProviderCredentialRequest(provider_id=OPENAI)
+    provider = await cli.call(stub.RemoveProviderCredential, gone, principal=OPERATOR)
+    # The one that is left is switched off.
+    assert ([one.settings.credential_id for one in provider.credentials], provider.usable) == (
+        [added], False,
+    )  # fmt: skip
+    listed = await cli.call(stub.ListProviders, pb.ListProvidersRequest(), principal=OPERATOR)
+    assert provider in listed.providers
+    unknown = pb.TestProviderRequest(provider_id=OPENAI, credential_id="crd_none")
+    with pytest.raises(NotFound, match="crd_none"):
+        await cli.call(stub.TestProvider, unknown, principal=OPERATOR)
+
+
 async def test_the_price_in_force_changes_with_the_clock(running: Running) -> None:
     await put_everything(running)
     await publish(running, 9, NOW_MS + 1000)

@@ -25,7 +25,8 @@ MARK = "nobody-else-may-read-this"
 OF_NOBODY = {
     "version": "1", "month": "2026-01", "form": "csv", "kind": "balance_low",
     # Of the installation; `test_operators.py` walks what staff may do.
-    "provider_id": "local", "grant_id": "grt_1", "keeper": "billing", "position": "0",
+    "provider_id": "local", "credential_id": "default", "grant_id": "grt_1",
+    "keeper": "billing", "position": "0",
 }  # fmt: skip
 # What is asked of the routes that want to be told, so that there is an answer that could show
 # something.

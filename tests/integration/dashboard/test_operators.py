@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterator
 
 import pytest
-from aiohttp import web
 from pydantic import ValidationError
 
 from services.common.errors import Forbidden
@@ -15,7 +14,6 @@ from services.common.pb.mesh.accounts.v1 import accounts_pb2
 from services.common.pb.mesh.billing.v1 import billing_pb2, ledger_pb2, ledger_pb2_grpc
 from services.common.pb.mesh.catalog.v1 import catalog_pb2
 from services.common.pb.mesh.common.v1 import operations_pb2, operations_pb2_grpc
-from services.common.pb.mesh.events.v1 import catalog_pb2 as events_pb2
 from services.dashboard.config import DashboardSettings
 from tests.integration.dashboard.conftest import (
     PASSWORD,
@@ -29,14 +27,20 @@ from tests.integration.dashboard.test_session import ROUTES
 
 THEIRS = [(method, path) for method, path in ROUTES if path.startswith("/operator")]
 OF_THE_INSTALLATION = {
-    "provider_id": "local", "grant_id": "grt_1", "keeper": "billing", "position": "0",
+    "provider_id": "local", "credential_id": "default", "grant_id": "grt_1",
+    "keeper": "billing", "position": "0",
 }  # fmt: skip
 BODIES: dict[str, dict[str, object]] = {
     "/operator/accounts/{account_id}/suspend": {"reason": "no"},
     "/operator/accounts/{account_id}/promo": {
         "amount_usd": "5", "reason": "no", "idempotency_key": "0123456789",
     },
-    "/operator/providers/{provider_id}/credential": {"credential": "sk-0123456789abcdef"},
+    "/operator/providers/{provider_id}/enabled": {"enabled": False},
+    "/operator/providers/{provider_id}/credentials": {"label": "a", "credential": "sk-0123456789"},
+    "/operator/providers/{provider_id}/credentials/{credential_id}": {"label": "a"},
+    "/operator/providers/{provider_id}/credentials/{credential_id}/secret": {
+        "credential": "sk-0123456789abcdef",
+    },
     "/operator/prices": {"model_id": "local/m", "prompt_usd": "1", "completion_usd": "1"},
     "/operator/grants/{grant_id}/write-off": {"reason": "no"},
     "/operator/dead-letters/{keeper}/{position}/discard": {"reason": "no"},
@@ -161,53 +165,6 @@ async def test_promotional_credit_is_given_once_however_often_it_is_sent(
     assert ("account.promo", ada.session["account_id"], "2.50 USD: sorry") in await notes(grace)
     nowhere = await grace.call("POST", "/api/operator/accounts/acc_none/promo", body)
     assert (nowhere.status, nowhere.code) == (404, "not_found")
-
-
-async def test_a_provider_is_tested_and_its_credential_never_comes_out(
-    grace: Browser, staffed: Panel
-) -> None:
-    secret = "sk-test-do-not-show-0123456789"
-
-    async def models(request: web.Request) -> web.Response:
-        good = request.headers.get("authorization") == f"Bearer {secret}"
-        return web.json_response({"said": secret}, status=200 if good else 401)
-
-    app = web.Application()
-    app.router.add_get("/v1/models", models)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    settings = events_pb2.ProviderSettings(
-        name="Mine", kind=events_pb2.PROVIDER_KIND_OPENAI_COMPATIBLE, enabled=True,
-        base_url=f"http://127.0.0.1:{runner.addresses[0][1]}/v1", credential_required=True,
-        timeout_ms=60_000,
-    )  # fmt: skip
-    catalog = staffed.backends.catalog
-    put = catalog_pb2.PutProviderRequest(provider_id="mine", settings=settings)
-    operator = Principal("operator", "")
-    await staffed.backends.catalog_channel.call(catalog.PutProvider, put, principal=operator)
-    path, tests = "/api/operator/providers/mine/credential", "/api/operator/providers/mine/test"
-    bodies = []
-    answer = await grace.call("POST", tests)
-    assert answer.json == {
-        "ok": False, "http_status": 0, "message": "It has no credential yet.", "latency_ms": 0,
-    }  # fmt: skip
-    for credential, ok in (("sk-wrong-0123456789abcdef", False), (secret, True)):
-        bodies.append((await grace.call("PUT", path, {"credential": credential})).body)
-        answer = await grace.call("POST", tests)
-        assert (answer.status, answer.json["ok"]) == (200, ok), answer.body
-        bodies.append(answer.body)
-    assert b"credential down (401)" in bodies[1]
-    bodies.append((await grace.call("GET", "/api/operator/providers")).body)
-    bodies.append((await grace.call("GET", "/api/audit")).body)
-    assert not [body for body in bodies if secret.encode() in body]
-    gone = (await grace.call("DELETE", path)).json
-    assert (gone["masked_credential"], gone["usable"]) == ("", False)
-    await runner.cleanup()
-    assert [action for action, _, _ in (await notes(grace))[:3]] == [
-        "provider.remove_credential", "provider.set_credential", "provider.set_credential",
-    ]  # fmt: skip
 
 
 async def test_staff_publish_a_price_and_see_its_history(grace: Browser) -> None:

@@ -124,8 +124,8 @@ async def test_every_request_is_in_kafka_once_its_worker_has_come_back(
 class Vault:
     """The catalogue's credentials."""
 
-    async def fetch(self, provider_id: ProviderId) -> Credential:
-        return Credential(1, f"of {provider_id}")
+    async def fetch(self, provider_id: ProviderId, credential_id: str) -> Credential:
+        return Credential(1, f"{credential_id} of {provider_id}")
 
 
 async def test_a_worker_reads_the_tables_and_hears_of_changes(
@@ -149,7 +149,7 @@ async def test_a_worker_reads_the_tables_and_hears_of_changes(
         await _until(lambda: state.credentials.complete)
     provider = state.catalogue.provider("prv_1")
     assert provider is not None
-    assert provider.credential == "of prv_1"
+    assert provider.credential == "default of prv_1"
     await _stop(task)
 
 

@@ -7,7 +7,13 @@ import pytest
 from services.catalog import handlers
 from services.catalog.adapters.store_memory import MemoryCatalog
 from services.catalog.domain.model import PublishPrice, PutModel
-from services.catalog.domain.provider import PutProvider, RemoveCredential, SetCredential
+from services.catalog.domain.provider import (
+    AddCredential,
+    ChangeCredential,
+    PutProvider,
+    RemoveCredential,
+    SetCredential,
+)
 from services.catalog.handlers import Context
 from services.common.clock import FakeClock
 from services.common.errors import InvalidArgument, ModelNotFound, NotFound
@@ -37,6 +43,13 @@ def model_states(store: MemoryCatalog) -> list[catalog_pb2.ModelState]:
         record.message() for topic, _, record in store.contents.outbox if topic == MODELS.name
     ]
     return [message for message in messages if isinstance(message, catalog_pb2.ModelState)]
+
+
+def provider_states(store: MemoryCatalog) -> list[catalog_pb2.ProviderState]:
+    messages = [
+        record.message() for topic, _, record in store.contents.outbox if topic == MODELS.name
+    ]
+    return [message for message in messages if isinstance(message, catalog_pb2.ProviderState)]
 
 
 async def test_each_event_goes_to_the_catalog_topic_under_the_id_of_its_aggregate() -> None:
@@ -92,6 +105,26 @@ async def test_a_gateway_gets_the_plain_credential_and_its_version() -> None:
     opened = await handlers.get_credential(context, OPENAI)
     assert (opened.credential, opened.credential_version) == (f"{CREDENTIAL}2", 2)
     assert CREDENTIAL not in repr(opened)
+
+
+async def test_gateways_are_told_of_the_credentials_in_use_in_their_order() -> None:
+    context, store = memory_context()
+    await priced_model(context)
+    await handlers.set_credential(context, SetCredential(OPENAI, NOW_MS), CREDENTIAL)
+    more = AddCredential(OPENAI, "crd_2", "Batch", NOW_MS, weight=2)
+    await handlers.set_credential(context, more, f"{CREDENTIAL}2")
+    behind = ChangeCredential(OPENAI, "default", "", NOW_MS, priority=1)
+    await handlers.change_credential(context, behind)
+    off = ChangeCredential(OPENAI, "default", "", NOW_MS, priority=1, enabled=False)
+    await handlers.change_credential(context, off)
+    told = [
+        ([one.credential_id for one in state.credentials], state.credential_version)
+        for state in provider_states(store)
+    ]
+    assert told[-4:] == [
+        (["default"], 1), (["default", "crd_2"], 1), (["crd_2", "default"], 1), (["crd_2"], 0),
+    ]  # fmt: skip
+    assert (await handlers.get_credential(context, OPENAI, "crd_2")).credential_version == 2
 
 
 async def test_a_removed_credential_is_gone() -> None:

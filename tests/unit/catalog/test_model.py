@@ -23,7 +23,7 @@ from services.catalog.domain.model import (
     decide,
     evolve,
 )
-from services.catalog.domain.provider import Provider
+from services.catalog.domain.provider import Provider, Slot
 from services.common.errors import Conflict, InvalidArgument, ModelNotFound
 from services.common.ids import ModelId
 from services.common.money import Price, Rate, RateTier, TokenKind
@@ -187,7 +187,7 @@ def test_the_price_in_force_is_the_newest_that_has_begun(starts: set[int], now_m
 
 
 def test_a_model_is_available_when_enabled_priced_and_served() -> None:
-    usable = Provider(OPENAI, provider_settings(), 0, credential_version=1)
+    usable = Provider(OPENAI, provider_settings(), 0, slots=(Slot("default", 1),))
     unusable = Provider(OPENAI, provider_settings(), 0)
     priced = Model(GPT, model_settings(), 0, (price(valid_from_ms=NOW_MS),))
     disabled = replace(priced, settings=model_settings(enabled=False))

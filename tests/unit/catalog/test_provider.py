@@ -7,9 +7,14 @@ from collections.abc import Sequence
 import pytest
 
 from services.catalog.domain.provider import (
+    CREDENTIALS_MAX,
+    AddCredential,
+    ChangeCredential,
     Provider,
     ProviderChanged,
     ProviderCommand,
+    ProviderCredentialAdded,
+    ProviderCredentialChanged,
     ProviderCredentialRemoved,
     ProviderCredentialSet,
     ProviderEvent,
@@ -17,6 +22,7 @@ from services.catalog.domain.provider import (
     PutProvider,
     RemoveCredential,
     SetCredential,
+    Slot,
     checked_credential,
     decide,
     evolve,
@@ -65,6 +71,88 @@ def test_each_credential_gets_the_next_version_even_after_one_was_removed() -> N
     assert happens([REGISTERED, first, removed], SetCredential(OPENAI, NOW_MS)) == [
         ProviderCredentialSet(OPENAI, 2, NOW_MS)
     ]
+
+
+FIRST = ProviderCredentialSet(OPENAI, 1, NOW_MS)
+SECOND = ProviderCredentialAdded(OPENAI, Slot("crd_2", 2, "Batch", 1, 3), NOW_MS)
+
+
+def test_a_credential_is_added_beside_the_others_under_the_next_version() -> None:
+    command = AddCredential(OPENAI, "crd_2", "  Batch \t ", NOW_MS, priority=1, weight=3)
+    assert happens([REGISTERED, FIRST], command) == [SECOND]
+    state = after([REGISTERED, FIRST, SECOND])
+    assert state is not None
+    assert [one.credential_id for one in state.slots] == ["default", "crd_2"]
+
+
+def test_another_credential_put_in_place_of_one_keeps_its_label_and_share() -> None:
+    given: list[ProviderEvent] = [REGISTERED, FIRST, SECOND]
+    rotated = ProviderCredentialSet(OPENAI, 3, NOW_MS, "crd_2")
+    assert happens(given, SetCredential(OPENAI, NOW_MS, "crd_2")) == [rotated]
+    state = after([*given, rotated])
+    assert state is not None
+    assert state.slot("crd_2") == Slot("crd_2", 3, "Batch", 1, 3)
+    assert state.slot("default") == Slot("default", 1)
+
+
+def test_a_credential_that_is_switched_off_is_not_in_use_and_its_provider_is_while_another_is() -> (
+    None
+):
+    given: list[ProviderEvent] = [REGISTERED, FIRST, SECOND]
+    off = ChangeCredential(OPENAI, "crd_2", "Batch", NOW_MS, priority=1, weight=3, enabled=False)
+    [changed] = happens(given, off)
+    assert changed == ProviderCredentialChanged(
+        OPENAI, Slot("crd_2", 2, "Batch", 1, 3, enabled=False), NOW_MS
+    )
+    assert happens([*given, changed], off) == []
+    state = after([*given, changed])
+    assert state is not None
+    assert (state.usable, [one.credential_id for one in state.slots_in_use]) == (True, ["default"])
+    gone = after([*given, changed, ProviderCredentialRemoved(OPENAI, 1, NOW_MS)])
+    assert gone is not None
+    assert (gone.usable, gone.credential_version) == (False, 0)
+
+
+def test_credentials_are_used_in_the_order_of_their_priorities() -> None:
+    behind = ProviderCredentialChanged(OPENAI, Slot("default", 1, priority=5), NOW_MS)
+    state = after([REGISTERED, FIRST, SECOND, behind])
+    assert state is not None
+    assert [one.credential_id for one in state.slots_in_use] == ["crd_2", "default"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("label", " "), ("label", "x" * 61), ("label", "a\x00b"),
+        ("priority", -1), ("priority", 101), ("weight", 0), ("weight", 1_001),
+    ],
+)  # fmt: skip
+def test_a_credential_s_settings_out_of_bounds_are_refused_by_name(
+    field: str, value: object
+) -> None:
+    given: list[ProviderEvent] = [REGISTERED, FIRST, SECOND]
+    asked: dict[str, object] = {"label": "Batch", "priority": 0, "weight": 1, field: value}
+    for command in (AddCredential, ChangeCredential):
+        name = "crd_3" if command is AddCredential else "crd_2"
+        with pytest.raises(InvalidArgument, match=field):
+            happens(given, command(OPENAI, name, at_ms=NOW_MS, **asked))  # type: ignore[arg-type]  # by name
+
+
+def test_a_provider_has_a_bounded_number_of_credentials() -> None:
+    many = [
+        ProviderCredentialAdded(OPENAI, Slot(f"crd_{n}", n, "one of many"), NOW_MS)
+        for n in range(1, CREDENTIALS_MAX + 1)
+    ]
+    with pytest.raises(InvalidArgument, match="credentials"):
+        happens([REGISTERED, *many], AddCredential(OPENAI, "crd_99", "more", NOW_MS))
+
+
+@pytest.mark.parametrize(
+    "command", [SetCredential(OPENAI, 1, "crd_9"), ChangeCredential(OPENAI, "crd_9", "x", 1)]
+)
+def test_a_credential_that_nobody_added_cannot_be_set_or_changed(command: ProviderCommand) -> None:
+    with pytest.raises(NotFound, match="crd_9"):
+        happens([REGISTERED, FIRST], command)
 
 
 def test_removing_a_credential_that_is_not_there_is_nothing() -> None:

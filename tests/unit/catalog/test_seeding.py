@@ -160,7 +160,7 @@ async def test_a_credential_of_the_environment_gets_a_version_only_when_it_chang
     await handlers.put_provider(context, PutProvider(OPENAI, provider_settings(), NOW_MS))
     for credential in (CREDENTIAL, CREDENTIAL, f"{CREDENTIAL}2"):
         await seeding.set_credentials(context, {OPENAI: credential})
-    assert store.contents.credentials[OPENAI].credential_version == 2
+    assert store.contents.credentials[OPENAI, "default"].credential_version == 2
 
 
 async def test_a_credential_that_cannot_be_one_is_named_by_its_provider_alone() -> None:

@@ -45,8 +45,10 @@ def model_bytes(model_id: str = "m", *prices: common_pb2.PriceVersion) -> bytes:
     return record_of(state, account_id="", occurred_at_ms=1).to_bytes()
 
 
-def provider_bytes(*, version: int = 1, required: bool = True) -> bytes:
-    """A ProviderState in its envelope."""
+def provider_bytes(
+    *credentials: tuple[str, int, int, int], version: int = 1, required: bool = True
+) -> bytes:
+    """A ProviderState in its envelope; of each credential id, version, priority and weight."""
     state = catalog_pb2.ProviderState(
         provider_id="prv_1",
         settings=catalog_pb2.ProviderSettings(
@@ -57,6 +59,16 @@ def provider_bytes(*, version: int = 1, required: bool = True) -> bytes:
             credential_required=required,
         ),
         credential_version=version,
+        credentials=[
+            catalog_pb2.ProviderCredential(
+                credential_id=name,
+                credential_version=version,
+                priority=priority,
+                weight=weight,
+                enabled=True,
+            )
+            for name, version, priority, weight in credentials
+        ],
     )
     return record_of(state, account_id="", occurred_at_ms=1).to_bytes()
 
@@ -77,16 +89,20 @@ class Vault:
 
     def __init__(self) -> None:
         self.known: dict[str, Credential] = {}
+        # Beside `default`, by their ids.
+        self.others: dict[str, Credential] = {}
         self.away = False
         self.fetched = 0
 
-    async def fetch(self, provider_id: ProviderId) -> Credential:
+    async def fetch(self, provider_id: ProviderId, credential_id: str) -> Credential:
         self.fetched += 1
         if self.away:
             raise Unavailable("the catalogue is away")
-        if provider_id not in self.known:
+        found = self.others if credential_id != "default" else self.known
+        name = credential_id if credential_id != "default" else provider_id
+        if name not in found:
             raise NotFound("there is no credential")
-        return self.known[provider_id]
+        return found[name]
 
 
 class Worker:
@@ -281,6 +297,53 @@ async def test_a_credential_is_asked_for_until_the_catalogue_answers() -> None:
     worker.vault.known["prv_1"] = Credential(1, "one")
     await worker.fetch(30)
     assert worker.state.credentials.complete
+
+
+async def test_a_provider_has_each_of_its_credentials_in_the_order_of_their_priorities() -> None:
+    worker = Worker()
+    worker.vault.known["prv_1"] = Credential(1, "one")
+    worker.vault.others = {"crd_2": Credential(2, "two"), "crd_3": Credential(3, "three")}
+    message = provider_bytes(("default", 1, 9, 1), ("crd_2", 2, 4, 3), ("crd_3", 3, 4, 1))
+    worker.log.append(MODELS.name, b"provider:prv_1", message)
+    worker.poll()
+    await worker.fetch()
+    found = worker.state.catalogue.provider("prv_1")
+    assert found is not None
+    assert (found.usable, found.credential) == (True, "two")
+    assert [(one.credential, one.rank, one.weight) for one in found.variants] == [
+        ("two", 0, 3), ("three", 0, 1), ("one", 1, 1),
+    ]  # fmt: skip
+    assert "two" not in repr(found)
+
+
+async def test_a_credential_that_cannot_be_fetched_does_not_keep_the_others_back() -> None:
+    worker = Worker()
+    worker.vault.known["prv_1"] = Credential(1, "one")
+    message = provider_bytes(("default", 1, 0, 1), ("crd_2", 2, 0, 1))
+    worker.log.append(MODELS.name, b"provider:prv_1", message)
+    worker.poll()
+    await worker.fetch()
+    found = worker.state.catalogue.provider("prv_1")
+    assert found is not None
+    assert (found.credential, found.variants) == ("one", ())
+    assert not worker.state.credentials.complete
+
+
+async def test_a_credential_that_was_switched_off_is_forgotten_and_the_other_one_kept() -> None:
+    worker = Worker()
+    worker.vault.known["prv_1"] = Credential(1, "one")
+    worker.vault.others = {"crd_2": Credential(2, "two")}
+    both = provider_bytes(("default", 1, 0, 1), ("crd_2", 2, 0, 1))
+    worker.log.append(MODELS.name, b"provider:prv_1", both)
+    worker.poll()
+    await worker.fetch()
+    left = provider_bytes(("crd_2", 2, 0, 1), version=0)
+    worker.log.append(MODELS.name, b"provider:prv_1", left)
+    worker.poll()
+    found = worker.state.catalogue.provider("prv_1")
+    assert found is not None
+    assert (found.credential, found.credential_id, found.variants) == ("two", "crd_2", ())
+    assert worker.state.credentials.get(ProviderId("prv_1"), "default") is None
 
 
 async def test_a_removed_credential_is_forgotten_at_once() -> None:

@@ -154,7 +154,7 @@ const operatorAccount = createRoute({
 const operatorProviders = createRoute({
   getParentRoute: () => inside,
   path: "/operator/providers",
-  component: lazyRouteComponent(() => import("./pages/operator-catalog"), "OperatorProvidersPage"),
+  component: lazyRouteComponent(() => import("./pages/operator-providers"), "OperatorProvidersPage"),
 });
 const operatorPrices = createRoute({
   getParentRoute: () => inside,

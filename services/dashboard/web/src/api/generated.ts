@@ -984,7 +984,7 @@ export interface paths {
         };
         /**
          * List Providers
-         * @description Providers, and whether they can be used.
+         * @description Providers with their credentials, and whether they can be used.
          */
         get: operations["list_providers_api_operator_providers_get"];
         put?: never;
@@ -995,7 +995,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/operator/providers/{provider_id}/credential": {
+    "/api/operator/providers/{provider_id}/credentials": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Add Credential
+         * @description One more credential beside those that there are, stored encrypted.
+         */
+        post: operations["add_credential_api_operator_providers__provider_id__credentials_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/operator/providers/{provider_id}/credentials/{credential_id}": {
         parameters: {
             query?: never;
             header?: never;
@@ -1004,16 +1024,56 @@ export interface paths {
         };
         get?: never;
         /**
-         * Set Credential
-         * @description Stores a provider's credential, encrypted, in place of the one before.
+         * Change Credential
+         * @description Its label, priority, weight, and whether it is used.
          */
-        put: operations["set_credential_api_operator_providers__provider_id__credential_put"];
+        put: operations["change_credential_api_operator_providers__provider_id__credentials__credential_id__put"];
         post?: never;
         /**
          * Remove Credential
-         * @description Forgets a provider's credential; its models are no longer served.
+         * @description Forgets a credential; without any the models are no longer served where one is needed.
          */
-        delete: operations["remove_credential_api_operator_providers__provider_id__credential_delete"];
+        delete: operations["remove_credential_api_operator_providers__provider_id__credentials__credential_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/operator/providers/{provider_id}/credentials/{credential_id}/secret": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Rotate Credential
+         * @description Stores another credential in place of this one; `default` need not be there before.
+         */
+        put: operations["rotate_credential_api_operator_providers__provider_id__credentials__credential_id__secret_put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/operator/providers/{provider_id}/enabled": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Switch Provider
+         * @description Switches a provider on or off; while it is off its models are not served there.
+         */
+        put: operations["switch_provider_api_operator_providers__provider_id__enabled_put"];
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -1029,10 +1089,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Test Provider
-         * @description Whether the provider answers and takes its credential now.
+         * Try Provider
+         * @description Whether the provider answers and takes this credential, or the one used first, now.
          */
-        post: operations["test_provider_api_operator_providers__provider_id__test_post"];
+        post: operations["try_provider_api_operator_providers__provider_id__test_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2011,10 +2071,51 @@ export interface components {
             /** Total Usd */
             total_usd: string;
         };
-        /** Credential */
-        Credential: {
-            /** Credential */
-            credential: string;
+        /**
+         * CredentialOut
+         * @description One of a provider's credentials. Lower priorities are used first; those of one share the
+         *     traffic by weight, the others are turned to where these fail.
+         */
+        CredentialOut: {
+            /** Credential Id */
+            credential_id: string;
+            /** Enabled */
+            enabled: boolean;
+            /** Label */
+            label: string;
+            /** Masked */
+            masked: string;
+            /** Priority */
+            priority: number;
+            /** Set At */
+            set_at: string | null;
+            /** Version */
+            version: number;
+            /** Weight */
+            weight: number;
+        };
+        /** CredentialSettings */
+        CredentialSettings: {
+            /**
+             * Enabled
+             * @default true
+             */
+            enabled: boolean;
+            /**
+             * Label
+             * @default
+             */
+            label: string;
+            /**
+             * Priority
+             * @default 0
+             */
+            priority: number;
+            /**
+             * Weight
+             * @default 1
+             */
+            weight: number;
         };
         /**
          * DeadLetterContents
@@ -2573,6 +2674,23 @@ export interface components {
             /** Prompt Usd Per 1M */
             prompt_usd_per_1m: string | null;
         };
+        /** NewCredential */
+        NewCredential: {
+            /** Credential */
+            credential: string;
+            /** Label */
+            label: string;
+            /**
+             * Priority
+             * @default 0
+             */
+            priority: number;
+            /**
+             * Weight
+             * @default 1
+             */
+            weight: number;
+        };
         /**
          * NewPrice
          * @description USD per million tokens; without `cached_prompt_usd` cached tokens cost what others do.
@@ -2823,14 +2941,12 @@ export interface components {
             base_url: string;
             /** Credential Required */
             credential_required: boolean;
-            /** Credential Version */
-            credential_version: number;
+            /** Credentials */
+            credentials: components["schemas"]["CredentialOut"][];
             /** Enabled */
             enabled: boolean;
             /** Kind */
             kind: string;
-            /** Masked Credential */
-            masked_credential: string;
             /** Name */
             name: string;
             /** Provider Id */
@@ -3115,6 +3231,11 @@ export interface components {
             /** Spent Usd */
             spent_usd: string;
         };
+        /** Secret */
+        Secret: {
+            /** Credential */
+            credential: string;
+        };
         /** SentAgain */
         SentAgain: {
             /** Offset */
@@ -3241,6 +3362,11 @@ export interface components {
         Suspension: {
             /** Reason */
             reason: string;
+        };
+        /** Switch */
+        Switch: {
+            /** Enabled */
+            enabled: boolean;
         };
         /** TeamIn */
         TeamIn: {
@@ -5071,7 +5197,7 @@ export interface operations {
             };
         };
     };
-    set_credential_api_operator_providers__provider_id__credential_put: {
+    add_credential_api_operator_providers__provider_id__credentials_post: {
         parameters: {
             query?: never;
             header?: never;
@@ -5082,7 +5208,43 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["Credential"];
+                "application/json": components["schemas"]["NewCredential"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    change_credential_api_operator_providers__provider_id__credentials__credential_id__put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                provider_id: string;
+                credential_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CredentialSettings"];
             };
         };
         responses: {
@@ -5106,12 +5268,13 @@ export interface operations {
             };
         };
     };
-    remove_credential_api_operator_providers__provider_id__credential_delete: {
+    remove_credential_api_operator_providers__provider_id__credentials__credential_id__delete: {
         parameters: {
             query?: never;
             header?: never;
             path: {
                 provider_id: string;
+                credential_id: string;
             };
             cookie?: never;
         };
@@ -5137,9 +5300,82 @@ export interface operations {
             };
         };
     };
-    test_provider_api_operator_providers__provider_id__test_post: {
+    rotate_credential_api_operator_providers__provider_id__credentials__credential_id__secret_put: {
         parameters: {
             query?: never;
+            header?: never;
+            path: {
+                provider_id: string;
+                credential_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Secret"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    switch_provider_api_operator_providers__provider_id__enabled_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                provider_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Switch"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    try_provider_api_operator_providers__provider_id__test_post: {
+        parameters: {
+            query?: {
+                credential_id?: string;
+            };
             header?: never;
             path: {
                 provider_id: string;

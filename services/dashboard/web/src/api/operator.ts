@@ -99,24 +99,64 @@ export function useAccountChanges(accountId: string) {
   };
 }
 
-export const useTestProvider = () =>
-  useChanging(async (providerId: string) =>
-    bodyOf(await api.POST("/api/operator/providers/{provider_id}/test", { params: { path: { provider_id: providerId } } })),
+const PROVIDERS = ["operator-providers", "operator-models", "audit"];
+
+/** Without a credential's id it is the one that is used first. */
+export const useTestProvider = (providerId: string) =>
+  useChanging(async (credentialId: string) =>
+    bodyOf(
+      await api.POST("/api/operator/providers/{provider_id}/test", {
+        params: { path: { provider_id: providerId }, query: { credential_id: credentialId } },
+      }),
+    ),
   );
 
-export function useCredential(providerId: string) {
-  const params = { path: { provider_id: providerId } };
+export const useSwitchProvider = (providerId: string) =>
+  useChanging(
+    async (enabled: boolean) =>
+      bodyOf(
+        await api.PUT("/api/operator/providers/{provider_id}/enabled", {
+          params: { path: { provider_id: providerId } },
+          body: { enabled },
+        }),
+      ),
+    ...PROVIDERS,
+  );
+
+export const useAddCredential = (providerId: string) =>
+  useChanging(
+    async (body: Schemas["NewCredential"]) =>
+      bodyOf(
+        await api.POST("/api/operator/providers/{provider_id}/credentials", {
+          params: { path: { provider_id: providerId } },
+          body,
+        }),
+      ),
+    ...PROVIDERS,
+  );
+
+export function useCredential(providerId: string, credentialId: string) {
+  const params = { path: { provider_id: providerId, credential_id: credentialId } };
   return {
-    set: useChanging(
+    change: useChanging(
+      async (body: Schemas["CredentialSettings"]) =>
+        bodyOf(await api.PUT("/api/operator/providers/{provider_id}/credentials/{credential_id}", { params, body })),
+      ...PROVIDERS,
+    ),
+    rotate: useChanging(
       async (credential: string) =>
-        bodyOf(await api.PUT("/api/operator/providers/{provider_id}/credential", { params, body: { credential } })),
-      "operator-providers",
-      "operator-models",
+        bodyOf(
+          await api.PUT("/api/operator/providers/{provider_id}/credentials/{credential_id}/secret", {
+            params,
+            body: { credential },
+          }),
+        ),
+      ...PROVIDERS,
     ),
     remove: useChanging(
-      async () => bodyOf(await api.DELETE("/api/operator/providers/{provider_id}/credential", { params })),
-      "operator-providers",
-      "operator-models",
+      async () =>
+        bodyOf(await api.DELETE("/api/operator/providers/{provider_id}/credentials/{credential_id}", { params })),
+      ...PROVIDERS,
     ),
   };
 }

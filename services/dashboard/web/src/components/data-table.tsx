@@ -22,6 +22,8 @@ export type Column<Row> = {
   align?: "right";
   /** Left out on a phone. */
   wide?: boolean;
+  /** On a phone alone. */
+  narrow?: boolean;
   /** What rows are put in order by, when somebody presses the head; none where it is left out. */
   sort?: (row: Row) => string | number | bigint;
 };
@@ -141,7 +143,7 @@ export function DataTable<Row extends RowData>({
   const place = (id: string) => {
     const column = byId.get(id);
     return `px-4 py-2.5 ${column?.align === "right" ? "text-right whitespace-nowrap tabular-nums" : "text-left"} ${
-      column?.wide ? "hidden md:table-cell" : ""
+      column?.wide ? "hidden md:table-cell" : column?.narrow ? "md:hidden" : ""
     }`;
   };
   return (

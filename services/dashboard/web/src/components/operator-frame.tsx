@@ -1,7 +1,7 @@
 /** What every operators' page has: the way between them, and how it says what it waits for. */
 import { type UseQueryResult, useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { type FormEvent, type ReactNode, useEffect, useRef } from "react";
+import type { FormEvent, ReactNode } from "react";
 
 import { sessionQuery } from "../api/queries";
 import { Button, Field, Sheet } from "./controls";
@@ -29,11 +29,6 @@ export function OperatorPage({
   children: ReactNode;
 }) {
   const session = useQuery(sessionQuery);
-  const places = useRef<HTMLElement>(null);
-  // On a phone the line scrolls: the page we are on is in sight.
-  useEffect(() => {
-    places.current?.querySelector("[aria-current=page]")?.scrollIntoView({ inline: "center", block: "nearest" });
-  }, [title]);
   if (!session.data?.is_operator) {
     return (
       <Page title="Not found">
@@ -49,11 +44,7 @@ export function OperatorPage({
   }
   return (
     <Page title={title} about={about} actions={actions}>
-      <nav
-        ref={places}
-        aria-label="Operators' pages"
-        className="-mx-1 flex gap-1 overflow-x-auto border-b border-line px-1 pb-2"
-      >
+      <nav aria-label="Operators' pages" className="-mx-1 flex flex-wrap gap-1 border-b border-line px-1 pb-2">
         {PLACES.map(({ to, label }) => (
           <Link
             key={to}

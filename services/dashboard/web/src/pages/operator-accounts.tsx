@@ -133,6 +133,31 @@ function GiveCredit({ accountId, onClose }: { accountId: string; onClose: () => 
   );
 }
 
+function Details({ data }: { data: Schemas["OperatorAccountDetails"] }) {
+  return (
+    <>
+      <div className="flex flex-wrap items-center gap-3">
+        <State account={data.account} />
+        <Id>{data.account.account_id}</Id>
+        <span className="text-xs text-muted">since {time(data.account.created_at)}</span>
+      </div>
+      <div className="grid grid-cols-2 gap-3 lg:grid-cols-4">
+        <Figure label="Available" value={dollars(data.balance.available_usd)} />
+        <Figure label="Held" value={dollars(data.balance.held_usd)} note="lent to requests under way" />
+        <Figure
+          label="Keys"
+          value={`${count(data.keys)}${data.keys_more ? "+" : ""}`}
+          note={`${count(data.keys_active)} not suspended`}
+        />
+        <Figure label="Members" value={count(data.members.length)} />
+      </div>
+      <Card title="Members">
+        <DataTable label="Members" columns={MEMBERS} rows={data.members} keyOf={(row) => row.user_id} />
+      </Card>
+    </>
+  );
+}
+
 export function OperatorAccountPage() {
   const { accountId } = useParams({ strict: false }) as { accountId: string };
   const details = useQuery(accountQuery(accountId));
@@ -158,30 +183,13 @@ export function OperatorAccountPage() {
       }
     >
       <ErrorNote error={resume.error} />
-      <Loaded query={details}>
-        {(data) => (
-          <>
-            <div className="flex flex-wrap items-center gap-3">
-              <State account={data.account} />
-              <Id>{data.account.account_id}</Id>
-              <span className="text-xs text-muted">since {time(data.account.created_at)}</span>
-            </div>
-            <div className="grid grid-cols-2 gap-3 lg:grid-cols-4">
-              <Figure label="Available" value={dollars(data.balance.available_usd)} />
-              <Figure label="Held" value={dollars(data.balance.held_usd)} note="lent to requests under way" />
-              <Figure
-                label="Keys"
-                value={`${count(data.keys)}${data.keys_more ? "+" : ""}`}
-                note={`${count(data.keys_active)} not suspended`}
-              />
-              <Figure label="Members" value={count(data.members.length)} />
-            </div>
-            <Card title="Members">
-              <DataTable label="Members" columns={MEMBERS} rows={data.members} keyOf={(row) => row.user_id} />
-            </Card>
-          </>
-        )}
-      </Loaded>
+      {details.data ? (
+        <Details data={details.data} />
+      ) : (
+        <Card>
+          <Loaded query={details}>{() => null}</Loaded>
+        </Card>
+      )}
       {open === "suspend" && <Suspend accountId={accountId} onClose={close} />}
       {open === "credit" && <GiveCredit accountId={accountId} onClose={close} />}
     </OperatorPage>

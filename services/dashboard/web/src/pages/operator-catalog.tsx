@@ -1,150 +1,45 @@
-/** For staff: providers with their credentials, and prices. A credential is written here and never read. */
+/** For staff: models and their prices. */
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 
 import type { Schemas } from "../api/client";
-import {
-  priceHistoryQuery,
-  pricedModelsQuery,
-  providersQuery,
-  useCredential,
-  usePublishPrice,
-  useTestProvider,
-} from "../api/operator";
+import { priceHistoryQuery, pricedModelsQuery, usePublishPrice } from "../api/operator";
 import { Button, Field, Sheet } from "../components/controls";
 import { ErrorNote, Nothing } from "../components/feedback";
 import { Badge, Card, type Column, DataTable } from "../components/layout";
-import { Asking, Id, Loaded, OperatorPage } from "../components/operator-frame";
-import { count, dollars, milliseconds, time, words } from "../format";
+import { Loaded, OperatorPage } from "../components/operator-frame";
+import { count, dollars, time } from "../format";
 
-type Provider = Schemas["ProviderOut"];
 type Priced = Schemas["PricedModel"];
 const MODELS_SHOWN_MAX = 100;
 
-function ProviderState({ provider }: { provider: Provider }) {
-  if (!provider.enabled) return <Badge tone="warn">Switched off</Badge>;
-  if (provider.usable) return <Badge tone="good">Usable</Badge>;
-  return <Badge tone="warn">No credential</Badge>;
-}
-
-function Test({ provider }: { provider: Provider }) {
-  const test = useTestProvider();
-  const found = test.data;
-  return (
-    <div className="space-y-1">
-      <Button
-        aria-label={`Test ${provider.name}`}
-        isDisabled={test.isPending}
-        onPress={() => test.mutate(provider.provider_id)}
-      >
-        {test.isPending ? "Testing…" : "Test"}
-      </Button>
-      <div role="status" className="max-w-72 text-xs">
-        {found && (
-          <p className={found.ok ? "text-good" : "text-bad"}>
-            {found.message} {found.latency_ms > 0 && <span className="text-muted">{milliseconds(found.latency_ms)}</span>}
-          </p>
-        )}
-      </div>
-      <ErrorNote error={test.error} />
-    </div>
-  );
-}
-
-function SetCredential({ provider, onClose }: { provider: Provider; onClose: () => void }) {
-  const { set } = useCredential(provider.provider_id);
-  return (
-    <Asking
-      title={`Credential of ${provider.name}`}
-      about="It is stored encrypted and takes the place of the one before. It is not shown again, here or anywhere."
-      action="Store"
-      error={set.error}
-      isPending={set.isPending}
-      onClose={onClose}
-      onSubmit={(text) => set.mutate(text("credential"), { onSuccess: onClose })}
-    >
-      <Field name="credential" type="password" label="Credential" autoComplete="off" isRequired autoFocus />
-    </Asking>
-  );
-}
-
-function RemoveCredential({ provider, onClose }: { provider: Provider; onClose: () => void }) {
-  const { remove } = useCredential(provider.provider_id);
-  return (
-    <Asking
-      title={`Remove the credential of ${provider.name}`}
-      about="Its models are no longer served, from the next second on. Requests under way go on."
-      action="Remove"
-      danger
-      error={remove.error}
-      isPending={remove.isPending}
-      onClose={onClose}
-      onSubmit={() => remove.mutate(undefined, { onSuccess: onClose })}
-    />
-  );
-}
-
-export function OperatorProvidersPage() {
-  const providers = useQuery(providersQuery);
-  const [setting, setSetting] = useState<Provider | null>(null);
-  const [removing, setRemoving] = useState<Provider | null>(null);
-  const columns: Column<Provider>[] = [
-    {
-      title: "Provider",
-      cell: (row) => (
-        <div className="min-w-0">
-          <p className="font-medium">{row.name}</p>
-          <p className="hidden break-all text-xs text-muted md:block">{row.base_url}</p>
-          <p className="mt-1 md:hidden"><ProviderState provider={row} /></p>
-        </div>
-      ),
-    },
-    { title: "Speaks", cell: (row) => words(row.kind), wide: true },
-    { title: "State", cell: (row) => <ProviderState provider={row} />, wide: true },
-    { title: "Credential", cell: (row) => (row.masked_credential ? <Id>{row.masked_credential}</Id> : "–"), wide: true },
-    { title: "Test", cell: (row) => <Test provider={row} /> },
-    {
-      title: "Actions",
-      align: "right",
-      cell: (row) => (
-        <span className="flex flex-wrap justify-end gap-2">
-          <Button aria-label={`Set the credential of ${row.name}`} onPress={() => setSetting(row)}>
-            Set
-          </Button>
-          {row.masked_credential && (
-            <Button look="danger" aria-label={`Remove the credential of ${row.name}`} onPress={() => setRemoving(row)}>
-              Remove
-            </Button>
-          )}
-        </span>
-      ),
-    },
-  ];
-  const usableFirst = (rows: Provider[]) => [...rows].sort((a, b) => Number(b.usable) - Number(a.usable));
-  return (
-    <OperatorPage title="Providers" about="Where models are served, and whether each takes its credential.">
-      <Card>
-        <Loaded query={providers}>
-          {(rows) =>
-            rows.length ? (
-              <DataTable label="Providers" columns={columns} rows={usableFirst(rows)} keyOf={(row) => row.provider_id} />
-            ) : (
-              <Nothing title="No providers yet">Register one with mesh admin providers put.</Nothing>
-            )
-          }
-        </Loaded>
-      </Card>
-      {setting && <SetCredential provider={setting} onClose={() => setSetting(null)} />}
-      {removing && <RemoveCredential provider={removing} onClose={() => setRemoving(null)} />}
-    </OperatorPage>
-  );
-}
+const rate = (one: Schemas["PriceOut"], kind: string) => dollars(one.usd_per_1m[kind] ?? "0");
 
 const HISTORY: Column<Schemas["PriceOut"]>[] = [
-  { title: "From", cell: (one) => <span className="whitespace-nowrap">{one.valid_from ? time(one.valid_from) : "the beginning"}</span> },
-  { title: "Prompt / 1M", cell: (one) => dollars(one.usd_per_1m.prompt ?? "0"), align: "right" },
-  { title: "Cached / 1M", cell: (one) => dollars(one.usd_per_1m.cached_prompt ?? "0"), align: "right", wide: true },
-  { title: "Completion / 1M", cell: (one) => dollars(one.usd_per_1m.completion ?? "0"), align: "right" },
+  {
+    title: "From",
+    cell: (one) => (
+      <div>
+        <p>{one.valid_from ? time(one.valid_from) : "the beginning"}</p>
+        <p className="break-all text-xs text-muted md:hidden">{one.source}</p>
+      </div>
+    ),
+  },
+  { title: "Prompt / 1M", cell: (one) => rate(one, "prompt"), align: "right", wide: true },
+  { title: "Cached / 1M", cell: (one) => rate(one, "cached_prompt"), align: "right", wide: true },
+  { title: "Completion / 1M", cell: (one) => rate(one, "completion"), align: "right", wide: true },
+  {
+    title: "In, out / 1M",
+    align: "right",
+    // Of both on a phone, where there is no room for each.
+    narrow: true,
+    cell: (one) => (
+      <div>
+        <p>{rate(one, "prompt")}</p>
+        <p>{rate(one, "completion")}</p>
+      </div>
+    ),
+  },
   { title: "A request", cell: (one) => dollars(one.request_fee_usd), align: "right", wide: true },
   { title: "Source", cell: (one) => <span className="break-all text-xs text-muted">{one.source}</span>, wide: true },
 ];
@@ -176,7 +71,7 @@ function NewPrice({ model }: { model: Priced }) {
         <Field name="cached" label="Cached prompt, USD per million" inputMode="decimal" hint="Empty: as the prompt." />
         <Field name="fee" label="A request, USD" inputMode="decimal" defaultValue="0" />
       </div>
-      <div className="flex items-center gap-3">
+      <div className="flex flex-wrap items-center gap-3">
         <Button look="primary" type="submit" isDisabled={publish.isPending}>Publish the price</Button>
         {publish.isSuccess && <p role="status" className="text-good">Published. Every gateway has it within a second.</p>}
       </div>

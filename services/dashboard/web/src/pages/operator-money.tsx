@@ -26,6 +26,10 @@ function AccountLink({ accountId }: { accountId: string }) {
   );
 }
 
+function GrantState({ grant }: { grant: Grant }) {
+  return <Badge tone={grant.status === "unresolved" ? "bad" : "good"}>{words(grant.status)}</Badge>;
+}
+
 function WriteOff({ grant, onClose }: { grant: Grant; onClose: () => void }) {
   const writeOff = useWriteOff(grant.grant_id);
   return (
@@ -51,11 +55,22 @@ export function OperatorGrantsPage() {
   const grants = found.data?.pages.flatMap((page) => page.grants) ?? [];
   const columns: Column<Grant>[] = [
     {
+      title: "Account",
+      cell: (row) => (
+        <div className="min-w-0">
+          <AccountLink accountId={row.account_id} />
+          <p className="mt-1 space-x-2 text-xs text-muted md:hidden">
+            <GrantState grant={row} /> <span>{ago(row.expires_at)}</span>
+          </p>
+        </div>
+      ),
+    },
+    { title: "State", cell: (row) => <GrantState grant={row} />, wide: true },
+    {
       title: "Expires",
+      wide: true,
       cell: (row) => <span title={row.expires_at ? time(row.expires_at) : ""} className="whitespace-nowrap">{ago(row.expires_at)}</span>,
     },
-    { title: "State", cell: (row) => <Badge tone={row.status === "unresolved" ? "bad" : "good"}>{words(row.status)}</Badge> },
-    { title: "Account", cell: (row) => <AccountLink accountId={row.account_id} /> },
     { title: "Worker", cell: (row) => <Id>{row.worker_id}</Id>, wide: true },
     { title: "Lent", cell: (row) => dollars(row.amount_usd), align: "right", wide: true },
     { title: "Settled", cell: (row) => dollars(row.settled_usd), align: "right", wide: true },
@@ -107,11 +122,38 @@ const few = (ids: string[]) => (
   <span className="break-all font-mono text-xs">{ids.slice(0, 3).join(", ") || "–"}{ids.length > 3 && ` and ${count(ids.length - 3)} more`}</span>
 );
 
+const inLog = (row: Difference) => `${count(row.log_requests)} · ${dollars(row.log_cost_usd)}`;
+const inLedger = (row: Difference) => `${count(row.ledger_requests)} · ${dollars(row.ledger_cost_usd)}`;
+
 const DIFFERENCES: Column<Difference>[] = [
-  { title: "Hour", cell: (row) => <span className="whitespace-nowrap">{time(row.hour)}</span> },
-  { title: "Account", cell: (row) => <AccountLink accountId={row.account_id} /> },
-  { title: "Log", cell: (row) => `${count(row.log_requests)} · ${dollars(row.log_cost_usd)}`, align: "right" },
-  { title: "Ledger", cell: (row) => `${count(row.ledger_requests)} · ${dollars(row.ledger_cost_usd)}`, align: "right" },
+  {
+    title: "Hour",
+    cell: (row) => (
+      <div className="min-w-0">
+        <p className="whitespace-nowrap">{time(row.hour)}</p>
+        <div className="space-y-1 md:hidden">
+          <AccountLink accountId={row.account_id} />
+          {row.only_in_log.length > 0 && <p className="text-xs text-muted">Only in the log: {few(row.only_in_log)}</p>}
+          {row.only_in_ledger.length > 0 && <p className="text-xs text-muted">Only in the ledger: {few(row.only_in_ledger)}</p>}
+          {row.cost_differs.length > 0 && <p className="text-xs text-muted">Cost differs: {few(row.cost_differs)}</p>}
+        </div>
+      </div>
+    ),
+  },
+  { title: "Account", cell: (row) => <AccountLink accountId={row.account_id} />, wide: true },
+  { title: "Log", cell: inLog, align: "right", wide: true },
+  { title: "Ledger", cell: inLedger, align: "right", wide: true },
+  {
+    title: "Log, ledger",
+    align: "right",
+    narrow: true,
+    cell: (row) => (
+      <div>
+        <p>{inLog(row)}</p>
+        <p>{inLedger(row)}</p>
+      </div>
+    ),
+  },
   { title: "Only in the log", cell: (row) => few(row.only_in_log), wide: true },
   { title: "Only in the ledger", cell: (row) => few(row.only_in_ledger), wide: true },
   { title: "Cost differs", cell: (row) => few(row.cost_differs), wide: true },

@@ -26,7 +26,7 @@ from services.common.pb.mesh.common.v1 import common_pb2 as mesh_dot_common_dot_
 from services.common.pb.mesh.events.v1 import catalog_pb2 as mesh_dot_events_dot_v1_dot_catalog__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dmesh/catalog/v1/catalog.proto\x12\x0fmesh.catalog.v1\x1a\x1bmesh/common/v1/common.proto\x1a\x1cmesh/events/v1/catalog.proto\"\xa1\x01\n\x05Model\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12/\n\x08settings\x18\x02 \x01(\x0b\x32\x1d.mesh.events.v1.ModelSettings\x12+\n\x05price\x18\x03 \x01(\x0b\x32\x1c.mesh.common.v1.PriceVersion\x12\x11\n\tavailable\x18\x04 \x01(\x08\x12\x15\n\rcreated_at_ms\x18\x05 \x01(\x03\"0\n\x11ListModelsRequest\x12\x1b\n\x13include_unavailable\x18\x01 \x01(\x08\"<\n\x12ListModelsResponse\x12&\n\x06models\x18\x01 \x03(\x0b\x32\x16.mesh.catalog.v1.Model\"#\n\x0fGetModelRequest\x12\x10\n\x08model_id\x18\x01 \x01(\t\"T\n\x0fPutModelRequest\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12/\n\x08settings\x18\x02 \x01(\x0b\x32\x1d.mesh.events.v1.ModelSettings\"%\n\x11ListPricesRequest\x12\x10\n\x08model_id\x18\x01 \x01(\t\"B\n\x12ListPricesResponse\x12,\n\x06prices\x18\x01 \x03(\x0b\x32\x1c.mesh.common.v1.PriceVersion\"\x90\x01\n\x13PublishPriceRequest\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x15\n\rvalid_from_ms\x18\x02 \x01(\x03\x12#\n\x05rates\x18\x03 \x03(\x0b\x32\x14.mesh.common.v1.Rate\x12\x1b\n\x13request_fee_nanousd\x18\x04 \x01(\x03\x12\x0e\n\x06source\x18\x05 \x01(\t\"\xb1\x01\n\x08Provider\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x32\n\x08settings\x18\x02 \x01(\x0b\x32 .mesh.events.v1.ProviderSettings\x12\x1a\n\x12\x63redential_version\x18\x03 \x01(\x03\x12\x19\n\x11masked_credential\x18\x04 \x01(\t\x12\x0e\n\x06usable\x18\x05 \x01(\x08\x12\x15\n\rcreated_at_ms\x18\x06 \x01(\x03\"\x16\n\x14ListProvidersRequest\"E\n\x15ListProvidersResponse\x12,\n\tproviders\x18\x01 \x03(\x0b\x32\x19.mesh.catalog.v1.Provider\"]\n\x12PutProviderRequest\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x32\n\x08settings\x18\x02 \x01(\x0b\x32 .mesh.events.v1.ProviderSettings\"G\n\x1cSetProviderCredentialRequest\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x12\n\ncredential\x18\x02 \x01(\t\"6\n\x1fRemoveProviderCredentialRequest\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\"3\n\x1cGetProviderCredentialRequest\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\"O\n\x1dGetProviderCredentialResponse\x12\x12\n\ncredential\x18\x01 \x01(\t\x12\x1a\n\x12\x63redential_version\x18\x02 \x01(\x03\"*\n\x13TestProviderRequest\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\"\\\n\x14TestProviderResponse\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x13\n\x0bhttp_status\x18\x02 \x01(\x05\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x12\n\nlatency_ms\x18\x04 \x01(\x03\x32\xee\x07\n\x0e\x43\x61talogService\x12U\n\nListModels\x12\".mesh.catalog.v1.ListModelsRequest\x1a#.mesh.catalog.v1.ListModelsResponse\x12\x44\n\x08GetModel\x12 .mesh.catalog.v1.GetModelRequest\x1a\x16.mesh.catalog.v1.Model\x12\x44\n\x08PutModel\x12 .mesh.catalog.v1.PutModelRequest\x1a\x16.mesh.catalog.v1.Model\x12U\n\nListPrices\x12\".mesh.catalog.v1.ListPricesRequest\x1a#.mesh.catalog.v1.ListPricesResponse\x12R\n\x0cPublishPrice\x12$.mesh.catalog.v1.PublishPriceRequest\x1a\x1c.mesh.common.v1.PriceVersion\x12^\n\rListProviders\x12%.mesh.catalog.v1.ListProvidersRequest\x1a&.mesh.catalog.v1.ListProvidersResponse\x12M\n\x0bPutProvider\x12#.mesh.catalog.v1.PutProviderRequest\x1a\x19.mesh.catalog.v1.Provider\x12\x61\n\x15SetProviderCredential\x12-.mesh.catalog.v1.SetProviderCredentialRequest\x1a\x19.mesh.catalog.v1.Provider\x12g\n\x18RemoveProviderCredential\x12\x30.mesh.catalog.v1.RemoveProviderCredentialRequest\x1a\x19.mesh.catalog.v1.Provider\x12[\n\x0cTestProvider\x12$.mesh.catalog.v1.TestProviderRequest\x1a%.mesh.catalog.v1.TestProviderResponse\x12v\n\x15GetProviderCredential\x12-.mesh.catalog.v1.GetProviderCredentialRequest\x1a..mesh.catalog.v1.GetProviderCredentialResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dmesh/catalog/v1/catalog.proto\x12\x0fmesh.catalog.v1\x1a\x1bmesh/common/v1/common.proto\x1a\x1cmesh/events/v1/catalog.proto\"\xa1\x01\n\x05Model\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12/\n\x08settings\x18\x02 \x01(\x0b\x32\x1d.mesh.events.v1.ModelSettings\x12+\n\x05price\x18\x03 \x01(\x0b\x32\x1c.mesh.common.v1.PriceVersion\x12\x11\n\tavailable\x18\x04 \x01(\x08\x12\x15\n\rcreated_at_ms\x18\x05 \x01(\x03\"0\n\x11ListModelsRequest\x12\x1b\n\x13include_unavailable\x18\x01 \x01(\x08\"<\n\x12ListModelsResponse\x12&\n\x06models\x18\x01 \x03(\x0b\x32\x16.mesh.catalog.v1.Model\"#\n\x0fGetModelRequest\x12\x10\n\x08model_id\x18\x01 \x01(\t\"T\n\x0fPutModelRequest\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12/\n\x08settings\x18\x02 \x01(\x0b\x32\x1d.mesh.events.v1.ModelSettings\"%\n\x11ListPricesRequest\x12\x10\n\x08model_id\x18\x01 \x01(\t\"B\n\x12ListPricesResponse\x12,\n\x06prices\x18\x01 \x03(\x0b\x32\x1c.mesh.common.v1.PriceVersion\"\x90\x01\n\x13PublishPriceRequest\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x15\n\rvalid_from_ms\x18\x02 \x01(\x03\x12#\n\x05rates\x18\x03 \x03(\x0b\x32\x14.mesh.common.v1.Rate\x12\x1b\n\x13request_fee_nanousd\x18\x04 \x01(\x03\x12\x0e\n\x06source\x18\x05 \x01(\t\"\xe3\x01\n\x08Provider\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x32\n\x08settings\x18\x02 \x01(\x0b\x32 .mesh.events.v1.ProviderSettings\x12\x1a\n\x12\x63redential_version\x18\x03 \x01(\x03\x12\x19\n\x11masked_credential\x18\x04 \x01(\t\x12\x0e\n\x06usable\x18\x05 \x01(\x08\x12\x15\n\rcreated_at_ms\x18\x06 \x01(\x03\x12\x30\n\x0b\x63redentials\x18\x07 \x03(\x0b\x32\x1b.mesh.catalog.v1.Credential\"e\n\nCredential\x12\x34\n\x08settings\x18\x01 \x01(\x0b\x32\".mesh.events.v1.ProviderCredential\x12\x0e\n\x06masked\x18\x02 \x01(\t\x12\x11\n\tset_at_ms\x18\x03 \x01(\x03\"\x16\n\x14ListProvidersRequest\"E\n\x15ListProvidersResponse\x12,\n\tproviders\x18\x01 \x03(\x0b\x32\x19.mesh.catalog.v1.Provider\"]\n\x12PutProviderRequest\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x32\n\x08settings\x18\x02 \x01(\x0b\x32 .mesh.events.v1.ProviderSettings\"^\n\x1cSetProviderCredentialRequest\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x12\n\ncredential\x18\x02 \x01(\t\x12\x15\n\rcredential_id\x18\x03 \x01(\t\"x\n\x1c\x41\x64\x64ProviderCredentialRequest\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x12\n\ncredential\x18\x03 \x01(\t\x12\x10\n\x08priority\x18\x04 \x01(\x05\x12\x0e\n\x06weight\x18\x05 \x01(\x05\"\x8f\x01\n\x1f\x43hangeProviderCredentialRequest\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x15\n\rcredential_id\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\t\x12\x10\n\x08priority\x18\x04 \x01(\x05\x12\x0e\n\x06weight\x18\x05 \x01(\x05\x12\x0f\n\x07\x65nabled\x18\x06 \x01(\x08\"M\n\x1fRemoveProviderCredentialRequest\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x15\n\rcredential_id\x18\x02 \x01(\t\"J\n\x1cGetProviderCredentialRequest\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x15\n\rcredential_id\x18\x02 \x01(\t\"O\n\x1dGetProviderCredentialResponse\x12\x12\n\ncredential\x18\x01 \x01(\t\x12\x1a\n\x12\x63redential_version\x18\x02 \x01(\x03\"A\n\x13TestProviderRequest\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x15\n\rcredential_id\x18\x02 \x01(\t\"\\\n\x14TestProviderResponse\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x13\n\x0bhttp_status\x18\x02 \x01(\x05\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x12\n\nlatency_ms\x18\x04 \x01(\x03\x32\xba\t\n\x0e\x43\x61talogService\x12U\n\nListModels\x12\".mesh.catalog.v1.ListModelsRequest\x1a#.mesh.catalog.v1.ListModelsResponse\x12\x44\n\x08GetModel\x12 .mesh.catalog.v1.GetModelRequest\x1a\x16.mesh.catalog.v1.Model\x12\x44\n\x08PutModel\x12 .mesh.catalog.v1.PutModelRequest\x1a\x16.mesh.catalog.v1.Model\x12U\n\nListPrices\x12\".mesh.catalog.v1.ListPricesRequest\x1a#.mesh.catalog.v1.ListPricesResponse\x12R\n\x0cPublishPrice\x12$.mesh.catalog.v1.PublishPriceRequest\x1a\x1c.mesh.common.v1.PriceVersion\x12^\n\rListProviders\x12%.mesh.catalog.v1.ListProvidersRequest\x1a&.mesh.catalog.v1.ListProvidersResponse\x12M\n\x0bPutProvider\x12#.mesh.catalog.v1.PutProviderRequest\x1a\x19.mesh.catalog.v1.Provider\x12\x61\n\x15SetProviderCredential\x12-.mesh.catalog.v1.SetProviderCredentialRequest\x1a\x19.mesh.catalog.v1.Provider\x12\x61\n\x15\x41\x64\x64ProviderCredential\x12-.mesh.catalog.v1.AddProviderCredentialRequest\x1a\x19.mesh.catalog.v1.Provider\x12g\n\x18\x43hangeProviderCredential\x12\x30.mesh.catalog.v1.ChangeProviderCredentialRequest\x1a\x19.mesh.catalog.v1.Provider\x12g\n\x18RemoveProviderCredential\x12\x30.mesh.catalog.v1.RemoveProviderCredentialRequest\x1a\x19.mesh.catalog.v1.Provider\x12[\n\x0cTestProvider\x12$.mesh.catalog.v1.TestProviderRequest\x1a%.mesh.catalog.v1.TestProviderResponse\x12v\n\x15GetProviderCredential\x12-.mesh.catalog.v1.GetProviderCredentialRequest\x1a..mesh.catalog.v1.GetProviderCredentialResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,25 +50,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PUBLISHPRICEREQUEST']._serialized_start=616
   _globals['_PUBLISHPRICEREQUEST']._serialized_end=760
   _globals['_PROVIDER']._serialized_start=763
-  _globals['_PROVIDER']._serialized_end=940
-  _globals['_LISTPROVIDERSREQUEST']._serialized_start=942
-  _globals['_LISTPROVIDERSREQUEST']._serialized_end=964
-  _globals['_LISTPROVIDERSRESPONSE']._serialized_start=966
-  _globals['_LISTPROVIDERSRESPONSE']._serialized_end=1035
-  _globals['_PUTPROVIDERREQUEST']._serialized_start=1037
-  _globals['_PUTPROVIDERREQUEST']._serialized_end=1130
-  _globals['_SETPROVIDERCREDENTIALREQUEST']._serialized_start=1132
-  _globals['_SETPROVIDERCREDENTIALREQUEST']._serialized_end=1203
-  _globals['_REMOVEPROVIDERCREDENTIALREQUEST']._serialized_start=1205
-  _globals['_REMOVEPROVIDERCREDENTIALREQUEST']._serialized_end=1259
-  _globals['_GETPROVIDERCREDENTIALREQUEST']._serialized_start=1261
-  _globals['_GETPROVIDERCREDENTIALREQUEST']._serialized_end=1312
-  _globals['_GETPROVIDERCREDENTIALRESPONSE']._serialized_start=1314
-  _globals['_GETPROVIDERCREDENTIALRESPONSE']._serialized_end=1393
-  _globals['_TESTPROVIDERREQUEST']._serialized_start=1395
-  _globals['_TESTPROVIDERREQUEST']._serialized_end=1437
-  _globals['_TESTPROVIDERRESPONSE']._serialized_start=1439
-  _globals['_TESTPROVIDERRESPONSE']._serialized_end=1531
-  _globals['_CATALOGSERVICE']._serialized_start=1534
-  _globals['_CATALOGSERVICE']._serialized_end=2540
+  _globals['_PROVIDER']._serialized_end=990
+  _globals['_CREDENTIAL']._serialized_start=992
+  _globals['_CREDENTIAL']._serialized_end=1093
+  _globals['_LISTPROVIDERSREQUEST']._serialized_start=1095
+  _globals['_LISTPROVIDERSREQUEST']._serialized_end=1117
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_start=1119
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_end=1188
+  _globals['_PUTPROVIDERREQUEST']._serialized_start=1190
+  _globals['_PUTPROVIDERREQUEST']._serialized_end=1283
+  _globals['_SETPROVIDERCREDENTIALREQUEST']._serialized_start=1285
+  _globals['_SETPROVIDERCREDENTIALREQUEST']._serialized_end=1379
+  _globals['_ADDPROVIDERCREDENTIALREQUEST']._serialized_start=1381
+  _globals['_ADDPROVIDERCREDENTIALREQUEST']._serialized_end=1501
+  _globals['_CHANGEPROVIDERCREDENTIALREQUEST']._serialized_start=1504
+  _globals['_CHANGEPROVIDERCREDENTIALREQUEST']._serialized_end=1647
+  _globals['_REMOVEPROVIDERCREDENTIALREQUEST']._serialized_start=1649
+  _globals['_REMOVEPROVIDERCREDENTIALREQUEST']._serialized_end=1726
+  _globals['_GETPROVIDERCREDENTIALREQUEST']._serialized_start=1728
+  _globals['_GETPROVIDERCREDENTIALREQUEST']._serialized_end=1802
+  _globals['_GETPROVIDERCREDENTIALRESPONSE']._serialized_start=1804
+  _globals['_GETPROVIDERCREDENTIALRESPONSE']._serialized_end=1883
+  _globals['_TESTPROVIDERREQUEST']._serialized_start=1885
+  _globals['_TESTPROVIDERREQUEST']._serialized_end=1950
+  _globals['_TESTPROVIDERRESPONSE']._serialized_start=1952
+  _globals['_TESTPROVIDERRESPONSE']._serialized_end=2044
+  _globals['_CATALOGSERVICE']._serialized_start=2047
+  _globals['_CATALOGSERVICE']._serialized_end=3257
 # @@protoc_insertion_point(module_scope)

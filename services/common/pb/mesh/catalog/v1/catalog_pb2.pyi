@@ -218,6 +218,7 @@ class Provider(_message.Message):
     MASKED_CREDENTIAL_FIELD_NUMBER: _builtins.int
     USABLE_FIELD_NUMBER: _builtins.int
     CREATED_AT_MS_FIELD_NUMBER: _builtins.int
+    CREDENTIALS_FIELD_NUMBER: _builtins.int
     provider_id: _builtins.str
     credential_version: _builtins.int
     masked_credential: _builtins.str
@@ -226,6 +227,8 @@ class Provider(_message.Message):
     created_at_ms: _builtins.int
     @_builtins.property
     def settings(self) -> _catalog_pb2.ProviderSettings: ...
+    @_builtins.property
+    def credentials(self) -> _containers.RepeatedCompositeFieldContainer[Global___Credential]: ...
     def __init__(
         self,
         *,
@@ -235,14 +238,45 @@ class Provider(_message.Message):
         masked_credential: _builtins.str = ...,
         usable: _builtins.bool = ...,
         created_at_ms: _builtins.int = ...,
+        credentials: _abc.Iterable[Global___Credential] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at_ms", b"created_at_ms", "credential_version", b"credential_version", "masked_credential", b"masked_credential", "provider_id", b"provider_id", "settings", b"settings", "usable", b"usable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at_ms", b"created_at_ms", "credential_version", b"credential_version", "credentials", b"credentials", "masked_credential", b"masked_credential", "provider_id", b"provider_id", "settings", b"settings", "usable", b"usable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Provider: _TypeAlias = Provider  # noqa: Y015
+
+@_typing.final
+class Credential(_message.Message):
+    """One credential of a provider as people see it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    MASKED_FIELD_NUMBER: _builtins.int
+    SET_AT_MS_FIELD_NUMBER: _builtins.int
+    masked: _builtins.str
+    """First and last characters."""
+    set_at_ms: _builtins.int
+    """When what is stored now was put there."""
+    @_builtins.property
+    def settings(self) -> _catalog_pb2.ProviderCredential: ...
+    def __init__(
+        self,
+        *,
+        settings: _catalog_pb2.ProviderCredential | None = ...,
+        masked: _builtins.str = ...,
+        set_at_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["masked", b"masked", "set_at_ms", b"set_at_ms", "settings", b"settings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Credential: _TypeAlias = Credential  # noqa: Y015
 
 @_typing.final
 class ListProvidersRequest(_message.Message):
@@ -308,36 +342,111 @@ class SetProviderCredentialRequest(_message.Message):
 
     PROVIDER_ID_FIELD_NUMBER: _builtins.int
     CREDENTIAL_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_ID_FIELD_NUMBER: _builtins.int
     provider_id: _builtins.str
     credential: _builtins.str
+    credential_id: _builtins.str
+    """Empty: `default`."""
     def __init__(
         self,
         *,
         provider_id: _builtins.str = ...,
         credential: _builtins.str = ...,
+        credential_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "provider_id", b"provider_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "credential_id", b"credential_id", "provider_id", b"provider_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetProviderCredentialRequest: _TypeAlias = SetProviderCredentialRequest  # noqa: Y015
 
 @_typing.final
-class RemoveProviderCredentialRequest(_message.Message):
+class AddProviderCredentialRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PROVIDER_ID_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
     provider_id: _builtins.str
+    label: _builtins.str
+    credential: _builtins.str
+    priority: _builtins.int
+    weight: _builtins.int
+    """0: 1."""
     def __init__(
         self,
         *,
         provider_id: _builtins.str = ...,
+        label: _builtins.str = ...,
+        credential: _builtins.str = ...,
+        priority: _builtins.int = ...,
+        weight: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["provider_id", b"provider_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "label", b"label", "priority", b"priority", "provider_id", b"provider_id", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddProviderCredentialRequest: _TypeAlias = AddProviderCredentialRequest  # noqa: Y015
+
+@_typing.final
+class ChangeProviderCredentialRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_ID_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_ID_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    ENABLED_FIELD_NUMBER: _builtins.int
+    provider_id: _builtins.str
+    credential_id: _builtins.str
+    label: _builtins.str
+    priority: _builtins.int
+    weight: _builtins.int
+    """0: 1."""
+    enabled: _builtins.bool
+    def __init__(
+        self,
+        *,
+        provider_id: _builtins.str = ...,
+        credential_id: _builtins.str = ...,
+        label: _builtins.str = ...,
+        priority: _builtins.int = ...,
+        weight: _builtins.int = ...,
+        enabled: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential_id", b"credential_id", "enabled", b"enabled", "label", b"label", "priority", b"priority", "provider_id", b"provider_id", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeProviderCredentialRequest: _TypeAlias = ChangeProviderCredentialRequest  # noqa: Y015
+
+@_typing.final
+class RemoveProviderCredentialRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_ID_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_ID_FIELD_NUMBER: _builtins.int
+    provider_id: _builtins.str
+    credential_id: _builtins.str
+    """Empty: `default`."""
+    def __init__(
+        self,
+        *,
+        provider_id: _builtins.str = ...,
+        credential_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential_id", b"credential_id", "provider_id", b"provider_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -348,15 +457,19 @@ class GetProviderCredentialRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PROVIDER_ID_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_ID_FIELD_NUMBER: _builtins.int
     provider_id: _builtins.str
+    credential_id: _builtins.str
+    """Empty: `default`."""
     def __init__(
         self,
         *,
         provider_id: _builtins.str = ...,
+        credential_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["provider_id", b"provider_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential_id", b"credential_id", "provider_id", b"provider_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -389,15 +502,19 @@ class TestProviderRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PROVIDER_ID_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_ID_FIELD_NUMBER: _builtins.int
     provider_id: _builtins.str
+    credential_id: _builtins.str
+    """Empty: the one that would be used first."""
     def __init__(
         self,
         *,
         provider_id: _builtins.str = ...,
+        credential_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["provider_id", b"provider_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential_id", b"credential_id", "provider_id", b"provider_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -76,6 +76,16 @@ class CatalogServiceStub:
                 request_serializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.SetProviderCredentialRequest.SerializeToString,
                 response_deserializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.Provider.FromString,
                 _registered_method=True)
+        self.AddProviderCredential = channel.unary_unary(
+                '/mesh.catalog.v1.CatalogService/AddProviderCredential',
+                request_serializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.AddProviderCredentialRequest.SerializeToString,
+                response_deserializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.Provider.FromString,
+                _registered_method=True)
+        self.ChangeProviderCredential = channel.unary_unary(
+                '/mesh.catalog.v1.CatalogService/ChangeProviderCredential',
+                request_serializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.ChangeProviderCredentialRequest.SerializeToString,
+                response_deserializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.Provider.FromString,
+                _registered_method=True)
         self.RemoveProviderCredential = channel.unary_unary(
                 '/mesh.catalog.v1.CatalogService/RemoveProviderCredential',
                 request_serializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.RemoveProviderCredentialRequest.SerializeToString,
@@ -142,7 +152,22 @@ class CatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SetProviderCredential(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Puts a credential in place of the one before; a provider's first needs no other call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddProviderCredential(self, request, context):
+        """One more credential beside those that there are, at most 32.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeProviderCredential(self, request, context):
+        """Its label, priority, weight, and whether it is used.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -208,6 +233,16 @@ def add_CatalogServiceServicer_to_server(servicer, server):
             'SetProviderCredential': grpc.unary_unary_rpc_method_handler(
                     servicer.SetProviderCredential,
                     request_deserializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.SetProviderCredentialRequest.FromString,
+                    response_serializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.Provider.SerializeToString,
+            ),
+            'AddProviderCredential': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddProviderCredential,
+                    request_deserializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.AddProviderCredentialRequest.FromString,
+                    response_serializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.Provider.SerializeToString,
+            ),
+            'ChangeProviderCredential': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeProviderCredential,
+                    request_deserializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.ChangeProviderCredentialRequest.FromString,
                     response_serializer=mesh_dot_catalog_dot_v1_dot_catalog__pb2.Provider.SerializeToString,
             ),
             'RemoveProviderCredential': grpc.unary_unary_rpc_method_handler(
@@ -442,6 +477,60 @@ class CatalogService:
             target,
             '/mesh.catalog.v1.CatalogService/SetProviderCredential',
             mesh_dot_catalog_dot_v1_dot_catalog__pb2.SetProviderCredentialRequest.SerializeToString,
+            mesh_dot_catalog_dot_v1_dot_catalog__pb2.Provider.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddProviderCredential(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.catalog.v1.CatalogService/AddProviderCredential',
+            mesh_dot_catalog_dot_v1_dot_catalog__pb2.AddProviderCredentialRequest.SerializeToString,
+            mesh_dot_catalog_dot_v1_dot_catalog__pb2.Provider.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeProviderCredential(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mesh.catalog.v1.CatalogService/ChangeProviderCredential',
+            mesh_dot_catalog_dot_v1_dot_catalog__pb2.ChangeProviderCredentialRequest.SerializeToString,
             mesh_dot_catalog_dot_v1_dot_catalog__pb2.Provider.FromString,
             options,
             channel_credentials,

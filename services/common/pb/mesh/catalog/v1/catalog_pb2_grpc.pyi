@@ -44,6 +44,11 @@ class CatalogServiceStub:
     ListProviders: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.ListProvidersRequest, _catalog_pb2.ListProvidersResponse]
     PutProvider: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.PutProviderRequest, _catalog_pb2.Provider]
     SetProviderCredential: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.SetProviderCredentialRequest, _catalog_pb2.Provider]
+    """Puts a credential in place of the one before; a provider's first needs no other call."""
+    AddProviderCredential: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.AddProviderCredentialRequest, _catalog_pb2.Provider]
+    """One more credential beside those that there are, at most 32."""
+    ChangeProviderCredential: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.ChangeProviderCredentialRequest, _catalog_pb2.Provider]
+    """Its label, priority, weight, and whether it is used."""
     RemoveProviderCredential: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.RemoveProviderCredentialRequest, _catalog_pb2.Provider]
     TestProvider: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.TestProviderRequest, _catalog_pb2.TestProviderResponse]
     """Asks the provider for its list of models with the stored credential. What went wrong stands in the answer."""
@@ -65,6 +70,11 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     ListProviders: _aio.UnaryUnaryMultiCallable[_catalog_pb2.ListProvidersRequest, _catalog_pb2.ListProvidersResponse]  # type: ignore[assignment]
     PutProvider: _aio.UnaryUnaryMultiCallable[_catalog_pb2.PutProviderRequest, _catalog_pb2.Provider]  # type: ignore[assignment]
     SetProviderCredential: _aio.UnaryUnaryMultiCallable[_catalog_pb2.SetProviderCredentialRequest, _catalog_pb2.Provider]  # type: ignore[assignment]
+    """Puts a credential in place of the one before; a provider's first needs no other call."""
+    AddProviderCredential: _aio.UnaryUnaryMultiCallable[_catalog_pb2.AddProviderCredentialRequest, _catalog_pb2.Provider]  # type: ignore[assignment]
+    """One more credential beside those that there are, at most 32."""
+    ChangeProviderCredential: _aio.UnaryUnaryMultiCallable[_catalog_pb2.ChangeProviderCredentialRequest, _catalog_pb2.Provider]  # type: ignore[assignment]
+    """Its label, priority, weight, and whether it is used."""
     RemoveProviderCredential: _aio.UnaryUnaryMultiCallable[_catalog_pb2.RemoveProviderCredentialRequest, _catalog_pb2.Provider]  # type: ignore[assignment]
     TestProvider: _aio.UnaryUnaryMultiCallable[_catalog_pb2.TestProviderRequest, _catalog_pb2.TestProviderResponse]  # type: ignore[assignment]
     """Asks the provider for its list of models with the stored credential. What went wrong stands in the answer."""
@@ -130,7 +140,24 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _catalog_pb2.SetProviderCredentialRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_catalog_pb2.Provider, _abc.Awaitable[_catalog_pb2.Provider]]: ...
+    ) -> _typing.Union[_catalog_pb2.Provider, _abc.Awaitable[_catalog_pb2.Provider]]:
+        """Puts a credential in place of the one before; a provider's first needs no other call."""
+
+    @_abc_1.abstractmethod
+    def AddProviderCredential(
+        self,
+        request: _catalog_pb2.AddProviderCredentialRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.Provider, _abc.Awaitable[_catalog_pb2.Provider]]:
+        """One more credential beside those that there are, at most 32."""
+
+    @_abc_1.abstractmethod
+    def ChangeProviderCredential(
+        self,
+        request: _catalog_pb2.ChangeProviderCredentialRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.Provider, _abc.Awaitable[_catalog_pb2.Provider]]:
+        """Its label, priority, weight, and whether it is used."""
 
     @_abc_1.abstractmethod
     def RemoveProviderCredential(

@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from services.common.pb.mesh.common.v1 import common_pb2 as mesh_dot_common_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmesh/events/v1/catalog.proto\x12\x0emesh.events.v1\x1a\x1bmesh/common/v1/common.proto\"\xc5\x01\n\x10ProviderSettings\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x04kind\x18\x02 \x01(\x0e\x32\x1c.mesh.events.v1.ProviderKind\x12\x10\n\x08\x62\x61se_url\x18\x03 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x04 \x01(\x08\x12\x1b\n\x13\x63redential_required\x18\x05 \x01(\x08\x12\x12\n\ntimeout_ms\x18\x06 \x01(\x03\x12\x0e\n\x06region\x18\x07 \x01(\t\x12\x13\n\x0b\x61pi_version\x18\x08 \x01(\t\"]\n\x12ProviderRegistered\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x32\n\x08settings\x18\x02 \x01(\x0b\x32 .mesh.events.v1.ProviderSettings\"Z\n\x0fProviderChanged\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x32\n\x08settings\x18\x02 \x01(\x0b\x32 .mesh.events.v1.ProviderSettings\"H\n\x15ProviderCredentialSet\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x1a\n\x12\x63redential_version\x18\x02 \x01(\x03\"L\n\x19ProviderCredentialRemoved\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x1a\n\x12\x63redential_version\x18\x02 \x01(\x03\"\x8e\x01\n\x11ModelCapabilities\x12\x11\n\tstreaming\x18\x01 \x01(\x08\x12\r\n\x05tools\x18\x02 \x01(\x08\x12\x19\n\x11structured_output\x18\x03 \x01(\x08\x12\x15\n\rsystem_prompt\x18\x04 \x01(\x08\x12\x11\n\treasoning\x18\x05 \x01(\x08\x12\x12\n\nembeddings\x18\x06 \x01(\x08\"[\n\nDeployment\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x16\n\x0eupstream_model\x18\x02 \x01(\t\x12\x10\n\x08priority\x18\x03 \x01(\x05\x12\x0e\n\x06weight\x18\x04 \x01(\x05\"\xf8\x02\n\rModelSettings\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\r\n\x05\x62rand\x18\x03 \x01(\t\x12\x13\n\x0bprovider_id\x18\x04 \x01(\t\x12\x16\n\x0eupstream_model\x18\x05 \x01(\t\x12\x16\n\x0e\x63ontext_length\x18\x06 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\x07 \x01(\x03\x12\x18\n\x10input_modalities\x18\x08 \x03(\t\x12\x19\n\x11output_modalities\x18\t \x03(\t\x12\x37\n\x0c\x63\x61pabilities\x18\n \x01(\x0b\x32!.mesh.events.v1.ModelCapabilities\x12\x0f\n\x07\x65nabled\x18\x0b \x01(\x08\x12\x12\n\nmodel_type\x18\x0c \x01(\t\x12\x11\n\ttokenizer\x18\r \x01(\t\x12/\n\x0b\x64\x65ployments\x18\x0e \x03(\x0b\x32\x1a.mesh.events.v1.Deployment\"T\n\x0fModelRegistered\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12/\n\x08settings\x18\x02 \x01(\x0b\x32\x1d.mesh.events.v1.ModelSettings\"Q\n\x0cModelChanged\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12/\n\x08settings\x18\x02 \x01(\x0b\x32\x1d.mesh.events.v1.ModelSettings\"=\n\x0ePricePublished\x12+\n\x05price\x18\x01 \x01(\x0b\x32\x1c.mesh.common.v1.PriceVersion\"\xa7\x01\n\nModelState\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12/\n\x08settings\x18\x02 \x01(\x0b\x32\x1d.mesh.events.v1.ModelSettings\x12,\n\x06prices\x18\x03 \x03(\x0b\x32\x1c.mesh.common.v1.PriceVersion\x12\x11\n\tavailable\x18\x04 \x01(\x08\x12\x15\n\rcreated_at_ms\x18\x05 \x01(\x03\"t\n\rProviderState\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x32\n\x08settings\x18\x02 \x01(\x0b\x32 .mesh.events.v1.ProviderSettings\x12\x1a\n\x12\x63redential_version\x18\x03 \x01(\x03*\xc4\x01\n\x0cProviderKind\x12\x1d\n\x19PROVIDER_KIND_UNSPECIFIED\x10\x00\x12#\n\x1fPROVIDER_KIND_OPENAI_COMPATIBLE\x10\x01\x12\x1b\n\x17PROVIDER_KIND_ANTHROPIC\x10\x02\x12\x18\n\x14PROVIDER_KIND_GEMINI\x10\x03\x12\x19\n\x15PROVIDER_KIND_BEDROCK\x10\x04\x12\x1e\n\x1aPROVIDER_KIND_AZURE_OPENAI\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmesh/events/v1/catalog.proto\x12\x0emesh.events.v1\x1a\x1bmesh/common/v1/common.proto\"\xc5\x01\n\x10ProviderSettings\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x04kind\x18\x02 \x01(\x0e\x32\x1c.mesh.events.v1.ProviderKind\x12\x10\n\x08\x62\x61se_url\x18\x03 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x04 \x01(\x08\x12\x1b\n\x13\x63redential_required\x18\x05 \x01(\x08\x12\x12\n\ntimeout_ms\x18\x06 \x01(\x03\x12\x0e\n\x06region\x18\x07 \x01(\t\x12\x13\n\x0b\x61pi_version\x18\x08 \x01(\t\"]\n\x12ProviderRegistered\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x32\n\x08settings\x18\x02 \x01(\x0b\x32 .mesh.events.v1.ProviderSettings\"Z\n\x0fProviderChanged\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x32\n\x08settings\x18\x02 \x01(\x0b\x32 .mesh.events.v1.ProviderSettings\"_\n\x15ProviderCredentialSet\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x1a\n\x12\x63redential_version\x18\x02 \x01(\x03\x12\x15\n\rcredential_id\x18\x03 \x01(\t\"\x89\x01\n\x12ProviderCredential\x12\x15\n\rcredential_id\x18\x01 \x01(\t\x12\x1a\n\x12\x63redential_version\x18\x02 \x01(\x03\x12\r\n\x05label\x18\x03 \x01(\t\x12\x10\n\x08priority\x18\x04 \x01(\x05\x12\x0e\n\x06weight\x18\x05 \x01(\x05\x12\x0f\n\x07\x65nabled\x18\x06 \x01(\x08\"f\n\x17ProviderCredentialAdded\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x36\n\ncredential\x18\x02 \x01(\x0b\x32\".mesh.events.v1.ProviderCredential\"h\n\x19ProviderCredentialChanged\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x36\n\ncredential\x18\x02 \x01(\x0b\x32\".mesh.events.v1.ProviderCredential\"c\n\x19ProviderCredentialRemoved\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x1a\n\x12\x63redential_version\x18\x02 \x01(\x03\x12\x15\n\rcredential_id\x18\x03 \x01(\t\"\x8e\x01\n\x11ModelCapabilities\x12\x11\n\tstreaming\x18\x01 \x01(\x08\x12\r\n\x05tools\x18\x02 \x01(\x08\x12\x19\n\x11structured_output\x18\x03 \x01(\x08\x12\x15\n\rsystem_prompt\x18\x04 \x01(\x08\x12\x11\n\treasoning\x18\x05 \x01(\x08\x12\x12\n\nembeddings\x18\x06 \x01(\x08\"[\n\nDeployment\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x16\n\x0eupstream_model\x18\x02 \x01(\t\x12\x10\n\x08priority\x18\x03 \x01(\x05\x12\x0e\n\x06weight\x18\x04 \x01(\x05\"\xf8\x02\n\rModelSettings\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\r\n\x05\x62rand\x18\x03 \x01(\t\x12\x13\n\x0bprovider_id\x18\x04 \x01(\t\x12\x16\n\x0eupstream_model\x18\x05 \x01(\t\x12\x16\n\x0e\x63ontext_length\x18\x06 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\x07 \x01(\x03\x12\x18\n\x10input_modalities\x18\x08 \x03(\t\x12\x19\n\x11output_modalities\x18\t \x03(\t\x12\x37\n\x0c\x63\x61pabilities\x18\n \x01(\x0b\x32!.mesh.events.v1.ModelCapabilities\x12\x0f\n\x07\x65nabled\x18\x0b \x01(\x08\x12\x12\n\nmodel_type\x18\x0c \x01(\t\x12\x11\n\ttokenizer\x18\r \x01(\t\x12/\n\x0b\x64\x65ployments\x18\x0e \x03(\x0b\x32\x1a.mesh.events.v1.Deployment\"T\n\x0fModelRegistered\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12/\n\x08settings\x18\x02 \x01(\x0b\x32\x1d.mesh.events.v1.ModelSettings\"Q\n\x0cModelChanged\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12/\n\x08settings\x18\x02 \x01(\x0b\x32\x1d.mesh.events.v1.ModelSettings\"=\n\x0ePricePublished\x12+\n\x05price\x18\x01 \x01(\x0b\x32\x1c.mesh.common.v1.PriceVersion\"\xa7\x01\n\nModelState\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12/\n\x08settings\x18\x02 \x01(\x0b\x32\x1d.mesh.events.v1.ModelSettings\x12,\n\x06prices\x18\x03 \x03(\x0b\x32\x1c.mesh.common.v1.PriceVersion\x12\x11\n\tavailable\x18\x04 \x01(\x08\x12\x15\n\rcreated_at_ms\x18\x05 \x01(\x03\"\xad\x01\n\rProviderState\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x32\n\x08settings\x18\x02 \x01(\x0b\x32 .mesh.events.v1.ProviderSettings\x12\x1a\n\x12\x63redential_version\x18\x03 \x01(\x03\x12\x37\n\x0b\x63redentials\x18\x04 \x03(\x0b\x32\".mesh.events.v1.ProviderCredential*\xc4\x01\n\x0cProviderKind\x12\x1d\n\x19PROVIDER_KIND_UNSPECIFIED\x10\x00\x12#\n\x1fPROVIDER_KIND_OPENAI_COMPATIBLE\x10\x01\x12\x1b\n\x17PROVIDER_KIND_ANTHROPIC\x10\x02\x12\x18\n\x14PROVIDER_KIND_GEMINI\x10\x03\x12\x19\n\x15PROVIDER_KIND_BEDROCK\x10\x04\x12\x1e\n\x1aPROVIDER_KIND_AZURE_OPENAI\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mesh.events.v1.catalog_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PROVIDERKIND']._serialized_start=1754
-  _globals['_PROVIDERKIND']._serialized_end=1950
+  _globals['_PROVIDERKIND']._serialized_start=2208
+  _globals['_PROVIDERKIND']._serialized_end=2404
   _globals['_PROVIDERSETTINGS']._serialized_start=78
   _globals['_PROVIDERSETTINGS']._serialized_end=275
   _globals['_PROVIDERREGISTERED']._serialized_start=277
@@ -41,23 +41,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROVIDERCHANGED']._serialized_start=372
   _globals['_PROVIDERCHANGED']._serialized_end=462
   _globals['_PROVIDERCREDENTIALSET']._serialized_start=464
-  _globals['_PROVIDERCREDENTIALSET']._serialized_end=536
-  _globals['_PROVIDERCREDENTIALREMOVED']._serialized_start=538
-  _globals['_PROVIDERCREDENTIALREMOVED']._serialized_end=614
-  _globals['_MODELCAPABILITIES']._serialized_start=617
-  _globals['_MODELCAPABILITIES']._serialized_end=759
-  _globals['_DEPLOYMENT']._serialized_start=761
-  _globals['_DEPLOYMENT']._serialized_end=852
-  _globals['_MODELSETTINGS']._serialized_start=855
-  _globals['_MODELSETTINGS']._serialized_end=1231
-  _globals['_MODELREGISTERED']._serialized_start=1233
-  _globals['_MODELREGISTERED']._serialized_end=1317
-  _globals['_MODELCHANGED']._serialized_start=1319
-  _globals['_MODELCHANGED']._serialized_end=1400
-  _globals['_PRICEPUBLISHED']._serialized_start=1402
-  _globals['_PRICEPUBLISHED']._serialized_end=1463
-  _globals['_MODELSTATE']._serialized_start=1466
-  _globals['_MODELSTATE']._serialized_end=1633
-  _globals['_PROVIDERSTATE']._serialized_start=1635
-  _globals['_PROVIDERSTATE']._serialized_end=1751
+  _globals['_PROVIDERCREDENTIALSET']._serialized_end=559
+  _globals['_PROVIDERCREDENTIAL']._serialized_start=562
+  _globals['_PROVIDERCREDENTIAL']._serialized_end=699
+  _globals['_PROVIDERCREDENTIALADDED']._serialized_start=701
+  _globals['_PROVIDERCREDENTIALADDED']._serialized_end=803
+  _globals['_PROVIDERCREDENTIALCHANGED']._serialized_start=805
+  _globals['_PROVIDERCREDENTIALCHANGED']._serialized_end=909
+  _globals['_PROVIDERCREDENTIALREMOVED']._serialized_start=911
+  _globals['_PROVIDERCREDENTIALREMOVED']._serialized_end=1010
+  _globals['_MODELCAPABILITIES']._serialized_start=1013
+  _globals['_MODELCAPABILITIES']._serialized_end=1155
+  _globals['_DEPLOYMENT']._serialized_start=1157
+  _globals['_DEPLOYMENT']._serialized_end=1248
+  _globals['_MODELSETTINGS']._serialized_start=1251
+  _globals['_MODELSETTINGS']._serialized_end=1627
+  _globals['_MODELREGISTERED']._serialized_start=1629
+  _globals['_MODELREGISTERED']._serialized_end=1713
+  _globals['_MODELCHANGED']._serialized_start=1715
+  _globals['_MODELCHANGED']._serialized_end=1796
+  _globals['_PRICEPUBLISHED']._serialized_start=1798
+  _globals['_PRICEPUBLISHED']._serialized_end=1859
+  _globals['_MODELSTATE']._serialized_start=1862
+  _globals['_MODELSTATE']._serialized_end=2029
+  _globals['_PROVIDERSTATE']._serialized_start=2032
+  _globals['_PROVIDERSTATE']._serialized_end=2205
 # @@protoc_insertion_point(module_scope)

@@ -149,21 +149,112 @@ class ProviderCredentialSet(_message.Message):
 
     PROVIDER_ID_FIELD_NUMBER: _builtins.int
     CREDENTIAL_VERSION_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_ID_FIELD_NUMBER: _builtins.int
     provider_id: _builtins.str
     credential_version: _builtins.int
+    credential_id: _builtins.str
+    """Which of the provider's credentials; empty: `default`, the one that is there without being added."""
     def __init__(
         self,
         *,
         provider_id: _builtins.str = ...,
         credential_version: _builtins.int = ...,
+        credential_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential_version", b"credential_version", "provider_id", b"provider_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential_id", b"credential_id", "credential_version", b"credential_version", "provider_id", b"provider_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ProviderCredentialSet: _TypeAlias = ProviderCredentialSet  # noqa: Y015
+
+@_typing.final
+class ProviderCredential(_message.Message):
+    """One credential of a provider, without the credential. Lower priorities are used first; those of one share by weight."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREDENTIAL_ID_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_VERSION_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    ENABLED_FIELD_NUMBER: _builtins.int
+    credential_id: _builtins.str
+    credential_version: _builtins.int
+    """Never given twice within a provider."""
+    label: _builtins.str
+    priority: _builtins.int
+    weight: _builtins.int
+    enabled: _builtins.bool
+    def __init__(
+        self,
+        *,
+        credential_id: _builtins.str = ...,
+        credential_version: _builtins.int = ...,
+        label: _builtins.str = ...,
+        priority: _builtins.int = ...,
+        weight: _builtins.int = ...,
+        enabled: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential_id", b"credential_id", "credential_version", b"credential_version", "enabled", b"enabled", "label", b"label", "priority", b"priority", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProviderCredential: _TypeAlias = ProviderCredential  # noqa: Y015
+
+@_typing.final
+class ProviderCredentialAdded(_message.Message):
+    """type `catalog.ProviderCredentialAdded`: one more, beside those that there are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_ID_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_FIELD_NUMBER: _builtins.int
+    provider_id: _builtins.str
+    @_builtins.property
+    def credential(self) -> Global___ProviderCredential: ...
+    def __init__(
+        self,
+        *,
+        provider_id: _builtins.str = ...,
+        credential: Global___ProviderCredential | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "provider_id", b"provider_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProviderCredentialAdded: _TypeAlias = ProviderCredentialAdded  # noqa: Y015
+
+@_typing.final
+class ProviderCredentialChanged(_message.Message):
+    """type `catalog.ProviderCredentialChanged`: anything of it but the credential itself."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_ID_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_FIELD_NUMBER: _builtins.int
+    provider_id: _builtins.str
+    @_builtins.property
+    def credential(self) -> Global___ProviderCredential: ...
+    def __init__(
+        self,
+        *,
+        provider_id: _builtins.str = ...,
+        credential: Global___ProviderCredential | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "provider_id", b"provider_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProviderCredentialChanged: _TypeAlias = ProviderCredentialChanged  # noqa: Y015
 
 @_typing.final
 class ProviderCredentialRemoved(_message.Message):
@@ -173,17 +264,21 @@ class ProviderCredentialRemoved(_message.Message):
 
     PROVIDER_ID_FIELD_NUMBER: _builtins.int
     CREDENTIAL_VERSION_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_ID_FIELD_NUMBER: _builtins.int
     provider_id: _builtins.str
     credential_version: _builtins.int
+    credential_id: _builtins.str
+    """As above."""
     def __init__(
         self,
         *,
         provider_id: _builtins.str = ...,
         credential_version: _builtins.int = ...,
+        credential_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential_version", b"credential_version", "provider_id", b"provider_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential_id", b"credential_id", "credential_version", b"credential_version", "provider_id", b"provider_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -444,21 +539,27 @@ class ProviderState(_message.Message):
     PROVIDER_ID_FIELD_NUMBER: _builtins.int
     SETTINGS_FIELD_NUMBER: _builtins.int
     CREDENTIAL_VERSION_FIELD_NUMBER: _builtins.int
+    CREDENTIALS_FIELD_NUMBER: _builtins.int
     provider_id: _builtins.str
     credential_version: _builtins.int
-    """0: none. The credential itself is asked for by gRPC, once per version."""
+    """Of the credential `default`; 0: none. The credential itself is asked for by gRPC, once per version."""
     @_builtins.property
     def settings(self) -> Global___ProviderSettings: ...
+    @_builtins.property
+    def credentials(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProviderCredential]:
+        """Every credential that is switched on, `default` too where there is one."""
+
     def __init__(
         self,
         *,
         provider_id: _builtins.str = ...,
         settings: Global___ProviderSettings | None = ...,
         credential_version: _builtins.int = ...,
+        credentials: _abc.Iterable[Global___ProviderCredential] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential_version", b"credential_version", "provider_id", b"provider_id", "settings", b"settings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential_version", b"credential_version", "credentials", b"credentials", "provider_id", b"provider_id", "settings", b"settings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
