@@ -107,6 +107,7 @@ await tell(async () => {
   await page.keyboard.press("Enter");
   await page.getByRole("heading", { level: 1, name: "Logs" }).waitFor();
   const byDay = page.url();
+  const between = [await page.getByLabel("From", { exact: true }).inputValue(), await page.getByLabel("Until", { exact: true }).inputValue()];
   await page.goBack();
   await spend.getByRole("row").filter({ hasText: `pages ${WORD}` }).getByRole("link", { name: MODEL }).click();
   await page.getByRole("heading", { level: 1, name: "Logs" }).waitFor();
@@ -144,6 +145,17 @@ await tell(async () => {
   const shown = await page.locator("main").innerText();
   await examine("request");
 
+  // Anywhere from anywhere, without the mouse.
+  await page.keyboard.press("Control+k");
+  await page.getByRole("dialog", { name: "Go to" }).waitFor();
+  await page.getByRole("menuitem", { name: "Overview" }).waitFor();
+  await examine("go to");
+  await page.keyboard.type(WORD);
+  await page.getByRole("menuitem", { name: `pages ${WORD}` }).waitFor();
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { level: 1, name: "Logs" }).waitFor();
+  const byName = page.url();
+
   // Two versions of a template side by side.
   const content = { name: `side ${WORD}`, description: "", system: "Say {{ what }}.", messages: [{ role: "user", content: "Now." }], model: MODEL, params: { max_tokens: 8 }, variables: ["what"] };
   const template = await (await call("POST", "/templates", content)).json();
@@ -159,5 +171,5 @@ await tell(async () => {
   const sides = await outcomes.allInnerTexts();
   await call("DELETE", `/templates/${template.template_id}`);
 
-  return { first, keyId, opened, unseen, testModes, byBar, barRows, yesterday, today, byDay, byRow, totals, traceField, file, found, searched, timeline, shown, sides, barriers };
+  return { first, keyId, opened, unseen, testModes, byBar, barRows, yesterday, today, byDay, between, byRow, byName, totals, traceField, file, found, searched, timeline, shown, sides, barriers };
 });

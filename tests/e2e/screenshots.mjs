@@ -99,7 +99,7 @@ async function pictures(full, session) {
   await door.goto(sent.link);
   await settled(door);
   await shot(door, "join");
-  const pages = { ...PAGES, request: `/logs/${asked.requestId}`, template: `/templates/${asked.templateId}` };
+  const pages = { ...PAGES, search: "/logs?words=ledger", request: `/logs/${asked.requestId}`, template: `/templates/${asked.templateId}` };
   await walk(full, "full", pages);
   const tab = await full.newPage();
   await tab.goto(`${url}/keys`);
@@ -115,6 +115,11 @@ async function pictures(full, session) {
   await tab.getByRole("dialog").waitFor();
   await settled(tab);
   await shot(tab, "model");
+  await tab.goto(`${url}/keys`);
+  await tab.getByRole("heading", { level: 1, name: "API Keys" }).waitFor();
+  await tab.keyboard.press("Control+k");
+  await tab.getByRole("dialog").getByRole("menuitem").first().waitFor();
+  await shot(tab, "go-to");
   await walk(full, "loading", pages, hang);
   await walk(full, "error", pages, fail);
   const fresh = await person({ email: `new-${Date.now()}@example.com`, password: PASSWORD, name: "Grace" }, "sign-up");

@@ -73,7 +73,9 @@ async def furnish(person: Person) -> tuple[str, str]:
     """Keys, requests, a template, a team and a limit; gives a request and the template."""
     await person.log_in()
     secrets = [
-        (await person.call("POST", "/keys", {"label": label, **settings}))["secret"]
+        (await person.call("POST", "/keys", {"label": label, "content_stored": True, **settings}))[
+            "secret"
+        ]
         for label, settings in KEYS.items()
     ]
     await asyncio.sleep(2)  # a key is in force everywhere within a second
@@ -147,6 +149,7 @@ async def take(folder: Path, only: str) -> Any:  # Any: JSON
     """Starts a stack, gives it some life and takes the pictures."""
     home = Path(tempfile.mkdtemp(prefix="mesh-shots-"))
     extra = {
+        "MESH_CONTENT_STORED": "true",
         "MESH_DASHBOARD_OIDC_ISSUER": "https://id.example.com",
         "MESH_DASHBOARD_OIDC_CLIENT_ID": "mesh",
         "MESH_DASHBOARD_OIDC_NAME": "Example ID",

@@ -41,6 +41,8 @@ async def test_spending_leads_to_its_requests_over_one_stream_and_what_was_said_
     assert seen["barRows"] == 2
     assert int(by_day["until_ms"]) - int(by_day["since_ms"]) == DAY_MS
     assert seen["today"] != seen["yesterday"]
+    assert all(moment.startswith("20") for moment in seen["between"])
+    assert query(seen["byName"]) == {"key_id": seen["keyId"]}
     assert by_row["key_id"] == seen["keyId"]
     assert (by_row["model"], by_row["provider"]) == ("local/smollm2-135m", "local")
     assert (by_row["since_ms"], by_row["until_ms"]) == (by_day["since_ms"], by_day["until_ms"])

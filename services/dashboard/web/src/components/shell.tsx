@@ -14,12 +14,13 @@ import {
   Moon,
   ScrollText,
   Scale,
+  Search,
   Settings,
   Sun,
   Wrench,
 } from "lucide-react";
 
-import { useEffect, useRef } from "react";
+import { lazy, Suspense, useEffect, useRef, useState } from "react";
 
 import { api } from "../api/client";
 import { useLiveBalance } from "../api/live";
@@ -72,6 +73,43 @@ function Places() {
         </Link>
       ))}
     </nav>
+  );
+}
+
+// Loaded when it is first opened.
+const Palette = lazy(() => import("./palette"));
+
+/** The way to everything for whoever would rather type: by a button, or Ctrl+K (⌘K). */
+function GoTo() {
+  const session = useQuery(sessionQuery);
+  const [isOpen, setOpen] = useState(false);
+  useEffect(() => {
+    const pressed = (event: KeyboardEvent) => {
+      if (event.defaultPrevented || event.key.toLowerCase() !== "k" || !(event.ctrlKey || event.metaKey) || event.altKey || event.shiftKey) return;
+      event.preventDefault();
+      setOpen((open) => !open);
+    };
+    window.addEventListener("keydown", pressed);
+    return () => window.removeEventListener("keydown", pressed);
+  }, []);
+  return (
+    <>
+      <button
+        type="button"
+        aria-keyshortcuts="Control+K Meta+K"
+        onClick={() => setOpen(true)}
+        className="flex w-full items-center gap-2.5 rounded-lg p-1.5 text-muted hover:text-ink md:border md:border-line md:px-3"
+      >
+        <Search aria-hidden className="size-4" />
+        <span className="sr-only md:not-sr-only">Go to</span>
+        <kbd aria-hidden className="ml-auto hidden font-sans text-xs md:inline">Ctrl K</kbd>
+      </button>
+      {isOpen && (
+        <Suspense>
+          <Palette places={session.data?.is_operator ? [...PLACES, OPERATOR] : PLACES} onClose={() => setOpen(false)} />
+        </Suspense>
+      )}
+    </>
   );
 }
 
@@ -171,10 +209,13 @@ export function Shell() {
         Skip to content
       </a>
       <header className="flex flex-col gap-4 border-b border-line bg-surface p-4 md:sticky md:top-0 md:h-dvh md:border-r md:border-b-0">
-        <div className="flex items-center justify-between">
+        <div className="flex items-center justify-between md:flex-wrap md:gap-4">
           <span className="flex items-center gap-2 text-lg font-semibold tracking-tight">
             <img src="/assets/icon.svg" alt="" className="size-6" />
             Mesh
+          </span>
+          <span className="ml-auto md:ml-0 md:w-full">
+            <GoTo />
           </span>
           <span className="flex md:hidden">
             <ThemeButton />
