@@ -99,8 +99,8 @@ async function pictures(full, session) {
   await door.goto(sent.link);
   await settled(door);
   await shot(door, "join");
-  const pages = { ...PAGES, search: "/logs?words=ledger", request: `/logs/${asked.requestId}`, template: `/templates/${asked.templateId}` };
-  await walk(full, "full", pages);
+  const pages = { ...PAGES, request: `/logs/${asked.requestId}`, template: `/templates/${asked.templateId}` };
+  await walk(full, "full", { ...pages, search: "/logs?words=ledger" });
   const tab = await full.newPage();
   await tab.goto(`${url}/keys`);
   await tab.getByRole("button", { name: "Create key" }).first().click();

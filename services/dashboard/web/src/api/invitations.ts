@@ -3,6 +3,7 @@ import { queryOptions, useMutation, useQueryClient } from "@tanstack/react-query
 
 import { api, bodyOf, rememberSession, type Schemas } from "./client";
 import { sessionQuery } from "./queries";
+import { reconnect } from "./stream";
 
 export const invitationsQuery = queryOptions({
   queryKey: ["invitations"],
@@ -61,6 +62,8 @@ function useEntrance<Input>(enter: (input: Input) => Promise<Schemas["SessionOut
     onSuccess: (session) => {
       client.removeQueries({ predicate: (query) => query.queryKey[0] !== "offer" });
       client.setQueryData(sessionQuery.queryKey, rememberSession(session));
+      // What is pushed until then is the other account's.
+      reconnect();
     },
   });
 }

@@ -99,6 +99,13 @@ function tune(): void {
   open();
 }
 
+/** Begins anew, because another session has taken the place of the one that the stream is for. */
+export function reconnect(): void {
+  address = "";
+  close();
+  tune();
+}
+
 /** Once for all that changes together, as when a page takes the place of another. */
 function tuneSoon(): void {
   window.setTimeout(tune);

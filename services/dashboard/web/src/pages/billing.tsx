@@ -77,7 +77,7 @@ export function BillingPage() {
       <SpendCard />
       <RefillCard />
       <PaymentsCard />
-      <Card title="Entries">
+      {(entries.length > 0 || !journal.error) && <Card title="Entries">
         {journal.isPending ? (
           <Waiting rows={6} />
         ) : entries.length ? (
@@ -100,9 +100,9 @@ export function BillingPage() {
             )}
           </>
         ) : (
-          <Nothing unless={journal.error} title="No entries yet">Credits and spending appear here, one by one.</Nothing>
+          <Nothing title="No entries yet">Credits and spending appear here, one by one.</Nothing>
         )}
-      </Card>
+      </Card>}
       <PaymentHistoryCard />
     </Page>
   );

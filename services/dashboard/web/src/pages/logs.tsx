@@ -98,8 +98,9 @@ function Totals({ filter }: { filter: LogFilter }) {
   if (!total) return null;
   return (
     <p className="text-muted" aria-live="polite">
-      {plural(total.requests, "request")}, {percent(total.requests - total.successful_requests, total.requests)} not served,{" "}
-      {plural(total.prompt_tokens + total.completion_tokens, "token")}, {dollars(total.cost_usd)}
+      {plural(total.requests, "request")}
+      {total.requests > 0 && <>, {percent(total.requests - total.successful_requests, total.requests)} not served,{" "}
+      {plural(total.prompt_tokens + total.completion_tokens, "token")}, {dollars(total.cost_usd)}</>}
     </p>
   );
 }
@@ -125,17 +126,17 @@ function Log({ filter, paused, onConnected }: { filter: LogFilter; paused: boole
     <>
       <Totals filter={filter} />
       <ErrorNote error={stored.error} />
-      <Card>
+      {(rows.length > 0 || !stored.error) && <Card>
         {stored.isPending ? (
           <Waiting rows={10} />
         ) : rows.length ? (
           <Rows rows={rows} onEnd={onEnd} />
         ) : (
-          <Nothing unless={stored.error} title={Object.keys(filter).length ? "No request fits" : "No requests yet"}>
+          <Nothing title={Object.keys(filter).length ? "No request fits" : "No requests yet"}>
             {Object.keys(filter).length ? "Try fewer filters." : "Send one with any of your keys, or in the playground; it appears here as it ends."}
           </Nothing>
         )}
-      </Card>
+      </Card>}
     </>
   );
 }

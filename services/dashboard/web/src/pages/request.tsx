@@ -93,7 +93,7 @@ const ATTEMPTS: Column<Schemas["AttemptOut"]>[] = [
   { title: "Status", cell: (one) => (one.http_status ? <StatusBadge status={one.http_status} /> : "–") },
   { title: "Error", cell: (one) => one.error_code || "–" },
   { title: "Took", cell: (one) => milliseconds(one.latency_ms), align: "right" },
-  { title: "Served", cell: (one) => (one.served ? "yes, and billed" : "no, not billed") },
+  { title: "Billed", cell: (one) => (one.served ? "yes" : "no") },
 ];
 
 export function RequestPage() {
