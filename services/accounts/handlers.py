@@ -280,7 +280,9 @@ async def create_key(ctx: Context, command: c.CreateKey) -> c.IssuedKey:
             by=command.actor.name,
             at_ms=ctx.clock.now_ms(),
         )
-        return c.IssuedKey(await _apply(tx, issue, account=account, before=None), plain_key)
+        by = command.actor
+        key = await _apply(tx, issue, account=account, before=None, by=by)
+        return c.IssuedKey(key, plain_key)
 
 
 async def update_key(ctx: Context, command: c.UpdateKey) -> Key:
@@ -322,7 +324,8 @@ async def _write_key(
         if isinstance(command, c.UpdateKey) and "team_id" in command.mask:
             team_id = command.change.team_id
             check_team_change(account, command.actor, before=key.settings.team_id, after=team_id)
-        return await _apply(tx, decision, account=account, before=key)
+        by = command.actor
+        return await _apply(tx, decision, account=account, before=key, by=by)
 
 
 async def _account_to_write(
@@ -334,9 +337,14 @@ async def _account_to_write(
 
 
 async def _apply(
-    tx: AccountsTransaction, decision: keys.KeyCommand, *, account: Account, before: Key | None
+    tx: AccountsTransaction,
+    decision: keys.KeyCommand,
+    *,
+    account: Account,
+    before: Key | None,
+    by: Actor,
 ) -> Key:
-    events = keys.decide(before, decision)
+    events = keys.through(keys.decide(before, decision), by.admin_key_id)
     if not events:
         assert before is not None, "issuing a key always leads to an event"
         return before

@@ -36,7 +36,9 @@ class ManagedAdminKey:
 
 @dataclass(frozen=True, slots=True)
 class AdminGrant:
-    """What an admin key may: as its maker, with their role of now, narrowed down."""
+    """What an admin key may: as its maker, with their role of now, narrowed down. The principal's
+    `key_id` is the admin key's own.
+    """
 
     principal: Principal
     permissions: frozenset[str]

@@ -189,6 +189,15 @@ def _of_admin_key(event: AdminKeyEvent) -> AuditEntry:
 
 
 def _of_key(before: Key | None, event: KeyEvent) -> AuditEntry:
+    """Who did it is the admin key where there was one, with the person whom it stands for."""
+    entry = _of_key_by_person(before, event)
+    if not event.admin_key_id:
+        return entry
+    details = {**entry.details, "on_behalf_of": entry.actor}
+    return AuditEntry(event.admin_key_id, entry.subject, details)
+
+
+def _of_key_by_person(before: Key | None, event: KeyEvent) -> AuditEntry:
     match event:
         case KeyIssued():
             changes = _changes(NO_SETTINGS, event.settings)

@@ -55,6 +55,8 @@ class KeyIssued:
     masked_key: str
     settings: KeySettings
     at_ms: int
+    # The admin key that it was done through; empty: the person did it.
+    admin_key_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class KeyChanged:
     settings: KeySettings
     changed_by: str
     at_ms: int
+    admin_key_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ class KeySuspended:
     account_id: AccountId
     suspended_by: str
     at_ms: int
+    admin_key_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,7 @@ class KeyResumed:
     account_id: AccountId
     resumed_by: str
     at_ms: int
+    admin_key_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,7 @@ class KeyRotated:
     old_expires_at_ms: int
     rotated_by: str
     at_ms: int
+    admin_key_id: str = ""
 
 
 KeyEvent = KeyIssued | KeyChanged | KeySuspended | KeyResumed | KeyRotated
@@ -181,6 +187,11 @@ def _issue(key: Key | None, command: IssueKey) -> list[KeyEvent]:
             command.at_ms,
         )
     ]
+
+
+def through(events: list[KeyEvent], admin_key_id: str) -> list[KeyEvent]:
+    """The events as done through an admin key, or by the person where it is empty."""
+    return [replace(event, admin_key_id=admin_key_id) for event in events]
 
 
 def _rotate(key: Key, command: RotateKey) -> list[KeyEvent]:

@@ -31,6 +31,8 @@ class Actor:
 
     user_id: UserId
     is_operator: bool = False
+    # The admin key that the person acts through; empty for the person themselves.
+    admin_key_id: str = ""
 
     @property
     def name(self) -> str:

@@ -34,7 +34,8 @@ def caller() -> tuple[AccountId, Actor]:
         return AccountId(found.account_id), Actor(UserId(""), is_operator=True)
     if found.kind != "user" or not found.user_id:
         raise Forbidden("Only a user or an operator may do this.")
-    return AccountId(found.account_id), Actor(UserId(found.user_id))
+    # A user's principal names a key where an admin key acts as its maker.
+    return AccountId(found.account_id), Actor(UserId(found.user_id), admin_key_id=found.key_id)
 
 
 def person() -> tuple[AccountId, UserId]:

@@ -26,7 +26,9 @@ class GrpcAdminKeys:
         found = await self._channel.call(self._stub.ResolveAdminKey, request)
         role = common_pb2.Role.Name(found.role).removeprefix("ROLE_").lower()
         return AdminGrant(
-            principal=Principal("user", found.account_id, found.user_id, role=role),
+            principal=Principal(
+                "user", found.account_id, found.user_id, key_id=found.admin_key_id, role=role
+            ),
             permissions=frozenset(found.permissions),
             scope=found.scope,
             team_ids=frozenset(found.team_ids),

@@ -34,7 +34,8 @@ class MemoryAdminKeys:
         maker, key = self._keys[key_id]
         self._keys[key_id] = (maker, replace(key, last_used_at_ms=now_ms))
         teams = self.teams_of_user.get(maker.user_id, frozenset())
-        return AdminGrant(maker, frozenset(key.permissions), key.scope, teams)
+        acting = replace(maker, key_id=key_id)
+        return AdminGrant(acting, frozenset(key.permissions), key.scope, teams)
 
     async def create(
         self,

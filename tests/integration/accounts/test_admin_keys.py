@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import orjson
 import pytest
 
 from services.accounts.domain.secret import sha256_hex
 from services.common.errors import NotFound, Unauthorized
-from services.common.pb.mesh.accounts.v1 import accounts_pb2, admin_keys_pb2, limits_pb2
+from services.common.pb.mesh.accounts.v1 import (
+    accounts_pb2,
+    admin_keys_pb2,
+    keys_pb2,
+    limits_pb2,
+)
 from services.common.pb.mesh.common.v1 import common_pb2
+from services.common.pb.mesh.events.v1 import accounts_pb2 as events_pb2
 from tests.integration.accounts.conftest import Service
 
 
@@ -89,3 +98,38 @@ async def test_an_admin_key_ends_with_its_time_and_with_its_makers_membership(
             admin_keys_pb2.GetAdminKeyRequest(admin_key_id=""),
             owner.principal,
         )
+
+
+async def test_the_trail_names_the_admin_key_that_acted_and_its_maker(service: Service) -> None:
+    owner = await service.sign_up()
+    made = await service.create_admin_key(owner)
+    admin_key_id, user_id = made.admin_key.admin_key_id, owner.principal.user_id
+    script = replace(owner, principal=replace(owner.principal, key_id=admin_key_id))
+    created = await service.create_key(script)
+    key_id = created.key.key_id
+    # The key is the person's, whoever made it for them.
+    assert created.key.created_by == user_id
+    change = keys_pb2.UpdateKeyRequest(
+        key_id=key_id,
+        settings=events_pb2.KeySettings(rpm_limit=7),
+        update_mask=["rpm_limit"],
+    )
+    await service.call(service.keys.UpdateKey, change, script.principal)
+    suspend = keys_pb2.SuspendKeyRequest(key_id=key_id)
+    await service.call(service.keys.SuspendKey, suspend, script.principal)
+    resume = keys_pb2.ResumeKeyRequest(key_id=key_id)
+    await service.call(service.keys.ResumeKey, resume, owner.principal)
+    trail = await service.call(
+        service.accounts.ListAuditEvents, accounts_pb2.ListAuditEventsRequest(), owner.principal
+    )
+    told = [
+        (one.type, one.actor, orjson.loads(one.details_json).get("on_behalf_of"))
+        for one in trail.events
+        if one.subject == key_id
+    ]
+    assert told == [
+        ("accounts.KeyResumed", user_id, None),
+        ("accounts.KeySuspended", admin_key_id, user_id),
+        ("accounts.KeyChanged", admin_key_id, user_id),
+        ("accounts.KeyIssued", admin_key_id, user_id),
+    ]

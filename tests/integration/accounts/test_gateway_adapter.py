@@ -156,7 +156,8 @@ async def new_admin_key(
 async def test_an_admin_keys_secret_stands_for_its_maker_narrowed_down(admin: AdminSide) -> None:
     made, secret = await new_admin_key(admin, scope="self")
     grant = await admin.holders.holder(secret)
-    assert grant == AdminGrant(admin.owner, frozenset({"keys:read", "keys:write"}), "self")
+    acting = replace(admin.owner, key_id=made.admin_key_id)
+    assert grant == AdminGrant(acting, frozenset({"keys:read", "keys:write"}), "self")
     shown = await admin.keys.get(admin.owner, made.admin_key_id)
     assert shown == replace(made, last_used_at_ms=admin.clock.now_ms())
     assert await admin.keys.all(admin.developer) == [shown]

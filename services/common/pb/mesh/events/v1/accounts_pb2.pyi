@@ -985,6 +985,7 @@ class KeyIssued(_message.Message):
     KEY_HASH_FIELD_NUMBER: _builtins.int
     MASKED_KEY_FIELD_NUMBER: _builtins.int
     SETTINGS_FIELD_NUMBER: _builtins.int
+    ADMIN_KEY_ID_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     account_id: _builtins.str
     created_by: _builtins.str
@@ -992,6 +993,8 @@ class KeyIssued(_message.Message):
     """SHA-256 of the plain key, hexadecimal."""
     masked_key: _builtins.str
     """First and last characters, for people to tell keys apart."""
+    admin_key_id: _builtins.str
+    """The admin key that it was done through, as its maker; empty: the person did it."""
     @_builtins.property
     def settings(self) -> Global___KeySettings: ...
     def __init__(
@@ -1003,10 +1006,11 @@ class KeyIssued(_message.Message):
         key_hash: _builtins.str = ...,
         masked_key: _builtins.str = ...,
         settings: Global___KeySettings | None = ...,
+        admin_key_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "created_by", b"created_by", "key_hash", b"key_hash", "key_id", b"key_id", "masked_key", b"masked_key", "settings", b"settings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "admin_key_id", b"admin_key_id", "created_by", b"created_by", "key_hash", b"key_hash", "key_id", b"key_id", "masked_key", b"masked_key", "settings", b"settings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1022,9 +1026,12 @@ class KeyChanged(_message.Message):
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     SETTINGS_FIELD_NUMBER: _builtins.int
     CHANGED_BY_FIELD_NUMBER: _builtins.int
+    ADMIN_KEY_ID_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     account_id: _builtins.str
     changed_by: _builtins.str
+    admin_key_id: _builtins.str
+    """As in `KeyIssued`."""
     @_builtins.property
     def settings(self) -> Global___KeySettings: ...
     def __init__(
@@ -1034,10 +1041,11 @@ class KeyChanged(_message.Message):
         account_id: _builtins.str = ...,
         settings: Global___KeySettings | None = ...,
         changed_by: _builtins.str = ...,
+        admin_key_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "changed_by", b"changed_by", "key_id", b"key_id", "settings", b"settings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "admin_key_id", b"admin_key_id", "changed_by", b"changed_by", "key_id", b"key_id", "settings", b"settings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1052,19 +1060,23 @@ class KeySuspended(_message.Message):
     KEY_ID_FIELD_NUMBER: _builtins.int
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     SUSPENDED_BY_FIELD_NUMBER: _builtins.int
+    ADMIN_KEY_ID_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     account_id: _builtins.str
     suspended_by: _builtins.str
+    admin_key_id: _builtins.str
+    """As in `KeyIssued`."""
     def __init__(
         self,
         *,
         key_id: _builtins.str = ...,
         account_id: _builtins.str = ...,
         suspended_by: _builtins.str = ...,
+        admin_key_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "key_id", b"key_id", "suspended_by", b"suspended_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "admin_key_id", b"admin_key_id", "key_id", b"key_id", "suspended_by", b"suspended_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1079,19 +1091,23 @@ class KeyResumed(_message.Message):
     KEY_ID_FIELD_NUMBER: _builtins.int
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     RESUMED_BY_FIELD_NUMBER: _builtins.int
+    ADMIN_KEY_ID_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     account_id: _builtins.str
     resumed_by: _builtins.str
+    admin_key_id: _builtins.str
+    """As in `KeyIssued`."""
     def __init__(
         self,
         *,
         key_id: _builtins.str = ...,
         account_id: _builtins.str = ...,
         resumed_by: _builtins.str = ...,
+        admin_key_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "key_id", b"key_id", "resumed_by", b"resumed_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "admin_key_id", b"admin_key_id", "key_id", b"key_id", "resumed_by", b"resumed_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1110,6 +1126,7 @@ class KeyRotated(_message.Message):
     OLD_KEY_HASH_FIELD_NUMBER: _builtins.int
     OLD_EXPIRES_AT_MS_FIELD_NUMBER: _builtins.int
     ROTATED_BY_FIELD_NUMBER: _builtins.int
+    ADMIN_KEY_ID_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     account_id: _builtins.str
     key_hash: _builtins.str
@@ -1117,6 +1134,8 @@ class KeyRotated(_message.Message):
     old_key_hash: _builtins.str
     old_expires_at_ms: _builtins.int
     rotated_by: _builtins.str
+    admin_key_id: _builtins.str
+    """As in `KeyIssued`."""
     def __init__(
         self,
         *,
@@ -1127,10 +1146,11 @@ class KeyRotated(_message.Message):
         old_key_hash: _builtins.str = ...,
         old_expires_at_ms: _builtins.int = ...,
         rotated_by: _builtins.str = ...,
+        admin_key_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "key_hash", b"key_hash", "key_id", b"key_id", "masked_key", b"masked_key", "old_expires_at_ms", b"old_expires_at_ms", "old_key_hash", b"old_key_hash", "rotated_by", b"rotated_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "admin_key_id", b"admin_key_id", "key_hash", b"key_hash", "key_id", b"key_id", "masked_key", b"masked_key", "old_expires_at_ms", b"old_expires_at_ms", "old_key_hash", b"old_key_hash", "rotated_by", b"rotated_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
