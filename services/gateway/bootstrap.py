@@ -20,6 +20,7 @@ from services.gateway import tokens
 from services.gateway.account_reads import Balances
 from services.gateway.adapters.account_reads_grpc import GrpcBalances, GrpcRequestLog
 from services.gateway.adapters.admin_keys_grpc import GrpcAdminKeys
+from services.gateway.adapters.alerts_grpc import GrpcAlerts
 from services.gateway.adapters.credentials_grpc import GrpcCredentials
 from services.gateway.adapters.grants_grpc import GrpcGrants
 from services.gateway.adapters.jobs_grpc import GrpcJobs
@@ -27,6 +28,7 @@ from services.gateway.adapters.key_admin_grpc import GrpcKeyAdmin, GrpcSessions
 from services.gateway.adapters.quotas_grpc import GrpcQuotas
 from services.gateway.adapters.templates_grpc import GrpcTemplates
 from services.gateway.admin_keys import AdminKeyHolders, AdminKeys
+from services.gateway.alerts import Alerts
 from services.gateway.attempts import Attempts
 from services.gateway.auto_route import AutoRouter
 from services.gateway.auto_step import AutoStep
@@ -94,6 +96,7 @@ class Ports:
     key_admin: KeyAdmin
     admin_holders: AdminKeyHolders
     admin_keys: AdminKeys
+    alerts: Alerts
     providers: dict[ProviderKind, ChatProvider]
     clock: Clock
     not_ready: Callable[[], list[str]]
@@ -159,6 +162,7 @@ def build_edge(settings: GatewaySettings, ports: Ports) -> Edge:
         key_admin=ports.key_admin,
         admin_holders=RecentAdminKeys(ports.admin_holders, ports.clock),
         admin_keys=ports.admin_keys,
+        alerts=ports.alerts,
         clock=ports.clock,
         not_ready=ports.not_ready,
     )
@@ -208,7 +212,7 @@ async def compose(settings: GatewaySettings) -> Gateway:
     worker_id = WorkerId(settings.worker_id)
     signer = TokenSigner(settings.service_secret.get_secret_value(), "gateway")
     channels = _channels(settings, signer)
-    accounts, billing, usage, catalog, jobs = channels
+    accounts, billing, usage, live, catalog, jobs = channels
     state = GatewayState(
         kafka_readers(settings.kafka_bootstrap),
         GrpcCredentials(catalog),
@@ -244,6 +248,7 @@ async def compose(settings: GatewaySettings) -> Gateway:
         key_admin=GrpcKeyAdmin(accounts),
         admin_holders=(admin_keys := GrpcAdminKeys(accounts)),
         admin_keys=admin_keys,
+        alerts=GrpcAlerts(live),
         providers=chat_providers(session, settings.pool),
         clock=clock,
         not_ready=worker.not_ready,
@@ -283,11 +288,14 @@ def _content_recorder(settings: GatewaySettings, clock: Clock) -> ContentRecorde
 
 
 def _channels(settings: GatewaySettings, signer: TokenSigner) -> tuple[GrpcChannel, ...]:
-    """To accounts, billing, usage, catalog and jobs, each connected when it is first used."""
+    """To accounts, billing, usage and its live process, catalog and jobs, each connected when it is
+    first used.
+    """
     addresses = (
         settings.accounts_address,
         settings.billing_address,
         settings.usage_address,
+        settings.usage_live_address,
         settings.catalog_address,
         settings.jobs_address,
     )

@@ -9,6 +9,10 @@ _ACCOUNT = f"{AT}/test_account.py"
 _CACHE = f"{AT}/test_response_cache.py"
 _KEYS = f"{AT}/test_keys.py"
 _LIMITED = f"{AT}/test_rate_limits.py::test_exactly_as_many_requests_pass_as_the_limit_says"
+_OF_PEOPLE = (
+    f"{AT}/test_rate_limits.py::"
+    "test_people_and_admin_keys_read_the_limits_of_their_account_and_of_its_keys"
+)
 
 ACCOUNT = (
     Item(
@@ -89,6 +93,20 @@ ACCOUNT = (
                 '"pct": round(100 * share, 2),',
                 '"pct": round(100 - 100 * share, 2),',
                 (f"{AT}/test_rate_limits.py::test_a_key_reads_its_limits",),
+            ),
+            Break(
+                "people see the keys of other accounts",
+                f"{EDGE}/account_routes.py",
+                "if named is None or named.account_id != caller.account_id:",
+                "if named is None:",
+                (_OF_PEOPLE,),
+            ),
+            Break(
+                "a key is told of more than itself",
+                f"{EDGE}/account_routes.py",
+                '(await reads.quotas.meters(caller_of(request)), ("key",))',
+                '(await reads.quotas.meters(caller_of(request)), ("key", "team"))',
+                (f"{AT}/test_rate_limits.py::test_a_key_is_told_of_itself_alone",),
             ),
             Break(
                 "the head does not say how much is left",

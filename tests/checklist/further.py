@@ -212,6 +212,25 @@ FURTHER = (
         ),
     ),
     Item(
+        "alerts: an account's own, rules in their units, for those who may",
+        (
+            Break(
+                "who may read may set",
+                f"{EDGE}/alert_routes.py",
+                'Writer = Annotated[Manager, Depends(manager_of("alerts:write"))]',
+                'Writer = Annotated[Manager, Depends(manager_of("alerts:write", "alerts:read"))]',
+                (f"{_ADMIN}::test_each_permission_opens_its_routes_and_no_others",),
+            ),
+            Break(
+                "a threshold is a number of nano-dollars",
+                f"{EDGE}/alert_routes.py",
+                "        return usd_from_nanousd(value)\n",
+                "        return str(value)\n",
+                (f"{AT}/test_alerts.py::test_a_rule_is_set_in_its_unit_and_read_back",),
+            ),
+        ),
+    ),
+    Item(
         "moderations: one verdict for each input",
         (
             Break(

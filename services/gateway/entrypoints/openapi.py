@@ -35,6 +35,8 @@ TAGS: dict[str, str] = {
     "comes before the key's defaults, and those before the template's.",
     "account": "What a key may read of its account; people and admin keys with "
     "`org:read` see all of it.",
+    "alerts": "What the account is told of its money and its errors; for people and for admin keys "
+    "with `alerts:read` or `alerts:write`.",
     "keys": "API keys, for people and admin keys: no API key can make another.",
     "admin keys": "Keys `mak_` for scripts that manage the account, as the person who made them.",
     "usage": "Every request, what it cost and how it ended.",

@@ -15,13 +15,14 @@ from services.usage.alerts.webhooks import Webhooks
 from services.usage.domain.alerts import KINDS, Alert, AlertRule
 
 _CALLERS = frozenset({"dashboard", "cli"})
-_READERS = Access(services=_CALLERS, principal="user")
+_READERS = Access(services=_CALLERS | {"gateway"}, principal="user")
 _WRITERS = Access(services=_CALLERS, principal="user", role_min="admin")
+_RULE_WRITERS = Access(services=_CALLERS | {"gateway"}, principal="user", role_min="admin")
 _SERVICE = "/mesh.usage.v1.AlertService"
 POLICIES = {
     f"{_SERVICE}/ListAlertRules": _READERS,
     f"{_SERVICE}/ListAlerts": _READERS,
-    f"{_SERVICE}/SetAlertRule": _WRITERS,
+    f"{_SERVICE}/SetAlertRule": _RULE_WRITERS,
     f"{_SERVICE}/CreateWebhook": _WRITERS,
     f"{_SERVICE}/ListWebhooks": _WRITERS,
     f"{_SERVICE}/RotateWebhookSecret": _WRITERS,
@@ -63,7 +64,9 @@ class AlertServicer(alerts_pb2_grpc.AlertServiceServicer):
             request.window_s or 300,
             request.min_requests or 20,
         )
-        await self._book.set(account_id, rule, by=principal().user_id)
+        caller = principal()
+        # An admin key acts as its maker, under its own id.
+        await self._book.set(account_id, rule, by=caller.key_id or caller.user_id)
         return _rule_to_wire(rule)
 
     async def ListAlerts(

@@ -138,7 +138,12 @@ async def test_each_permission_opens_its_routes_and_no_others(gateway: GatewayHa
         ("GET", "/v1/balance"): None,
         ("POST", "/v1/usage"): {},
         ("POST", "/v1/usage/events"): {},
+        ("GET", "/v1/usage/rate-limits"): None,
+        ("GET", "/v1/alerts"): None,
+        ("GET", "/v1/alerts/rules"): None,
+        ("PUT", "/v1/alerts/rules/balance_low"): {"enabled": True, "threshold": "5"},
     }
+    watching = {("GET", "/v1/alerts"), ("GET", "/v1/alerts/rules")}
     reading = {("GET", "/v1/keys"), ("GET", f"/v1/keys/{key_id}")}
     writing = {
         ("POST", "/v1/keys"),
@@ -150,9 +155,14 @@ async def test_each_permission_opens_its_routes_and_no_others(gateway: GatewayHa
         "keys:write": reading | writing,
         "limits:read": {("GET", f"/v1/keys/{key_id}/limits")},
         "limits:write": {("GET", f"/v1/keys/{key_id}/limits")},
-        "org:read": {("GET", "/v1/balance"), ("POST", "/v1/usage"), ("POST", "/v1/usage/events")},
-        "alerts:read": set(),
-        "alerts:write": set(),
+        "org:read": {
+            ("GET", "/v1/balance"),
+            ("POST", "/v1/usage"),
+            ("POST", "/v1/usage/events"),
+            ("GET", "/v1/usage/rate-limits"),
+        },
+        "alerts:read": watching,
+        "alerts:write": watching | {("PUT", "/v1/alerts/rules/balance_low")},
     }
     for permission, own in opened.items():
         headers = await make(gateway, permission)

@@ -17,6 +17,7 @@ import schemathesis
 
 from services.common.security.tokens import Principal
 from services.gateway.account_reads import BalanceView
+from services.gateway.alerts import RaisedAlert
 from tests.fixtures.gateway import ACCOUNT, GatewayHarness
 from tests.fixtures.request_rows import row_of_event
 from tests.fixtures.schemas import CHECKS, DOCUMENT
@@ -162,6 +163,16 @@ def test_objects_that_people_keep_are_as_described(visitor: Visitor) -> None:
     call("get", "/v1/keys/{key_id}", ids=ids)
     call("get", "/v1/keys/{key_id}/limits", ids=ids)
     call("delete", "/v1/keys/{key_id}", ids=ids)
+    call("put", "/v1/alerts/rules/{kind}", ids={"kind": "error_rate"}, body={
+        "enabled": True, "threshold": "12.5",
+    })  # fmt: skip
+    assert len(call("get", "/v1/alerts/rules")) == 4
+    visitor.served.alerts.raised_by_account[ACCOUNT] = [
+        RaisedAlert("alr_1", "balance.low", "balance_low", "wallet", 10**9, 2 * 10**9, 1_000)
+    ]
+    assert call("get", "/v1/alerts", query={"limit": 1})["next_before"] == "alr_1"
+    limits = call("get", "/v1/usage/rate-limits")
+    assert limits.keys() == {"as_of", "org"}
     expires = (datetime.now(UTC) + timedelta(days=9)).isoformat()
     wanted = {"label": "ci", "permissions": ["keys:read"], "scope": "org", "expires_at": expires}
     admin = call("post", "/v1/admin-keys", body=wanted)
