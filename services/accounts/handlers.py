@@ -11,17 +11,16 @@ from services.accounts import admin_key_handlers as admin_keys
 from services.accounts import commands as c
 from services.accounts import identity_handlers as identities
 from services.accounts import invitation_handlers as invitations
+from services.accounts import key_handlers
 from services.accounts import team_handlers as teams
 from services.accounts.context import Context
 from services.accounts.domain import account as accounts
-from services.accounts.domain import key as keys
 from services.accounts.domain import user as users
-from services.accounts.domain.account import Account, authorise, check_team_change
-from services.accounts.domain.credential import credentials, retired
-from services.accounts.domain.key import Key
+from services.accounts.domain.account import Account, authorise
+from services.accounts.domain.credential import credentials
 from services.accounts.domain.operation import RecordOperation
-from services.accounts.domain.roles import Actor, Role
-from services.accounts.domain.secret import masked, sha256_hex
+from services.accounts.domain.roles import Role
+from services.accounts.domain.secret import sha256_hex
 from services.accounts.domain.user import User, check_password
 from services.accounts.ports import AccountsTransaction
 from services.accounts.session_steps import (
@@ -40,7 +39,7 @@ from services.common.errors import (
     NotFound,
     Unauthorized,
 )
-from services.common.ids import AccountId, KeyId, UserId
+from services.common.ids import AccountId, UserId
 
 TRIES_MAX = 4
 
@@ -265,94 +264,6 @@ async def remove_member(ctx: Context, command: c.RemoveMember) -> None:
                 await end_session(ctx, tx, session, reason="member_removed")
 
 
-async def create_key(ctx: Context, command: c.CreateKey) -> c.IssuedKey:
-    plain_key = ctx.secrets.plain_key()
-    async with ctx.store.transaction() as tx:
-        account = await _account_to_write(tx, command.account_id, command.actor)
-        check_team_change(account, command.actor, before="", after=command.settings.team_id)
-        issue = keys.IssueKey(
-            key_id=KeyId(ctx.secrets.new_id("key")),
-            account_id=command.account_id,
-            key_hash=sha256_hex(plain_key),
-            masked_key=masked(plain_key),
-            settings=command.settings,
-            keys_before=await tx.count_keys(command.account_id),
-            by=command.actor.name,
-            at_ms=ctx.clock.now_ms(),
-        )
-        by = command.actor
-        key = await _apply(tx, issue, account=account, before=None, by=by)
-        return c.IssuedKey(key, plain_key)
-
-
-async def update_key(ctx: Context, command: c.UpdateKey) -> Key:
-    change = keys.ChangeKey(command.change, command.mask, command.actor.name, ctx.clock.now_ms())
-    return await _write_key(ctx, command, change)
-
-
-async def suspend_key(ctx: Context, command: c.SuspendKey) -> Key:
-    return await _write_key(ctx, command, keys.SuspendKey(command.actor.name, ctx.clock.now_ms()))
-
-
-async def resume_key(ctx: Context, command: c.ResumeKey) -> Key:
-    return await _write_key(ctx, command, keys.ResumeKey(command.actor.name, ctx.clock.now_ms()))
-
-
-async def rotate_key(ctx: Context, command: c.RotateKey) -> c.IssuedKey:
-    plain_key = ctx.secrets.plain_key()
-    rotate = keys.RotateKey(
-        key_hash=sha256_hex(plain_key),
-        masked_key=masked(plain_key),
-        grace_s=command.grace_s,
-        by=command.actor.name,
-        at_ms=ctx.clock.now_ms(),
-    )
-    return c.IssuedKey(await _write_key(ctx, command, rotate), plain_key)
-
-
-async def _write_key(
-    ctx: Context,
-    command: c.UpdateKey | c.SuspendKey | c.ResumeKey | c.RotateKey,
-    decision: keys.KeyCommand,
-) -> Key:
-    async with ctx.store.transaction() as tx:
-        account = await _account_to_write(tx, command.account_id, command.actor)
-        key = await tx.key(command.key_id)
-        # Another tenant's key looks like one that never was.
-        if key is None or key.account_id != command.account_id:
-            raise NotFound("There is no such key.")
-        if isinstance(command, c.UpdateKey) and "team_id" in command.mask:
-            team_id = command.change.team_id
-            check_team_change(account, command.actor, before=key.settings.team_id, after=team_id)
-        by = command.actor
-        return await _apply(tx, decision, account=account, before=key, by=by)
-
-
-async def _account_to_write(
-    tx: AccountsTransaction, account_id: AccountId, actor: Actor
-) -> Account:
-    account = await held_account(tx, account_id)
-    authorise(account, actor, Role.DEVELOPER)
-    return account
-
-
-async def _apply(
-    tx: AccountsTransaction,
-    decision: keys.KeyCommand,
-    *,
-    account: Account,
-    before: Key | None,
-    by: Actor,
-) -> Key:
-    events = keys.through(keys.decide(before, decision), by.admin_key_id)
-    if not events:
-        assert before is not None, "issuing a key always leads to an event"
-        return before
-    key = await tx.append_key(before, events)
-    await tx.publish_keys(credentials(key, account), retired(before, key))
-    return key
-
-
 # Each function takes the command it is listed under; the one cast in `handle` rests on this table.
 Handler = Callable[[Context, Any], Awaitable[object]]  # Any: a mapping cannot pair types
 
@@ -387,11 +298,11 @@ HANDLERS: Mapping[type[c.Command[Any]], Handler] = {  # Any: as above
     c.PutTeamMember: teams.put_team_member,
     c.RemoveTeamMember: teams.remove_team_member,
     c.SetLimits: teams.set_limits,
-    c.CreateKey: create_key,
-    c.UpdateKey: update_key,
-    c.SuspendKey: suspend_key,
-    c.ResumeKey: resume_key,
-    c.RotateKey: rotate_key,
+    c.CreateKey: key_handlers.create_key,
+    c.UpdateKey: key_handlers.update_key,
+    c.SuspendKey: key_handlers.suspend_key,
+    c.ResumeKey: key_handlers.resume_key,
+    c.RotateKey: key_handlers.rotate_key,
 }
 
 
