@@ -35,6 +35,7 @@ step "generated code"     generated
 step "docs of topics"     python -m scripts.topics_doc --check
 step "docs of the API"    python -m scripts.api_docs --check
 step "settings example"   python -m scripts.settings_doc --check
+step "breaks fit"         python -m tests.checklist.mutants --check
 step "containers"         python -m scripts.check_containers
 step "types"              mypy
 if [ ${#failed[@]} -gt 0 ]; then echo "check: failed: ${failed[*]}"; exit 1; fi

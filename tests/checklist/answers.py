@@ -149,8 +149,9 @@ ANSWERS = (
             Break(
                 "frames are the provider's own",
                 _ANSWER,
-                "        for name in _CHUNK_FIELDS:\n",
-                '        chunk.pop("object")\n        for name in _CHUNK_FIELDS:\n',
+                '            chunk["system_fingerprint"] = self.fingerprint\n',
+                '            chunk["system_fingerprint"] = self.fingerprint\n'
+                '        chunk.pop("object")\n',
                 (_FRAMES,),
             ),
             Break(
@@ -212,8 +213,9 @@ ANSWERS = (
             Break(
                 "every frame has an error",
                 _ANSWER,
-                "        for name in _CHUNK_FIELDS:\n",
-                '        chunk["error"] = "none"\n        for name in _CHUNK_FIELDS:\n',
+                '            chunk["system_fingerprint"] = self.fingerprint\n',
+                '            chunk["system_fingerprint"] = self.fingerprint\n'
+                '        chunk["error"] = "none"\n',
                 (_FRAMES,),
             ),
         ),

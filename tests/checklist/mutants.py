@@ -8,6 +8,7 @@ in a process of its own, forked from one that has loaded the third-party package
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
 import importlib.util
 import io
@@ -18,6 +19,7 @@ import time
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -117,12 +119,44 @@ def chosen(words: Sequence[str]) -> list[Break]:
     return [one for one in found if any(word in f"{one.what} {one.file}" for word in words)]
 
 
+def misfits(broken: Break) -> list[str]:
+    """Why the break cannot be tried: its text is not in the code once, or there is no such test."""
+    faults = []
+    try:
+        source = broken.applied((ROOT / broken.file).read_text(encoding="utf-8"))
+        compile(source, broken.file, "exec", dont_inherit=True)
+    except (OSError, SyntaxError, ValueError) as error:
+        faults.append(f"{error}; change the break of that name in tests/checklist with it")
+    for test in broken.tests:
+        path, _, name = test.partition("::")
+        if name not in functions_of(path):
+            faults.append(f"there is no test {test}: {broken.what}")
+    return faults
+
+
+@cache
+def functions_of(path: str) -> frozenset[str]:
+    """The names of a module's functions; of none, where there is no module."""
+    if not (ROOT / path).is_file():
+        return frozenset()
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return frozenset(node.name for node in tree.body if isinstance(node, kinds))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Hunts those that are asked for, or all."""
     parser = argparse.ArgumentParser(prog="tests.checklist.mutants", description=__doc__)
     parser.add_argument("words", nargs="*", help="parts of what is broken, or of the file")
-    breaks = chosen(parser.parse_args(arguments).words)
+    parser.add_argument("--check", action="store_true", help="only whether all fit the code")
+    given = parser.parse_args(arguments)
+    breaks = chosen(given.words)
     os.chdir(ROOT)
+    if given.check:
+        faults = [fault for one in breaks for fault in misfits(one)]
+        for fault in faults:
+            print(fault)
+        return 1 if faults else 0
     for name in _PRELOADED:
         importlib.import_module(name)
     started_s, caught = time.monotonic(), 0
