@@ -155,14 +155,20 @@ await tell(async () => {
   await page.getByRole("table", { name: "Lag of the consumers" }).waitFor();
   const consumers = await page.getByRole("table", { name: "Lag of the consumers" }).innerText();
   const letters = page.getByRole("table", { name: "Dead letters" });
-  await page.getByText("2 open").waitFor();
+  await page.getByText("4 open").waitFor();
   await shot("operator-log");
   await page.getByRole("button", { name: "billing-usage", exact: true }).click();
   await page.getByRole("table", { name: "Partitions" }).waitFor();
   const partitions = await page.getByRole("table", { name: "Partitions" }).getByRole("row").count();
   await shot("operator-lag");
   await page.getByRole("button", { name: "Close", exact: true }).click();
-  await page.getByRole("button", { name: /^Open letter \d+ of billing$/ }).click();
+  const letter = (text) => letters.getByRole("row").filter({ hasText: text }).filter({ hasText: "billing" }).getByRole("button");
+  await letter("accounts.KeyState").click();
+  await page.getByRole("region", { name: "The event" }).waitFor();
+  const decoded = await page.getByRole("dialog").innerText();
+  await shot("operator-letter-decoded");
+  await page.getByRole("button", { name: "Close", exact: true }).click();
+  await letter("not an envelope").click();
   await page.getByRole("region", { name: "The text in it" }).getByText("not an event").waitFor();
   const opened = await page.getByRole("dialog").innerText();
   await shot("operator-letter");
@@ -170,12 +176,12 @@ await tell(async () => {
   await page.getByLabel("Reason").fill("sent by a test");
   await shot("operator-discard");
   await page.getByRole("dialog").getByRole("button", { name: "Discard" }).click();
-  await page.getByText("1 open").waitFor();
+  await page.getByText("3 open").waitFor();
   await page.getByLabel("Which letters").selectOption("discarded");
   await letters.getByText("sent by a test").waitFor();
   const discarded = await letters.innerText();
 
   await visit("Settings");
   const trail = await page.getByRole("table", { name: "Audit trail" }).innerText();
-  return { link, refused, wrong, tested, masked, verified, compared, consumers, partitions, opened, discarded, trail, barriers };
+  return { link, refused, wrong, tested, masked, verified, compared, consumers, partitions, decoded, opened, discarded, trail, barriers };
 });

@@ -19,7 +19,7 @@ import aiohttp
 from PIL import Image
 
 from tests.e2e.chromium import seen_by
-from tests.e2e.letters import put_aside
+from tests.e2e.letters import of_another_topic, put_aside
 from tests.e2e.stack import Stack, free_ports_from
 from tests.fixtures.waiting import eventually_async
 
@@ -115,7 +115,9 @@ async def furnish_for_staff(person: Person, stack: Stack) -> None:
     spare = found["credentials"][-1]
     off = {"label": "Spare", "priority": 1, "enabled": False}
     await person.call("PUT", f"{path}/{spare['credential_id']}", off)
-    await put_aside(stack, b"not an event", b"an event of next year's version", b"\x00\x01\x02")
+    await put_aside(
+        stack, b"not an event", b"\x00\x01\x02", of_another_topic("rsk_01KDVDQ3G0AAAAAAAAAAAAAA01")
+    )
 
     async def all_are_there() -> bool:
         return bool((await person.call("GET", "/operator/dead-letters"))["open"] == 6)
@@ -123,7 +125,7 @@ async def furnish_for_staff(person: Person, stack: Stack) -> None:
     await eventually_async(all_are_there)
     reason = {"reason": "Sent by hand, to see what happens."}
     await person.call("POST", "/operator/dead-letters/usage/0/discard", reason)
-    await person.call("POST", "/operator/dead-letters/billing/1/retry")
+    await person.call("POST", "/operator/dead-letters/billing/2/retry")
 
 
 def shown(name: str) -> bool:

@@ -6,7 +6,7 @@ import re
 
 from services.common.topics import USAGE
 from tests.e2e.chromium import seen_by
-from tests.e2e.letters import put_aside
+from tests.e2e.letters import of_another_topic, put_aside
 from tests.e2e.stack import Stack
 
 SECRET = "rsk_01KDVDQ3G0AAAAAAAAAAAAAA01"
@@ -15,7 +15,7 @@ SECRET = "rsk_01KDVDQ3G0AAAAAAAAAAAAAA01"
 async def test_staff_look_after_the_installation_and_nobody_else_finds_the_pages(
     stack: Stack,
 ) -> None:
-    await put_aside(stack, b"\xff not an event " + SECRET.encode())
+    await put_aside(stack, b"\xff not an event " + SECRET.encode(), of_another_topic(SECRET))
     demo = stack.demo
     request = {
         "url": demo["MESH_DASHBOARD_URL"],
@@ -39,6 +39,9 @@ async def test_staff_look_after_the_installation_and_nobody_else_finds_the_pages
     # Each has one process in it, which only the broker knows.
     assert groups.count("\t1\t6\t") == groups.count("mesh.") >= 5, groups
     assert seen["partitions"] == 1 + USAGE.partitions
+    assert "accounts.KeyState" in seen["decoded"]
+    assert "the key [redacted] of Ada" in seen["decoded"]
+    assert SECRET not in seen["decoded"]
     assert "cannot be decoded" in seen["opened"]
     assert SECRET not in seen["opened"]
     assert {"Discarded", "by", "usr_"} <= set(re.findall(r"\w+?_|\w+", seen["discarded"]))
