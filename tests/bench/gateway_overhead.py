@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
+from typing import Protocol
 
 import aiohttp
 import orjson
@@ -115,11 +116,18 @@ def _child(name: str, pipe: Connection, upstream: str) -> None:
     uvloop.run({"provider": provider, "proxy": proxy, "gateway": gateway}[name](pipe, upstream))
 
 
+class HasPid(Protocol):
+    """A process of the system."""
+
+    @property
+    def pid(self) -> int | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Process:
     """A started role and what it said of itself."""
 
-    handle: multiprocessing.process.BaseProcess
+    handle: HasPid
     said: str
 
     def cpu_s(self) -> float:
@@ -129,7 +137,7 @@ class Process:
         return time.clock_gettime(~pid << 3 | 2)
 
 
-def _start(name: str, upstream: str = "") -> Process:
+def start(name: str, upstream: str = "") -> Process:
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
     handle = spawn.Process(target=_child, args=(name, theirs, upstream), daemon=True)
@@ -174,7 +182,7 @@ async def _load(said: str, kind: Kind, count: int) -> None:
         await asyncio.gather(*(caller() for _ in range(CONCURRENCY)))
 
 
-async def _measure(process: Process, kind: Kind, count: int = TURN) -> float:
+async def measure(process: Process, kind: Kind, count: int = TURN) -> float:
     """Microseconds of CPU for each request."""
     before_s = process.cpu_s()
     await _load(process.said, kind, count)
@@ -183,14 +191,14 @@ async def _measure(process: Process, kind: Kind, count: int = TURN) -> float:
 
 async def main(count: int) -> None:
     """Prints the figures of each kind."""
-    upstream = _start("provider")
-    bare, worker = _start("proxy", upstream.said), _start("gateway", upstream.said)
+    upstream = start("provider")
+    bare, worker = start("proxy", upstream.said), start("gateway", upstream.said)
     for kind in KINDS:
         for process in (bare, worker):
-            await _measure(process, kind, WARM_UP)
+            await measure(process, kind, WARM_UP)
         # The proxy passes a stream on whatever the caller wants.
         turns = [
-            (await _measure(bare, kind), await _measure(worker, kind))
+            (await measure(bare, kind), await measure(worker, kind))
             for _ in range(max(1, count // TURN))
         ]
         figure = {
