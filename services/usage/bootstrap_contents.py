@@ -17,6 +17,7 @@ from services.common.topics import CONTENT
 from services.usage.adapters.clickhouse import ClickHouse
 from services.usage.adapters.content_event import content_row_from_message
 from services.usage.adapters.sink_store_clickhouse import ClickHouseSinkStore
+from services.usage.bootstrap_sinks import LINGER_S
 from services.usage.config import UsageSettings
 from services.usage.contents.erasures import Erasures
 from services.usage.contents.retention import ContentRetention
@@ -86,7 +87,8 @@ class ContentParts:
                 group=group,
                 target=sink,
                 batch_max=min(_BATCH_MAX, settings.sink_batch_max),
-                linger_s=settings.sink_linger_ms / 1000,
+                linger_s=LINGER_S,
+                apart_s=settings.sink_linger_ms / 1000,
                 source=source,
             )
 

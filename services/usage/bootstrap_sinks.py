@@ -26,6 +26,9 @@ from services.usage.sink.target import RowSink
 # costs a third of its decoding, so it takes more than a batch of each partition.
 GC_THRESHOLD = 1_000_000
 
+# What comes in one go from the log goes into one insert.
+LINGER_S = 0.01
+
 
 def letters_of(settings: UsageSettings, producer: LogProducer) -> DeadLetters:
     """Where undecodable events go."""
@@ -86,7 +89,8 @@ class SinkParts:
             group=group,
             target=sink,
             batch_max=self._settings.sink_batch_max,
-            linger_s=self._settings.sink_linger_ms / 1000,
+            linger_s=LINGER_S,
+            apart_s=self._settings.sink_linger_ms / 1000,
             source=source,
         )
 

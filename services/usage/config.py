@@ -35,7 +35,7 @@ class UsageSettings(CommonSettings):
         default=200,
         ge=0,
         le=5_000,
-        description="Milliseconds that a batch waits to be filled; about what the log lags behind.",
+        description="Milliseconds between a partition's inserts; what comes alone does not wait.",
     )
     sink_group: str = Field(
         default="mesh-usage-log", min_length=1, description="Consumer group of the sink."

@@ -46,6 +46,8 @@ class _Owned:
     next_offset: int | None = None
     end: int = 0
     committed: int | None = None
+    # When its last batch was applied, on the monotonic clock.
+    applied_s: float = float("-inf")
 
 
 class Pump:
@@ -60,16 +62,21 @@ class Pump:
         bootstrap: str = "",
         batch_max: int = 500,
         linger_s: float = 0.02,
+        apart_s: float = 0.0,
         source: LogSource | None = None,
     ) -> None:
         """`source` takes the place of Kafka at `bootstrap`; a batch is applied when full or
         `linger_s` old.
+
+        With `apart_s`, a partition that had a batch so lately waits for the next round. Rounds
+        come every `apart_s` and are the same for all partitions; after a longer pause none waits.
         """
         self.topic = self._topic = topic.name if isinstance(topic, Topic) else topic
         self.group = self._group = group
         self._target = target
         self._batch_max = batch_max
         self._linger_s = linger_s
+        self._apart_s = apart_s
         self._source = source or KafkaSource(bootstrap=bootstrap, topic=self._topic, group=group)
         self._owned: dict[int, _Owned] = {}
         self._failure: asyncio.Future[None] | None = None
@@ -179,7 +186,7 @@ class Pump:
         if all(other.next_offset is not None for other in self._owned.values()):
             self.ready.set()
         while True:
-            messages = await self._fetch(partition)
+            messages = await self._fetch(partition, owned)
             self._measure(partition, owned)
             if not messages:
                 continue
@@ -192,6 +199,7 @@ class Pump:
             with consumer_spans(batch, self._group):
                 await self._apply(batch)
             owned.next_offset = batch.last_offset + 1
+            owned.applied_s = time.monotonic()
             self._measure(partition, owned)
             metrics.PUMP_APPLIED.labels(self._topic, self._group).inc(len(messages))
 
@@ -211,12 +219,12 @@ class Pump:
                 )
             return claim, end
 
-    async def _fetch(self, partition: int) -> list[LogMessage]:
-        """One batch: what is there, and what comes within the linger time."""
+    async def _fetch(self, partition: int, owned: _Owned) -> list[LogMessage]:
+        """One batch: what is there, and what comes until it is due."""
         messages = await self._source.fetch(
             partition, messages_max=self._batch_max, timeout_s=_FETCH_TIMEOUT_S
         )
-        due_s = time.monotonic() + self._linger_s
+        due_s = self._due_s(time.monotonic(), owned.applied_s)
         while messages and len(messages) < self._batch_max:
             left_s = due_s - time.monotonic()
             if left_s <= 0:
@@ -225,6 +233,14 @@ class Pump:
                 partition, messages_max=self._batch_max - len(messages), timeout_s=left_s
             )
         return messages
+
+    def _due_s(self, now_s: float, applied_s: float) -> float:
+        """When a batch that begins now is to be applied."""
+        due_s = now_s + self._linger_s
+        if now_s - applied_s >= self._apart_s:
+            return due_s
+        # Rounds are reckoned from the clock's zero, so that all partitions have the same.
+        return max(due_s, (now_s // self._apart_s + 1) * self._apart_s)
 
     async def _apply(self, batch: Batch) -> None:
         backoff = Backoff(first_s=_RETRY_FIRST_S, max_s=_RETRY_MAX_S)

@@ -2,7 +2,7 @@
 address alone.
 
 The client is synchronous and one client serves one call at a time, so each thread of a small pool
-has its own. Writes have a thread to themselves: a read never waits behind an insert. chDB takes two
+has its own. Writes have threads to themselves: a read never waits behind an insert. chDB takes two
 seconds to load, which happens in the writer's thread, not at import.
 """
 
@@ -29,6 +29,8 @@ Columns: TypeAlias = Sequence[Sequence[object]]
 # SYNTAX_ERROR, 457 BAD_QUERY_PARAMETER.
 _STATEMENT_ERRORS = frozenset({36, 46, 47, 53, 60, 62, 457})
 _TIMEOUT_S = 30
+# Statements that write at the same time: most of an insert's time is the disk's.
+_WRITERS = 2
 # Seconds that a long statement may take, below which the transport must not give it up.
 _WORK_TIMEOUT_S = 3_600
 _WORK_SETTINGS = {"max_execution_time": _WORK_TIMEOUT_S}
@@ -37,7 +39,7 @@ _NEWER_SETTINGS = frozenset({"deduplicate_insert"})
 
 
 class ClickHouse:
-    """One database: a writer and `readers` concurrent reads, each cut off after
+    """One database: a few writers and `readers` concurrent reads, each cut off after
     `read_timeout_s`.
     """
 
@@ -62,7 +64,7 @@ class ClickHouse:
             "readonly": 2,
             "max_threads": 2,
         }
-        self._writer = ThreadPoolExecutor(1, "clickhouse-write")
+        self._writer = ThreadPoolExecutor(_WRITERS, "clickhouse-write")
         self._worker = ThreadPoolExecutor(1, "clickhouse-work")
         self._readers = ThreadPoolExecutor(readers, "clickhouse-read")
         self._local = threading.local()
@@ -125,7 +127,7 @@ class ClickHouse:
         return await self._run(self._readers, call)
 
     async def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
-        """Runs a statement that has no rows to give, in the writer's turn."""
+        """Runs a statement that has no rows to give, in a writer's turn."""
         await self._run(
             self._writer,
             lambda: self._client({}).command(sql, parameters=dict(parameters or {})),

@@ -1,17 +1,24 @@
 """The sink's store in ClickHouse: rows, the bounds of the newest batch, and who claimed a
 partition.
+
+Statements of several partitions that come at the same time are made as one (`Together`): each costs
+the engine tens of milliseconds, however few rows there are. The token of an insert then names
+all its batches; a batch alone has its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Generic
 
 from services.usage.adapters.clickhouse import ClickHouse
+from services.usage.adapters.together import Together
 from services.usage.ports import Bounds, Row, RowTable
 
 # So many ids are looked up by one statement.
 _LOOKUP_MAX = 1_000
+# So many rows of several partitions go into one insert.
+_GROUP_ROWS_MAX = 20_000
 _BATCH_COLUMNS = (
     "topic", "partition", "first_offset", "last_offset", "row_count", "is_complete", "epoch"
 )  # fmt: skip
@@ -41,8 +48,13 @@ class ClickHouseSinkStore(Generic[Row]):
         self._rows = f"{table.name}{suffix}"
         self._batches = f"sink_batches{suffix}"
         self._claims = f"sink_claims{suffix}"
+        self._asking = Together(self._epochs_of)
+        self._recording = Together(self._record_all)
+        self._inserting = Together(self._insert_all)
 
     async def claim(self, topic: str, partition: int) -> int:
+        # What an owner before began in this process is there, or not, before the rows are counted.
+        await self._inserting.rest()
         epoch = await self.epoch(topic, partition) + 1
         await self._clickhouse.insert(
             self._claims, ("topic", "partition", "epoch"), [[topic], [partition], [epoch]]
@@ -50,12 +62,20 @@ class ClickHouseSinkStore(Generic[Row]):
         return epoch
 
     async def epoch(self, topic: str, partition: int) -> int:
+        return await self._asking((topic, partition))
+
+    async def _epochs_of(self, places: Sequence[tuple[str, int]]) -> list[int]:
         rows = await self._clickhouse.query(
-            f"SELECT max(epoch) FROM {self._claims}"  # noqa: S608 - our own table names
-            " WHERE topic = {topic:String} AND partition = {partition:Int32}",
-            {"topic": topic, "partition": partition},
+            f"SELECT topic, partition, max(epoch) FROM {self._claims}"  # noqa: S608 - our own table names
+            " WHERE topic IN {topics:Array(String)} AND partition IN {partitions:Array(Int32)}"
+            " GROUP BY topic, partition",
+            {
+                "topics": sorted({topic for topic, _ in places}),
+                "partitions": sorted({partition for _, partition in places}),
+            },
         )
-        return int(rows[0][0])
+        known = {(topic, partition): int(epoch) for topic, partition, epoch in rows}
+        return [known.get(place, 0) for place in places]
 
     async def last_batch(self, topic: str, partition: int) -> Bounds | None:
         rows = await self._clickhouse.query(
@@ -67,19 +87,23 @@ class ClickHouseSinkStore(Generic[Row]):
         return Bounds(topic, partition, *rows[0]) if rows else None
 
     async def record(self, bounds: Bounds, epoch: int) -> None:
-        values = (
-            bounds.topic,
-            bounds.partition,
-            bounds.first_offset,
-            bounds.last_offset,
-            bounds.row_count,
-            bounds.is_complete,
-            epoch,
-        )
-        await self._clickhouse.insert(self._batches, _BATCH_COLUMNS, [[value] for value in values])
+        await self._recording((bounds, epoch))
+
+    async def _record_all(self, recorded: Sequence[tuple[Bounds, int]]) -> list[None]:
+        columns = zip(*(_batch_row(bounds, epoch) for bounds, epoch in recorded), strict=True)
+        await self._clickhouse.insert(self._batches, _BATCH_COLUMNS, list(columns))
+        return [None] * len(recorded)
 
     async def insert(self, bounds: Bounds, rows: Sequence[Row]) -> None:
-        await self._insert(rows, _ONCE | {"insert_deduplication_token": bounds.token})
+        if rows:
+            await self._inserting((bounds, rows))
+
+    async def _insert_all(self, batches: Sequence[tuple[Bounds, Sequence[Row]]]) -> list[None]:
+        for group in _groups(batches):
+            token = ",".join(bounds.token for bounds, _ in group)
+            rows = [row for _, batch in group for row in batch] if group[1:] else group[0][1]
+            await self._insert(rows, _ONCE | {"insert_deduplication_token": token})
+        return [None] * len(batches)
 
     async def insert_missing(self, rows: Sequence[Row]) -> None:
         await self._insert(rows, _AGAIN)
@@ -130,3 +154,30 @@ class ClickHouseSinkStore(Generic[Row]):
             },
         )
         return {found for (found,) in answer}
+
+
+def _groups(
+    batches: Sequence[tuple[Bounds, Sequence[Row]]],
+) -> Iterator[list[tuple[Bounds, Sequence[Row]]]]:
+    """The batches that go into one insert: as many rows as one has at most, or a single batch."""
+    group: list[tuple[Bounds, Sequence[Row]]] = []
+    size = 0
+    for bounds, rows in batches:
+        if group and size + len(rows) > _GROUP_ROWS_MAX:
+            yield group
+            group, size = [], 0
+        group.append((bounds, rows))
+        size += len(rows)
+    yield group
+
+
+def _batch_row(bounds: Bounds, epoch: int) -> tuple[object, ...]:
+    return (
+        bounds.topic,
+        bounds.partition,
+        bounds.first_offset,
+        bounds.last_offset,
+        bounds.row_count,
+        bounds.is_complete,
+        epoch,
+    )

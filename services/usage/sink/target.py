@@ -6,9 +6,9 @@ What makes it so, in the order of the work:
 2. The insert carries a token made of the bounds; the store drops what an insert with that token
    already wrote, part by part (one part is one month).
 3. Whoever claims a partition looks at the newest bounds. Where their rows are not all there, it
-   reads the same offsets again, forms the same batch and inserts it with the same token. Then it
-   looks the rows up by their key and inserts what is still missing: the store notes a token before
-   it commits the part, so a token alone proves nothing.
+   reads the same offsets again, forms the same batch, looks the rows up by their key and inserts
+   what is missing; all of it with the same token, where nothing is there. A token alone proves
+   nothing: the store notes it before it commits the part.
 4. Behind all that, the table's sorting key is what a repeated delivery cannot change, so a row that
    was written twice after all (two owners at once, an event produced twice) collapses to one.
 """
@@ -171,11 +171,17 @@ class RowSink(Generic[Row]):
         if owned.rows is None:
             owned.rows = await self._rows(owned.messages)
         rows = owned.rows
-        await self._store.insert(bounds, rows)
-        stored = await self._store.stored_ids(rows)
-        await self._store.insert_missing([row for row in rows if self._id_of(row) not in stored])
+        missing = await self._missing(rows)
+        if len(missing) == len(rows):
+            await self._store.insert(bounds, rows)
+            missing = await self._missing(rows)
+        await self._store.insert_missing(missing)
         self._done(owned, rows)
         return messages[len(within) :]
+
+    async def _missing(self, rows: Sequence[Row]) -> list[Row]:
+        stored = await self._store.stored_ids(rows)
+        return [row for row in rows if self._id_of(row) not in stored]
 
     def _done(self, owned: _Owned[Row], rows: Sequence[Row]) -> None:
         owned.unnoted, owned.is_idle = owned.unfinished, False

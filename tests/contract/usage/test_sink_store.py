@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TypeAlias
 
 import pytest
@@ -104,6 +105,23 @@ class SinkStoreContract:
         await store.insert(BOUNDS, ROWS)
         assert await self.kept(store) == ROWS
 
+    async def test_batches_that_come_together_are_each_stored_recorded_and_found(
+        self, store: Store
+    ) -> None:
+        batches = [
+            (Bounds(TOPIC, p, 0, 4, 5), [row(n, partition=p) for n in range(5)]) for p in range(6)
+        ]
+        await asyncio.gather(*(store.record(bounds, 1) for bounds, _ in batches))
+        await asyncio.gather(*(store.insert(bounds, rows) for bounds, rows in batches))
+        for bounds, rows in batches:
+            assert await store.last_batch(TOPIC, bounds.partition) == bounds
+            assert await store.stored_count(bounds) == 5
+            assert await store.stored_ids(rows) == {one.usage_id for one in rows}
+        claims = await asyncio.gather(*(store.claim(TOPIC, p) for p in (0, 0, 1)))
+        epochs = await asyncio.gather(*(store.epoch(TOPIC, p) for p in range(3)))
+        assert epochs == [max(claims[:2]), 1, 0]
+        assert await self.written_count(store) == 30
+
     async def test_a_batch_without_rows_is_nothing(self, store: Store) -> None:
         await store.insert(BOUNDS, [])
         assert await self.written(store) == []
@@ -145,6 +163,13 @@ class TestClickHouse(SinkStoreContract):
 
     async def written_count(self, store: Store) -> int:
         return int((await self.clickhouse.query("SELECT count() FROM requests"))[0][0])
+
+
+async def test_the_batches_of_several_partitions_are_one_insert(clickhouse: ClickHouse) -> None:
+    store = ClickHouseSinkStore(clickhouse, REQUESTS)
+    batches = [(Bounds(TOPIC, p, 0, 0, 1), [row(partition=p)]) for p in range(6)]
+    await asyncio.gather(*(store.insert(bounds, rows) for bounds, rows in batches))
+    assert await clickhouse.query("SELECT count(), uniqExact(_part) FROM requests") == [(6, 1)]
 
 
 LEDGER_ROWS = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from services.common.errors import Unavailable
@@ -108,3 +110,30 @@ async def test_a_new_store_begins_with_what_the_log_still_has(removed: int) -> N
     async with running(pump_into(store, log).run):
         await eventually(lambda: len(stored(store)) == 10 - removed)
     assert stored(store) < ids
+
+
+async def test_what_comes_alone_is_applied_at_once_and_what_follows_goes_together() -> None:
+    log, store = MemoryLog([]), MemorySinkStore(REQUESTS)
+    log.create(USAGE.name, 1)
+    source = MemorySource(log, topic=USAGE, group="log")
+    sink = RowSink[RequestRow](
+        store,
+        decode=row_from_message,
+        dead_letters=Letters(),
+        log_bounds=source.bounds,
+        on_rows=lambda rows: None,
+    )
+    # Rounds that never come within this test, but for what had no batch lately.
+    pump = Pump(
+        topic=USAGE, group="log", target=sink, source=source, batch_max=7, linger_s=0, apart_s=1e9
+    )
+    async with running(pump.run):
+        write(log, 1)
+        await eventually(lambda: pump.ready.is_set() and not pump.lag())
+        assert len(stored(store)) == 1
+        write(log, 6, start=1)
+        await asyncio.sleep(0)
+        assert len(stored(store)) == 1
+        # A full batch waits for no round.
+        write(log, 1, start=7)
+        await eventually(lambda: len(stored(store)) == 8)

@@ -248,3 +248,15 @@ async def test_two_owners_at_once_still_make_one_row_of_each_message() -> None:
     owner.restart()
     await owner.read([8])
     assert owner.stored_offsets() == OFFSETS
+
+
+async def test_of_a_batch_that_went_with_others_only_what_is_missing_is_written_again() -> None:
+    store = MemorySinkStore(REQUESTS)
+    reader = Reader(MESSAGES, store)
+    await store.record(Bounds(USAGE.name, 0, 5, 34, 30), 1)
+    # One of its months came through, under the token of the insert that it shared.
+    rows = [row_from_message(one) for one in MESSAGES]
+    store.write_part([one for one in rows if one.log_offset % 3 == 0])
+    await reader.read([30])
+    assert reader.stored_offsets() == OFFSETS
+    assert reader.written() == len(OFFSETS)
