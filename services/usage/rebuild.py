@@ -15,7 +15,7 @@ from typing import Any
 
 from services.common.config import load_settings
 from services.common.ids import new_id
-from services.common.kafka import Batch, Claim, KafkaProducer, LogSource, Pump
+from services.common.kafka import Batch, Claim, KafkaProducer, LogMessage, LogSource, Pump
 from services.common.kafka.source import KafkaSource
 from services.common.runtime import run
 from services.common.telemetry import configure_logging
@@ -39,8 +39,9 @@ _SUFFIX = "_rebuild"
 
 @dataclass(frozen=True, slots=True)
 class RebuildReport:
-    """Requests and their cost before and after, how many rows were carried over, and the ledger's
-    transactions and what they came to on the wallets.
+    """Requests and their cost before and after, how many rows were carried over and how many
+    messages made none because they cannot be decoded, and the ledger's transactions and what they
+    came to on the wallets.
     """
 
     requests_before: int
@@ -48,10 +49,35 @@ class RebuildReport:
     cost_nanousd_before: int
     cost_nanousd_after: int
     carried_over: int
+    undecodable: int
     transactions_before: int
     transactions_after: int
     wallets_nanousd_before: int
     wallets_nanousd_after: int
+
+
+class PutAsideBefore:
+    """Undecodable messages during a rebuild: those that the log in use has read are among the dead
+    letters already and are only counted, so that years of them come to no limit.
+    """
+
+    def __init__(self, letters: DeadLetterQueue, read: Mapping[tuple[str, int], int]) -> None:
+        """`read` is the last offset that was read, by topic and partition."""
+        self._letters = letters
+        self._read = read
+        self.count = 0
+
+    async def put(self, message: LogMessage, reason: str) -> None:
+        self.count += 1
+        if message.offset > self._read.get((message.topic, message.partition), -1):
+            await self._letters.put(message, reason)
+
+
+async def _read_offsets(clickhouse: ClickHouse) -> dict[tuple[str, int], int]:
+    rows = await clickhouse.query(
+        "SELECT topic, partition, max(last_offset) FROM sink_batches GROUP BY topic, partition"
+    )
+    return {(topic, partition): offset for topic, partition, offset in rows}
 
 
 class _UntilNow:
@@ -98,20 +124,21 @@ async def rebuild(
 ) -> RebuildReport:
     """Rebuilds the log of an opened store. Raises what the pump raises, having replaced nothing."""
     await migrate(clickhouse)
+    letters = PutAsideBefore(dead_letters, await _read_offsets(clickhouse))
     for table in _TABLES:
         await clickhouse.command(f"DROP TABLE IF EXISTS {table}{_SUFFIX} SYNC")
         await clickhouse.command(f"CREATE TABLE {table}{_SUFFIX} AS {table}")
     requests = RowSink(
         ClickHouseSinkStore(clickhouse, REQUESTS, suffix=_SUFFIX),
         decode=row_from_message,
-        dead_letters=dead_letters,
+        dead_letters=letters,
         log_bounds=source.bounds,
         on_rows=lambda _rows: None,
     )
     ledger = RowSink(
         ClickHouseSinkStore(clickhouse, LEDGER_TRANSACTIONS, suffix=_SUFFIX),
         decode=ledger_row_from_message,
-        dead_letters=dead_letters,
+        dead_letters=letters,
         log_bounds=ledger_source.bounds,
         on_rows=lambda _rows: None,
     )
@@ -132,6 +159,7 @@ async def rebuild(
         cost_nanousd_before=before[1],
         cost_nanousd_after=after[1],
         carried_over=carried_over,
+        undecodable=letters.count,
         transactions_before=before[2],
         transactions_after=after[2],
         wallets_nanousd_before=before[3],

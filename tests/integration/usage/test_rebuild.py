@@ -84,3 +84,21 @@ async def test_a_rebuild_of_an_empty_event_log_keeps_every_row(clickhouse: Click
         clickhouse, source, ledger_source=ledger_source(log), dead_letters=Letters()
     )
     assert (report.carried_over, report.requests_after) == (20, 20)
+
+
+async def test_what_was_put_aside_before_is_not_put_aside_again(clickhouse: ClickHouse) -> None:
+    log = MemoryLog()
+    write(log, 0, 10)
+    log.append(USAGE.name, b"acc_1", b"not an event")
+    write(log, 10, 10)
+    await fill(clickhouse, log, 20)
+    unread = log.append(USAGE.name, b"acc_1", b"nor is this")
+    letters = Letters()
+    report = await rebuild(
+        clickhouse,
+        MemorySource(log, topic=USAGE, group="rebuild"),
+        ledger_source=ledger_source(log),
+        dead_letters=letters,
+    )
+    assert (report.requests_after, report.undecodable) == (20, 2)
+    assert letters.put_aside == [unread.offset]

@@ -7,9 +7,10 @@ import asyncio
 import pytest
 
 from services.common.errors import Unavailable
-from services.common.kafka import Pump
-from services.common.kafka.memory import MemoryLog, MemorySource
-from services.common.topics import USAGE
+from services.common.kafka import DeadLetters, Pump
+from services.common.kafka.dead_letters import TooManyDeadLetters
+from services.common.kafka.memory import MemoryLog, MemoryProducer, MemorySource
+from services.common.topics import USAGE, USAGE_DEAD
 from services.usage.adapters.sink_store_memory import MemorySinkStore
 from services.usage.adapters.usage_event import row_from_message
 from services.usage.domain.row import RequestRow
@@ -137,3 +138,30 @@ async def test_what_comes_alone_is_applied_at_once_and_what_follows_goes_togethe
         # A full batch waits for no round.
         write(log, 1, start=7)
         await eventually(lambda: len(stored(store)) == 8)
+
+
+async def test_more_dead_letters_than_the_limit_stop_the_pump_and_cost_no_request() -> None:
+    log, store = MemoryLog(), MemorySinkStore(REQUESTS)
+    producer = MemoryProducer(log)
+    await producer.start()
+
+    def pump(limit: int) -> Pump:
+        source = MemorySource(log, topic=USAGE, group="log")
+        sink = RowSink[RequestRow](
+            store,
+            decode=row_from_message,
+            dead_letters=DeadLetters(producer, consumer="usage", topic=USAGE_DEAD, limit=limit),
+            log_bounds=source.bounds,
+            on_rows=lambda rows: None,
+        )
+        return Pump(topic=USAGE, group="log", target=sink, source=source)
+
+    ids = write(log, 30)
+    for number in range(6):
+        log.append(USAGE.name, f"acc_{number}".encode(), b"not an event")
+    with pytest.raises(TooManyDeadLetters):
+        await pump(limit=5).run()
+    assert len(log.messages(USAGE_DEAD.name)) == 5
+    async with running(pump(limit=20).run):
+        await eventually(lambda: stored(store) == ids)
+    assert sum(len(part) for part in store.parts) == 30
