@@ -82,6 +82,8 @@ def simulated(world: World, disks: SimOs, on_defect: Callable[[str], None]) -> I
     clock, logger = _Time(world), _Logger(world, on_defect)
     targets: list[tuple[Any, str, object]] = [  # Any: as above
         (ids_module, "os", _Entropy(world)),
+        # Random bytes that an earlier run fetched are none of this one's.
+        (ids_module, "_pool", list[bytes]()),
         (ids_module, "time", clock),
         (retry_module, "random", world.rng),
         (pump_module, "time", clock),
