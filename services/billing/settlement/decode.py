@@ -24,6 +24,8 @@ ID_LENGTH_MAX = 200
 # SDKs send such a request again by themselves, so its answer is never billed.
 RESENT_STATUSES = frozenset({429, 502, 503, 504})
 _PRICES_CACHED = 4_096
+# Of usage events; what a newer one means for money is not ours to guess.
+_VERSION_MAX = 1
 
 
 class Unacceptable(Exception):
@@ -43,6 +45,8 @@ def charge_from_message(message: LogMessage) -> UsageCharge:
         record = EventRecord.from_bytes(message.value)
         if record.type != "gateway.UsageRecorded":
             raise Unacceptable(f"not a usage event but {record.type!r}")
+        if record.version > _VERSION_MAX:
+            raise Unacceptable(f"version {record.version} of {record.type} is newer than ours")
         usage = record.message()
     except UndecodableEvent as error:
         raise Unacceptable(str(error)) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 
@@ -75,6 +76,12 @@ def test_what_cannot_be_booked_is_put_aside_with_a_reason(value: EventRecord | N
     with pytest.raises(Unacceptable) as caught:
         charge_from_message(message(value))
     assert str(caught.value)
+
+
+def test_a_newer_version_of_an_event_is_put_aside_and_not_guessed_at() -> None:
+    newer = replace(usage_record("use_1", account_id="acc_1"), version=2)
+    with pytest.raises(Unacceptable, match=r"version 2 of gateway\.UsageRecorded is newer"):
+        charge_from_message(message(newer))
 
 
 @pytest.mark.parametrize("tokens", [-1, -(10**12)])
