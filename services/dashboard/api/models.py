@@ -286,6 +286,8 @@ class ModelOut(BaseModel):
     name: str
     description: str
     brand: str
+    # Who serves it.
+    providers: list[str]
     context_length: int
     input_modalities: list[str]
     output_modalities: list[str]

@@ -207,12 +207,15 @@ def bucket_out(bucket: usage_pb2.UsageBucket) -> models.BucketOut:
 def model_out(model: catalog_pb2.Model) -> models.ModelOut:
     settings = model.settings
     price = price_from_pb(model.price) if model.HasField("price") else None
+    places = [settings.provider_id, *(one.provider_id for one in settings.deployments)]
     flags = [field.name for field, value in settings.capabilities.ListFields() if value]
     return models.ModelOut(
         model_id=model.model_id,
         name=settings.name,
         description=settings.description,
         brand=settings.brand,
+        # In the order in which they are set, each once.
+        providers=list(dict.fromkeys(p for p in places if p)),
         context_length=settings.context_length,
         input_modalities=list(settings.input_modalities),
         output_modalities=list(settings.output_modalities),

@@ -69,6 +69,14 @@ def test_a_model_without_a_price_is_neither_free_nor_priced() -> None:
     assert (out.is_free, out.prompt_usd_per_1m, out.capabilities) == (False, None, ["streaming"])
 
 
+def test_a_model_names_every_provider_that_serves_it_once() -> None:
+    places = [catalog_events_pb2.Deployment(provider_id=name) for name in ("b", "a", "b")]
+    settings = catalog_events_pb2.ModelSettings(provider_id="a", deployments=places)
+    assert model_out(catalog_pb2.Model(settings=settings)).providers == ["a", "b"]
+    nobody = catalog_events_pb2.ModelSettings()
+    assert model_out(catalog_pb2.Model(settings=nobody)).providers == []
+
+
 def test_a_body_becomes_settings_in_which_absent_limits_stay_absent() -> None:
     settings = settings_pb(KeySettingsIn(label="web", spend_cap_usd="0.5", rpm_limit=0))
     assert settings == accounts_pb2.KeySettings(

@@ -2673,6 +2673,8 @@ export interface components {
             output_modalities: string[];
             /** Prompt Usd Per 1M */
             prompt_usd_per_1m: string | null;
+            /** Providers */
+            providers: string[];
         };
         /** NewCredential */
         NewCredential: {

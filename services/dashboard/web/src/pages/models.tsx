@@ -62,6 +62,7 @@ function Details({ row, health }: { row: Row; health: Schemas["BucketOut"] | und
       {row.description && <p className="text-muted">{row.description}</p>}
       <Copyable label="the id" text={row.model_id} />
       <Chips names={[...row.capabilities, ...row.input_modalities.map((one) => `${one} in`), ...row.output_modalities.map((one) => `${one} out`)]} />
+      <p className="text-muted">Served by {row.providers.join(", ") || "nobody now"}</p>
       {health && health.requests > 0 && (
         <p>
           Your last 24 hours: median {took(health.latency_p50_ms)}, 95th percentile{" "}
@@ -101,6 +102,7 @@ export function ModelsPage() {
   const [search, setSearch] = useState("");
   const [freeOnly, setFreeOnly] = useState(false);
   const [brand, setBrand] = useState("");
+  const [provider, setProvider] = useState("");
   const [capability, setCapability] = useState("");
   const [modality, setModality] = useState("");
   const [context, setContext] = useState("");
@@ -116,11 +118,12 @@ export function ModelsPage() {
       (row) =>
         (!freeOnly || row.is_free) &&
         (!brand || row.brand === brand) &&
+        (!provider || row.providers.includes(provider)) &&
         (!capability || row.capabilities.includes(capability)) &&
         (!modality || row.input_modalities.includes(modality)) &&
         row.context_length >= Number(context || 0) &&
         (!dearest || priceOf(row.prompt_usd_per_1m) <= nanoOf(dearest)) &&
-        typed.every((word) => `${row.model_id} ${row.name} ${row.brand} ${row.description}`.toLowerCase().includes(word)),
+        typed.every((word) => `${row.model_id} ${row.name} ${row.brand} ${row.providers.join(" ")} ${row.description}`.toLowerCase().includes(word)),
     )
     .sort((a, b) => a.model_id.localeCompare(b.model_id));
   const columns: Column<Row>[] = [
@@ -177,6 +180,7 @@ export function ModelsPage() {
           <Field label="Search" value={search} onChange={setSearch} placeholder="Name, maker or words" type="search" />
         </div>
         <Choice label="Maker" value={brand} options={distinct(all.map((row) => [row.brand]))} onChange={setBrand} />
+        <Choice label="Provider" value={provider} options={distinct(all.map((row) => row.providers))} onChange={setProvider} />
         <Choice label="Can" value={capability} options={distinct(all.map((row) => row.capabilities))} onChange={setCapability} />
         <Choice label="Takes" value={modality} options={distinct(all.map((row) => row.input_modalities))} onChange={setModality} />
         <Choice
