@@ -69,7 +69,6 @@ await tell(async () => {
 
   await visit("Logs");
   await page.getByText("Live").waitFor();
-  const before = await page.locator("[data-usage]").count();
   const answer = await fetch(`${apiUrl}/v1/chat/completions`, {
     method: "POST",
     headers: { authorization: `Bearer ${secret}`, "content-type": "application/json" },
@@ -81,13 +80,18 @@ await tell(async () => {
   });
   const completion = await answer.json();
   const asked = performance.now();
-  await page.waitForFunction(
-    (rows) => document.querySelectorAll("[data-usage]").length > rows,
-    before,
-  );
+  // Only rows in view are in the page, so that it is this one that is waited for.
+  const logged = () => page.request.get(`${url}/api/requests/${answer.headers.get("x-request-id")}`);
+  let row = await logged();
+  for (let turn = 0; turn < 100 && !row.ok(); turn += 1) {
+    await page.waitForTimeout(100);
+    row = await logged();
+  }
+  const usage = page.locator(`[data-usage="${(await row.json()).usage_id}"]`);
+  await usage.waitFor();
   const seenAfterMs = Math.round(performance.now() - asked);
   await shot("logs");
-  await page.locator("[data-usage] a").first().click();
+  await usage.getByRole("link").click();
   await page.getByRole("heading", { level: 1, name: "Request" }).waitFor();
   await page.getByText("What it cost").waitFor();
   const details = await page.locator("main").innerText();
