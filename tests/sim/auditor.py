@@ -41,6 +41,9 @@ class Auditor:
         self.ledger_rows: list[bytes] = []
         self.recorded_bounds: Callable[[], list[Bounds]] = list
         self.parts_seen: set[tuple[int, tuple[int, ...]]] = set()
+        self.places_seen: set[tuple[int, int]] = set()
+        # Of two, one that was taken for dead may still write what the other has written.
+        self.sink_is_alone = True
         self._seen = 0
         self._epochs: dict[tuple[str, int], int] = {}
         self._cursors: dict[tuple[str, int], int] = {}
@@ -218,6 +221,13 @@ class Auditor:
 
     def part_written(self, rows: list[RequestRow], by_token: bool) -> None:
         """ClickHouse has one more part."""
+        if self.sink_is_alone:
+            for row in rows:
+                place = row.log_partition, row.log_offset
+                self.world.require(
+                    "row_once", place not in self.places_seen, lambda: f"{row.usage_id} again"
+                )
+                self.places_seen.add(place)
         if not rows or not by_token:
             return
         first, last = rows[0].log_offset, rows[-1].log_offset

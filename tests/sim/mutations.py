@@ -198,10 +198,24 @@ def published_before_commit() -> list[Target]:
     return [(ledger_memory._MemoryUnit, "save", mutated)]
 
 
-def random_token() -> list[Target]:
-    """Each insert of a batch has a token of its own."""
-    count = itertools.count()
-    return [(usage_ports.Bounds, "token", property(lambda bounds: f"token-{next(count)}"))]
+def rows_not_looked_up() -> list[Target]:
+    """Whoever finishes a batch of the sink writes all of it again, whatever is stored."""
+
+    # Any: the insides of any sink.
+    async def missing(_: RowSink[Any], rows: Any) -> Any:
+        return list(rows)
+
+    return [(RowSink, "_missing", missing)]
+
+
+def rows_taken_for_stored() -> list[Target]:
+    """Whoever finishes a batch of the sink takes it for written."""
+
+    async def missing(_: RowSink[Any], rows: Any) -> Any:
+        del rows
+        return []
+
+    return [(RowSink, "_missing", missing)]
 
 
 def bounds_not_recorded() -> list[Target]:
@@ -344,7 +358,8 @@ MUTANTS: dict[str, Callable[[], list[Target]]] = {
         replay_skipped,
         crashed_not_recorded,
         published_before_commit,
-        random_token,
+        rows_not_looked_up,
+        rows_taken_for_stored,
         bounds_not_recorded,
         purse_without_holds,
         delivered_before_acknowledged,

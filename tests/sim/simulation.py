@@ -124,6 +124,7 @@ class _Run:
         others: list[Host] = [Billing(town, "b0"), Billing(town, "b1"), Sink(town, "s0")]
         if rng.random() < 0.3:
             others.append(Sink(town, "s1"))
+            auditor.sink_is_alone = False
         for host in [*gateways, *others]:
             host.start()
         self.workload = Workload(town, audit, gateways)
