@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -91,16 +92,18 @@ class LiveWorker:
                 pause_s = backoff.next_s()
                 _log.warning("the log is away", error=repr(error), pause_s=round(pause_s, 3))
                 await asyncio.sleep(pause_s)
-        self._app = self._make_app()
-        try:
-            await self._app.start()
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._sweep())
-                tasks.create_task(self._probe())
-                tasks.create_task(self._watch(self._failed))
-        finally:
-            with contextlib.suppress(Exception):  # it goes down whatever its parts say
-                await self._app.stop()
+        # Faust makes itself a folder, though its tables are in memory.
+        with TemporaryDirectory(prefix="mesh-usage-live-") as folder:
+            self._app = self._make_app(folder)
+            try:
+                await self._app.start()
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._sweep())
+                    tasks.create_task(self._probe())
+                    tasks.create_task(self._watch(self._failed))
+            finally:
+                with contextlib.suppress(Exception):  # it goes down whatever its parts say
+                    await self._app.stop()
 
     def take(self, message: LogMessage) -> None:
         """Counts one message of the log."""
@@ -148,13 +151,14 @@ class LiveWorker:
         count = sum(ends[tp] - start for tp, start in starts.items())
         _log.info("reading the live windows' past", events=count)
 
-    def _make_app(self) -> Any:  # Any: Faust has no types
+    def _make_app(self, folder: str) -> Any:  # Any: Faust has no types
         import faust
 
         app = faust.App(
             self._group,
             broker=f"kafka://{self._bootstrap}",
             store="memory://",
+            datadir=folder,
             autodiscover=False,
             web_enabled=False,
             topic_allow_declare=False,

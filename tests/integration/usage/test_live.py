@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -185,6 +187,20 @@ def check(
         compared += 1
     assert compared > 0
     assert {key for key in found if key[1] >= oldest_s} <= {(row[0], row[1]) for row in logged}
+
+
+async def test_windows_leave_no_folder_behind(
+    kafka_bootstrap: str, make_topic: MakeTopic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    process = live(kafka_bootstrap, make_topic(), new_id("live"))
+    async with up(process.components):
+        await eventually(lambda: any((tmp_path / "temporary").iterdir()))
+    assert not list((tmp_path / "here").iterdir())
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 async def test_a_watcher_sees_a_request_soon_after_its_event(
