@@ -56,13 +56,7 @@ class OpenedCredential:
 async def put_provider(context: Context, command: PutProvider) -> Provider:
     """Registers or changes a provider; what gateways know of its models is announced anew."""
     async with context.store.transaction() as work:
-        at = await work.provider(command.provider_id, change=True)
-        events = providers.decide(at.state, command)
-        if not events:
-            assert at.state is not None
-            return at.state
-        (provider,) = await work.append_providers([(command.provider_id, at, events)])
-        await _announce(work, provider, command.at_ms)
+        provider, _ = await _decided(work, command)
         return provider
 
 
@@ -88,28 +82,31 @@ async def set_credential(context: Context, command: CredentialGiven, credential:
 async def change_credential(context: Context, command: ChangeCredential) -> Provider:
     """Changes all of a credential but itself. Raises NotFound, InvalidArgument."""
     async with context.store.transaction() as work:
-        at = await work.provider(command.provider_id, change=True)
-        events = providers.decide(at.state, command)
-        if not events:
-            assert at.state is not None
-            return at.state
-        (provider,) = await work.append_providers([(command.provider_id, at, events)])
-        await _announce(work, provider, command.at_ms)
+        provider, _ = await _decided(work, command)
         return provider
 
 
 async def remove_credential(context: Context, command: RemoveCredential) -> Provider:
     """Forgets the credential, and with the last one the availability of the provider's models."""
     async with context.store.transaction() as work:
-        at = await work.provider(command.provider_id, change=True)
-        events = providers.decide(at.state, command)
-        if not events:
-            assert at.state is not None
-            return at.state
-        (provider,) = await work.append_providers([(command.provider_id, at, events)])
-        await work.delete_credential(command.provider_id, command.credential_id)
-        await _announce(work, provider, command.at_ms)
+        provider, changed = await _decided(work, command)
+        if changed:
+            await work.delete_credential(command.provider_id, command.credential_id)
         return provider
+
+
+async def _decided(
+    work: CatalogTransaction, command: PutProvider | ChangeCredential | RemoveCredential
+) -> tuple[Provider, bool]:
+    """The provider after the command, appended and announced, and whether it changed."""
+    at = await work.provider(command.provider_id, change=True)
+    events = providers.decide(at.state, command)
+    if not events:
+        assert at.state is not None
+        return at.state, False
+    (provider,) = await work.append_providers([(command.provider_id, at, events)])
+    await _announce(work, provider, command.at_ms)
+    return provider, True
 
 
 async def get_credential(

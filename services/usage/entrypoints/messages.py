@@ -66,43 +66,7 @@ def filter_from_wire(wire: usage_pb2.RequestFilter) -> RequestFilter:
     )
 
 
-def request_to_wire(row: RequestRow) -> usage_pb2.LoggedRequest:
-    """A row as callers see it."""
-    return usage_pb2.LoggedRequest(
-        usage_id=row.usage_id,
-        request_id=row.request_id,
-        account_id=row.account_id,
-        key_id=row.key_id,
-        trace_id=row.trace_id,
-        worker_id=row.worker_id,
-        route=row.route,
-        requested_model=row.requested_model,
-        model_id=row.model_id,
-        provider_id=row.provider_id,
-        stream=row.stream,
-        outcome=events_pb2.RequestOutcome.ValueType(number_of(row.outcome, OUTCOMES)),
-        http_status=row.http_status,
-        error_code=row.error_code,
-        failure_stage=row.failure_stage,
-        finish_reason=row.finish_reason,
-        received_at_ms=row.received_at,
-        first_token_ms=row.first_token_ms,
-        latency_ms=row.latency_ms,
-        prompt_tokens=row.prompt_tokens,
-        completion_tokens=row.completion_tokens,
-        quantities=_quantities(row),
-        usage_basis=events_pb2.UsageBasis.ValueType(number_of(row.usage_basis, USAGE_BASES)),
-        price_version_id=row.price_version_id,
-        cost_nanousd=row.cost_nanousd,
-        session_id=row.session_id,
-        tags=row.tags,
-        end_user_id=row.end_user_id,
-        attempts=attempts_to_wire(row),
-        user_id=row.user_id,
-    )
-
-
-def line_to_wire(line: RequestLine, account_id: str) -> usage_pb2.LoggedRequest:
+def line_to_wire(line: RequestLine | RequestRow, account_id: str) -> usage_pb2.LoggedRequest:
     """A line of a list as callers see it."""
     return usage_pb2.LoggedRequest(
         usage_id=line.usage_id,
@@ -126,6 +90,26 @@ def line_to_wire(line: RequestLine, account_id: str) -> usage_pb2.LoggedRequest:
         session_id=line.session_id,
         end_user_id=line.end_user_id,
     )
+
+
+def request_to_wire(row: RequestRow) -> usage_pb2.LoggedRequest:
+    """A row as callers see it."""
+    request = line_to_wire(row, row.account_id)
+    request.MergeFrom(
+        usage_pb2.LoggedRequest(
+            trace_id=row.trace_id,
+            worker_id=row.worker_id,
+            route=row.route,
+            finish_reason=row.finish_reason,
+            quantities=_quantities(row),
+            usage_basis=events_pb2.UsageBasis.ValueType(number_of(row.usage_basis, USAGE_BASES)),
+            price_version_id=row.price_version_id,
+            tags=row.tags,
+            attempts=attempts_to_wire(row),
+            user_id=row.user_id,
+        )
+    )
+    return request
 
 
 def sums_to_wire(sums: UsageSums) -> usage_pb2.UsageBucket:
