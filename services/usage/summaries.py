@@ -2,16 +2,19 @@
 
 Days that are over are read from their figures (`rollup/days.py`) where the filter asks for nothing
 that these do not have; the rest of the time is read from table `requests` with `FINAL`, which
-counts each request once. Both are added up in one statement.
+counts each request once. Percentiles of both are merged in one statement; counts alone are added
+up here.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from itertools import pairwise
+from itertools import chain, pairwise
 from math import isnan
+from operator import add
 from typing import Any, Literal, get_args
 
 from services.common.errors import InvalidArgument
@@ -84,6 +87,8 @@ _DAILY_TIMES = (
 _SUMMED_TIMES = (
     f", quantilesTDigestMerge{_LEVELS}(latency), quantilesTDigestIfMerge{_LEVELS}(first_token)"
 )
+# A month never shares a sorting key with another.
+_FINAL_BY_MONTH = " SETTINGS do_not_merge_across_partitions_select_final = 1"
 _RAW_SQL = (
     "SELECT {value} AS value, {second} AS second, toInt64(count()) AS requests,"  # noqa: S608
     f" toInt64(countIf({_SUCCESS})) AS successes,"
@@ -99,11 +104,11 @@ _DAILY_SQL = (
     " GROUP BY value, second"
 )
 _SUMMED_SQL = (
-    "SELECT value, second, sum(requests), sum(successes), sum(prompt), sum(completion),"
-    " sum(cost) AS total_cost, grouping(value) AS is_total{times}"
+    "SELECT value, second, sum(requests), sum(successes), sum(prompt), sum(completion),"  # noqa: S608
+    f" sum(cost) AS total_cost, grouping(value) AS is_total{_SUMMED_TIMES}"
     " FROM ({parts}) GROUP BY GROUPING SETS ((value, second), ())"
     " ORDER BY is_total DESC, total_cost DESC, value, second LIMIT {{limit:UInt32}}"
-    " SETTINGS do_not_merge_across_partitions_select_final = 1"
+    f"{_FINAL_BY_MONTH}"
 )
 
 
@@ -121,12 +126,12 @@ class UsageSums:
     prompt_tokens: int
     completion_tokens: int
     cost_nanousd: int
-    latency_p50_ms: float
-    latency_p95_ms: float
-    latency_p99_ms: float
-    first_token_p50_ms: float
-    first_token_p95_ms: float
-    first_token_p99_ms: float
+    latency_p50_ms: float = 0.0
+    latency_p95_ms: float = 0.0
+    latency_p99_ms: float = 0.0
+    first_token_p50_ms: float = 0.0
+    first_token_p95_ms: float = 0.0
+    first_token_p99_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +144,7 @@ class SpendBucket:
     trailing_average_nanousd: int
 
 
-_NOTHING = UsageSums("", "", 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+_NOTHING = UsageSums("", "", 0, 0, 0, 0, 0)
 
 
 class UsageSummaries:
@@ -175,13 +180,36 @@ class UsageSummaries:
         parts, parameters = await self._parts(
             scope, wanted, group_by=group_by, then_by=then_by, with_times=with_times
         )
-        times = _SUMMED_TIMES if with_times else ""
+        limit = limit or BUCKETS_DEFAULT
+        if not with_times:
+            total, buckets = await self._added_up(parts, parameters)
+            return total, buckets[:limit] if group_by else []
         answer = await self._reader.query(
-            _SUMMED_SQL.format(parts=" UNION ALL ".join(parts), times=times),
-            parameters | {"limit": (limit or BUCKETS_DEFAULT) + 1},
+            _SUMMED_SQL.format(parts=" UNION ALL ".join(parts)),
+            parameters | {"limit": limit + 1},
         )
         total = _sums(answer[0]) if answer else _NOTHING
         return total, [_sums(row) for row in answer[1:]] if group_by else []
+
+    async def _added_up(
+        self, parts: list[str], parameters: dict[str, Any]
+    ) -> tuple[UsageSums, list[UsageSums]]:
+        """Totals and buckets by cost descending. Counts can be added up here, so the parts are
+        asked side by side, which takes about two thirds of the time.
+        """
+        answers = await asyncio.gather(
+            *(self._reader.query(part + _FINAL_BY_MONTH, parameters) for part in parts)
+        )
+        counts: dict[tuple[str, str], list[int]] = {}
+        for value, second, *numbers in chain.from_iterable(answers):
+            found = counts.setdefault((value, second), [0] * len(numbers))
+            found[:] = map(add, found, numbers)
+        buckets = [UsageSums(*names, *numbers) for names, numbers in counts.items()]
+        buckets.sort(key=lambda one: (-one.cost_nanousd, one.value, one.second))
+        if not buckets:
+            return _NOTHING, []
+        total = map(sum, zip(*counts.values(), strict=True))
+        return UsageSums("", "", *total), buckets
 
     async def spend_trend(
         self, scope: Scope, wanted: RequestFilter, *, granularity: str, now_ms: int
@@ -328,8 +356,7 @@ def _start_ms(day: date) -> int:
 
 
 def _sums(row: tuple[Any, ...]) -> UsageSums:
-    value, second, requests, successes, prompt, completion, cost, _, *times = row
-    latencies, first_tokens = times or ((0.0,) * 3, (0.0,) * 3)
+    value, second, requests, successes, prompt, completion, cost, _, latencies, first_tokens = row
     # Of no requests the quantiles are NaN.
     numbers = (0.0 if isnan(one) else one for one in (*latencies, *first_tokens))
     return UsageSums(value, second, requests, successes, prompt, completion, cost, *numbers)

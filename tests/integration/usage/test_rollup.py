@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import astuple
 from datetime import date
 
 import pytest
@@ -15,7 +16,7 @@ from services.usage.domain.row import RequestRow
 from services.usage.ports import REQUESTS, Bounds
 from services.usage.rollup.days import DayRoller, valid_days
 from services.usage.rollup.marks import DAY_MS, MarkingSinkStore, date_of
-from services.usage.summaries import UsageSummaries
+from services.usage.summaries import UsageSummaries, UsageSums
 from tests.unit.usage.builders import random_row, row
 
 # 2026-03-10T12:00:00Z
@@ -36,6 +37,11 @@ def rows_of(days: range, count: int = 30) -> list[RequestRow]:
     return rows
 
 
+def counts(sums: UsageSums) -> list[object]:
+    """All but the percentiles."""
+    return [value for value in astuple(sums) if not isinstance(value, float)]
+
+
 class Log:
     """The store as the service has it, with a clock to turn."""
 
@@ -54,6 +60,10 @@ class Log:
     async def figures(self, wanted: RequestFilter, group: str) -> dict[str, tuple[int, int]]:
         """Requests and cost of each value, and of all under ''."""
         total, buckets = await self.sums.summarize(ACCOUNT, wanted, group_by=group)
+        counted = await self.sums.summarize(ACCOUNT, wanted, group_by=group, with_times=False)
+        assert [counts(one) for one in (counted[0], *counted[1])] == [
+            counts(one) for one in (total, *buckets)
+        ]
         found = {one.value: (one.requests, one.cost_nanousd) for one in buckets}
         return found | {"total": (total.requests, total.cost_nanousd)}
 
