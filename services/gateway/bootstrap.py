@@ -26,6 +26,7 @@ from services.gateway.adapters.grants_grpc import GrpcGrants
 from services.gateway.adapters.jobs_grpc import GrpcJobs
 from services.gateway.adapters.key_admin_grpc import GrpcKeyAdmin, GrpcSessions
 from services.gateway.adapters.quotas_grpc import GrpcQuotas
+from services.gateway.adapters.recharge_grpc import GrpcRecharges
 from services.gateway.adapters.templates_grpc import GrpcTemplates
 from services.gateway.admin_keys import AdminKeyHolders, AdminKeys
 from services.gateway.alerts import Alerts
@@ -63,6 +64,7 @@ from services.gateway.providers.http import open_session
 from services.gateway.providers.port import ChatProvider
 from services.gateway.quota.service import LeasedQuotas
 from services.gateway.recent import RecentAdminKeys, RecentSessions
+from services.gateway.recharge import Recharges
 from services.gateway.response_cache import ResponseCache
 from services.gateway.routing import Router
 from services.gateway.state.state import GatewayState, kafka_readers
@@ -97,6 +99,7 @@ class Ports:
     admin_holders: AdminKeyHolders
     admin_keys: AdminKeys
     alerts: Alerts
+    recharges: Recharges
     providers: dict[ProviderKind, ChatProvider]
     clock: Clock
     not_ready: Callable[[], list[str]]
@@ -163,6 +166,7 @@ def build_edge(settings: GatewaySettings, ports: Ports) -> Edge:
         admin_holders=RecentAdminKeys(ports.admin_holders, ports.clock),
         admin_keys=ports.admin_keys,
         alerts=ports.alerts,
+        recharges=ports.recharges,
         clock=ports.clock,
         not_ready=ports.not_ready,
     )
@@ -249,6 +253,7 @@ async def compose(settings: GatewaySettings) -> Gateway:
         admin_holders=(admin_keys := GrpcAdminKeys(accounts)),
         admin_keys=admin_keys,
         alerts=GrpcAlerts(live),
+        recharges=GrpcRecharges(billing),
         providers=chat_providers(session, settings.pool),
         clock=clock,
         not_ready=worker.not_ready,

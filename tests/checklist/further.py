@@ -231,6 +231,35 @@ FURTHER = (
         ),
     ),
     Item(
+        "auto-recharge: one of each account, in dollars, set up by people who may",
+        (
+            Break(
+                "any permission reads it",
+                f"{EDGE}/recharge_routes.py",
+                'Depends(manager_of("org:read"))',
+                'Depends(manager_of("org:read", "keys:read"))',
+                (f"{_ADMIN}::test_each_permission_opens_its_routes_and_no_others",),
+            ),
+            Break(
+                "a month has no ceiling of its own",
+                f"{EDGE}/recharge_routes.py",
+                "_MONTH_AMOUNTS = 25",
+                "_MONTH_AMOUNTS = 5",
+                (
+                    f"{AT}/test_recharge.py"
+                    "::test_a_recharge_is_set_up_in_dollars_with_ceilings_of_its_own",
+                ),
+            ),
+            Break(
+                "an error names the field of another API",
+                f"{EDGE}/recharge_routes.py",
+                'if colon and field == f"{name}_nanousd":',
+                "if False:",
+                (f"{AT}/test_recharge.py::test_what_is_out_of_bounds_is_named_in_dollars",),
+            ),
+        ),
+    ),
+    Item(
         "moderations: one verdict for each input",
         (
             Break(

@@ -50,15 +50,20 @@ _READERS = Access(frozenset({"dashboard", "cli"}), "any")
 # A receipt shows who paid, and with which card.
 _PEOPLE = Access(frozenset({"dashboard", "cli"}), "user")
 _PAYERS = Access(frozenset({"dashboard", "cli"}), "user", "admin")
+# What the public API has too.
+_RECHARGE_READERS = Access(frozenset({"dashboard", "cli", "gateway"}), "any")
+_RECHARGERS = Access(frozenset({"dashboard", "cli", "gateway"}), "user", "admin")
 _OPERATOR = Access(frozenset({"cli"}), "operator")
 _STAFF = Access(frozenset({"cli", "dashboard"}), "operator")
 POLICIES = {
     f"/{SERVICE}/{name}": access
     for access, names in (
-        (_READERS, ("GetPaymentSetup", "ListPayments", "GetRefill", "GetStatement",
+        (_READERS, ("GetPaymentSetup", "ListPayments", "GetStatement",
                     "GetSpendHistory", "ListPaymentHistory")),
         (_PEOPLE, ("GetReceipt",)),
-        (_PAYERS, ("StartTopUp", "ConfigureRefill")),
+        (_RECHARGE_READERS, ("GetRefill",)),
+        (_PAYERS, ("StartTopUp",)),
+        (_RECHARGERS, ("ConfigureRefill",)),
         (_STAFF, ("GrantPromo",)),
         (_OPERATOR, ("RequestRefund", "ListInbox", "ReplayInbox",
                      "ComparePayments")),

@@ -34,6 +34,7 @@ from services.gateway.jobs.batches import Batches
 from services.gateway.jobs.responses import Responses
 from services.gateway.key_admin import KeyAdmin, Sessions
 from services.gateway.ports import Catalogue, Freshness, KeyDirectory, KeyPrincipal, Quotas
+from services.gateway.recharge import Recharges
 from services.gateway.template_store import Templates
 from services.gateway.usage_reports import UsageReports
 
@@ -54,6 +55,7 @@ class PublicReads:
     admin_holders: AdminKeyHolders
     admin_keys: AdminKeys
     alerts: Alerts
+    recharges: Recharges
     clock: Clock
     # Names of what is not ready; empty where the worker may get work.
     not_ready: Callable[[], list[str]]
@@ -89,6 +91,7 @@ def routed_app() -> FastAPI:
         job_routes,
         key_routes,
         model_routes,
+        recharge_routes,
         router_routes,
         system_routes,
         template_routes,
@@ -118,6 +121,7 @@ def routed_app() -> FastAPI:
         key_routes,
         admin_key_routes,
         alert_routes,
+        recharge_routes,
         error_catalogue,
         unserved_routes,
         usage_routes,

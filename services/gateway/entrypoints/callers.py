@@ -74,7 +74,7 @@ async def person_of(request: Request) -> Principal:
         return await reads_of(request).sessions.holder(token)
     if _token(request, ADMIN_PREFIX):
         await _grant_of(request)
-        raise Forbidden("an admin key cannot manage admin keys: send a session's token")
+        raise Forbidden("this is for people, not for admin keys: send a session's token")
     _refuse_key(request)
     raise Unauthorized("send 'Authorization: Bearer <session token>'")
 

@@ -207,6 +207,26 @@ _METER: Json = {
     "resets_in_seconds": 37,
     "is_default_limit": False,
 }
+_RECHARGE: Json = {
+    "enabled": True,
+    "threshold_usd": "10.00",
+    "amount_usd": "20.00",
+    "day_max_usd": "100.00",
+    "month_max_usd": "500.00",
+    "state": "waiting",
+    "until": None,
+    "card": "visa 4242",
+    "switched_off_because": None,
+    "charges": [
+        {
+            "id": "rfl_01JZ0000000000000000000000",
+            "amount_usd": "20.00",
+            "status": "succeeded",
+            "failure_code": None,
+            "created_at": "2026-09-01T12:00:00.000+00:00",
+        }
+    ],
+}
 _RULE: Json = {
     "kind": "balance_low",
     "enabled": True,
@@ -283,6 +303,8 @@ EXAMPLES: Mapping[Answer, Any] = {  # Any: JSON
     ("get", "/v1/alerts", "200"): {"alerts": [_ALERT], "next_before": None},
     ("get", "/v1/alerts/rules", "200"): [_RULE],
     ("put", "/v1/alerts/rules/{kind}", "200"): _RULE,
+    ("get", "/v1/auto-recharge", "200"): _RECHARGE,
+    ("post", "/v1/auto-recharge/setup", "200"): _RECHARGE,
     ("get", "/v1/models/search", "200"): {
         "items": [model_example()],
         "total": 1,

@@ -142,6 +142,8 @@ async def test_each_permission_opens_its_routes_and_no_others(gateway: GatewayHa
         ("GET", "/v1/alerts"): None,
         ("GET", "/v1/alerts/rules"): None,
         ("PUT", "/v1/alerts/rules/balance_low"): {"enabled": True, "threshold": "5"},
+        ("GET", "/v1/auto-recharge"): None,
+        ("POST", "/v1/auto-recharge/setup"): {"threshold_usd": "10", "amount_usd": "20"},
     }
     watching = {("GET", "/v1/alerts"), ("GET", "/v1/alerts/rules")}
     reading = {("GET", "/v1/keys"), ("GET", f"/v1/keys/{key_id}")}
@@ -160,6 +162,7 @@ async def test_each_permission_opens_its_routes_and_no_others(gateway: GatewayHa
             ("POST", "/v1/usage"),
             ("POST", "/v1/usage/events"),
             ("GET", "/v1/usage/rate-limits"),
+            ("GET", "/v1/auto-recharge"),
         },
         "alerts:read": watching,
         "alerts:write": watching | {("PUT", "/v1/alerts/rules/balance_low")},

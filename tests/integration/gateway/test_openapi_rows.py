@@ -171,6 +171,8 @@ def test_objects_that_people_keep_are_as_described(visitor: Visitor) -> None:
         RaisedAlert("alr_1", "balance.low", "balance_low", "wallet", 10**9, 2 * 10**9, 1_000)
     ]
     assert call("get", "/v1/alerts", query={"limit": 1})["next_before"] == "alr_1"
+    call("post", "/v1/auto-recharge/setup", body={"threshold_usd": "10", "amount_usd": "20"})
+    assert call("get", "/v1/auto-recharge")["state"] == "no_card"
     limits = call("get", "/v1/usage/rate-limits")
     assert limits.keys() == {"as_of", "org"}
     expires = (datetime.now(UTC) + timedelta(days=9)).isoformat()
