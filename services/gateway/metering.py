@@ -1,6 +1,6 @@
 """What a request may cost before it is sent, and what it did use: estimates, the tally, the cost.
 
-All arithmetic with rates is `money.cost_nanousd`; token counts here are split into disjoint kinds.
+All arithmetic with rates is in `money`; token counts here are split into disjoint kinds.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
 from services.common.pb.mesh.usage.v1 import usage_pb2
+from services.common.streams import continued
 from services.dashboard.api.reads import Filters
 from services.dashboard.api.session import BackendsDep, Session, SessionDep
 from services.dashboard.api.translate import moment
@@ -47,12 +48,6 @@ async def export_requests(
         media_type=content_type,
         headers={"content-disposition": f'attachment; filename="requests-{day}.{form}"'},
     )
-
-
-async def continued(first: bytes, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for part in parts:
-        yield part
 
 
 async def export_parts(

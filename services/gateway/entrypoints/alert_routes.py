@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from services.common.errors import InvalidArgument
-from services.common.money import nanousd_from_usd, usd_from_nanousd
+from services.common.money import nanousd_from_field, usd_from_nanousd
 from services.gateway.alerts import AlertKind, AlertRule, RaisedAlert
 from services.gateway.entrypoints.account_routes import iso_from_unix_ms
 from services.gateway.entrypoints.app import PublicReads, reads_of
@@ -115,10 +115,7 @@ def _threshold(kind: AlertKind, wanted: AlertRuleChange) -> int:
             raise InvalidArgument.of("body.threshold", "is a percentage of at most one decimal")
         whole, _, tenth = text.partition(".")
         return int(whole) * 10 + int(tenth or 0)
-    try:
-        nanousd = nanousd_from_usd(text)
-    except ValueError as error:
-        raise InvalidArgument.of("body.threshold", str(error)) from error
+    nanousd = nanousd_from_field("body.threshold", text)
     if not 0 < nanousd <= 10**18:
         raise InvalidArgument.of("body.threshold", "is more than nothing and at most 1 billion")
     return nanousd

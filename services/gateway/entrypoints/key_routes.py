@@ -11,8 +11,7 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from services.common.errors import InvalidArgument
-from services.common.money import nanousd_from_usd, usd_from_nanousd
+from services.common.money import nanousd_from_field, usd_from_nanousd
 from services.gateway.entrypoints.app import PublicReads, reads_of
 from services.gateway.entrypoints.callers import Manager, manager_of
 from services.gateway.entrypoints.system_routes import json_response
@@ -232,12 +231,7 @@ def _smallest(found: KeyLimits, name: str) -> int | None:
 
 
 def _nanousd(amount: str | None) -> int | None:
-    if amount is None:
-        return None
-    try:
-        return nanousd_from_usd(amount)
-    except ValueError as error:
-        raise InvalidArgument.of("body.spend_cap_usd", str(error)) from error
+    return None if amount is None else nanousd_from_field("body.spend_cap_usd", amount)
 
 
 def _limits(limits: LimitValues) -> dict[str, Any]:  # Any: JSON

@@ -6,7 +6,6 @@ nothing, and another key's id finds nothing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -15,6 +14,7 @@ from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
 from services.common.money import usd_from_nanousd
+from services.common.streams import continued
 from services.gateway.account_reads import UsageQuery
 from services.gateway.entrypoints import account_docs as docs
 from services.gateway.entrypoints.account_routes import (
@@ -131,7 +131,7 @@ async def export(
     # The first piece is waited for, so that what is wrong becomes an answer and not a torn file.
     first = await anext(pieces, b"")
     return StreamingResponse(
-        _all(first, pieces),
+        continued(first, pieces),
         media_type=_MEDIA_TYPES[file_format],
         headers={
             "content-disposition": f'attachment; filename="requests.{file_format}"',
@@ -145,12 +145,6 @@ async def attempts(event_id: str, reads: Reads, caller: Reader) -> Response:
     """Every attempt that shares the request id of this event, oldest first."""
     found = await reads.request_log.attempts(caller, event_id)
     return json_response({"event_id": event_id, "attempts": [_attempt(one) for one in found]})
-
-
-async def _all(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for piece in rest:
-        yield piece
 
 
 # Any: JSON.
