@@ -13,8 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from services.common.config import load_settings
-from services.common.ids import new_id
-from services.common.kafka.source import KafkaSource
+from services.common.kafka import KafkaGroups
 from services.common.runtime import run
 from services.common.telemetry import configure_logging
 from services.common.topics import LEDGER, USAGE, Topic
@@ -27,16 +26,6 @@ from services.usage.ports import LEDGER_TRANSACTIONS, REQUESTS, RowTable
 from services.usage.sink.lost import Loss, accept
 
 
-class _Nobody:
-    """Hears of partitions and does not read them: only their bounds are asked for."""
-
-    async def revoked(self, partitions: frozenset[int]) -> None:
-        del partitions
-
-    async def assigned(self, partitions: frozenset[int]) -> None:
-        del partitions
-
-
 async def _accept(
     clickhouse: ClickHouse,
     bootstrap: str,
@@ -45,15 +34,13 @@ async def _accept(
     table: RowTable[Any],  # Any: a table of any rows.
     dry_run: bool,
 ) -> list[Loss]:
-    source = KafkaSource(
-        bootstrap=bootstrap, topic=topic.name, group=new_id("mesh-usage-accept-loss")
-    )
-    await source.start(_Nobody())
-    try:
-        store = ClickHouseSinkStore(clickhouse, table)
-        return await accept(store, topic, source.bounds, dry_run=dry_run)
-    finally:
-        await source.stop()
+    bounds = await KafkaGroups(bootstrap).bounds([topic.name])
+
+    async def bounds_of(partition: int) -> tuple[int, int]:
+        return bounds[topic.name, partition]
+
+    store = ClickHouseSinkStore(clickhouse, table)
+    return await accept(store, topic, bounds_of, dry_run=dry_run)
 
 
 async def main() -> int:

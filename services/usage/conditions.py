@@ -11,6 +11,10 @@ from typing import Any
 from services.common.errors import InvalidArgument
 from services.usage.domain.filter import FILTER_COLUMNS, RequestFilter, Scope
 
+# A month of requests never shares a sorting key with another month, so partitions need no merging
+# for FINAL.
+FINAL_BY_MONTH = " SETTINGS do_not_merge_across_partitions_select_final = 1"
+
 
 # Parameters are typed Any because the client takes whatever its types can carry.
 def where(scope: Scope, wanted: RequestFilter) -> tuple[str, dict[str, Any]]:

@@ -29,7 +29,10 @@ class UsageSettings(CommonSettings):
         default=HostPort("127.0.0.1:8213"), description="Health, readiness and metrics."
     )
     sink_batch_max: int = Field(
-        default=20_000, ge=1, le=100_000, description="Requests in one insert at most."
+        default=20_000,
+        ge=1,
+        le=100_000,
+        description="Requests of a partition in one insert at most.",
     )
     sink_linger_ms: int = Field(
         default=200,

@@ -93,7 +93,9 @@ class Bounds:
 
     @property
     def token(self) -> str:
-        """What an insert of this batch is deduplicated by."""
+        """What an insert of this batch is deduplicated by; one of several batches has their tokens
+        in one.
+        """
         return f"{self.topic}:{self.partition}:{self.first_offset}-{self.last_offset}"
 
 
@@ -121,8 +123,9 @@ class SinkStore(Protocol[Row]):
         """
 
     async def insert(self, bounds: Bounds, rows: Sequence[Row]) -> None:
-        """Inserts the rows of the batch; what an earlier insert with the same bounds wrote is
-        not written again.
+        """Inserts the rows of the batch, perhaps in one with batches of other partitions. Whoever
+        is not sure that they are stored looks them up first: an earlier insert of the same rows is
+        not known for certain to the store.
         """
 
     async def insert_missing(self, rows: Sequence[Row]) -> None:

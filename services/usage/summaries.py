@@ -18,7 +18,7 @@ from operator import add
 from typing import Any, Literal, get_args
 
 from services.common.errors import InvalidArgument
-from services.usage.conditions import where
+from services.usage.conditions import FINAL_BY_MONTH, where
 from services.usage.domain.filter import RequestFilter, Scope
 from services.usage.ports import LogReader
 from services.usage.rollup.days import valid_days
@@ -87,8 +87,6 @@ _DAILY_TIMES = (
 _SUMMED_TIMES = (
     f", quantilesTDigestMerge{_LEVELS}(latency), quantilesTDigestIfMerge{_LEVELS}(first_token)"
 )
-# A month never shares a sorting key with another.
-_FINAL_BY_MONTH = " SETTINGS do_not_merge_across_partitions_select_final = 1"
 _RAW_SQL = (
     "SELECT {value} AS value, {second} AS second, toInt64(count()) AS requests,"  # noqa: S608
     f" toInt64(countIf({_SUCCESS})) AS successes,"
@@ -108,7 +106,7 @@ _SUMMED_SQL = (
     f" sum(cost) AS total_cost, grouping(value) AS is_total{_SUMMED_TIMES}"
     " FROM ({parts}) GROUP BY GROUPING SETS ((value, second), ())"
     " ORDER BY is_total DESC, total_cost DESC, value, second LIMIT {{limit:UInt32}}"
-    f"{_FINAL_BY_MONTH}"
+    f"{FINAL_BY_MONTH}"
 )
 
 
@@ -198,7 +196,7 @@ class UsageSummaries:
         asked side by side, which takes about two thirds of the time.
         """
         answers = await asyncio.gather(
-            *(self._reader.query(part + _FINAL_BY_MONTH, parameters) for part in parts)
+            *(self._reader.query(part + FINAL_BY_MONTH, parameters) for part in parts)
         )
         counts: dict[tuple[str, str], list[int]] = {}
         for value, second, *numbers in chain.from_iterable(answers):

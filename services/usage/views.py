@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypedDict, TypeVar, Unpack
 
 from services.common.errors import InvalidArgument, NotFound
-from services.usage.conditions import behind, where
+from services.usage.conditions import FINAL_BY_MONTH, behind, where
 from services.usage.domain.filter import RequestFilter, Scope
 from services.usage.domain.row import COLUMNS, RequestLine, RequestRow
 from services.usage.ports import LogReader
@@ -39,10 +39,7 @@ _PAGE = (
 )
 # Of rows with one key, the first of the log.
 _ONCE = ", log_offset LIMIT 1 BY received_at, usage_id"
-# A month of requests never shares a sorting key with another month, so partitions need no merging
-# for FINAL.
 _COUNT = "SELECT count() FROM requests FINAL WHERE "
-_COUNT_SETTINGS = " SETTINGS do_not_merge_across_partitions_select_final = 1"
 
 # Rows that a page may hold more than once before that is the engine's business.
 _REPEATS = 8
@@ -154,7 +151,7 @@ class UsageViews:
         return Page(rows[:size], next_token, total)
 
     async def _total(self, conditions: str, parameters: dict[str, Any]) -> int:
-        rows = await self._reader.query(_COUNT + conditions + _COUNT_SETTINGS, parameters)
+        rows = await self._reader.query(_COUNT + conditions + FINAL_BY_MONTH, parameters)
         return int(rows[0][0])
 
     async def _rows(

@@ -1,5 +1,5 @@
 """The sink's store in memory: what tests and the simulator run on, with ClickHouse's rules for
-repeated inserts.
+repeated inserts; each batch goes alone.
 
 An insert is split by month of the row's time; each part is written whole or not at all and is
 remembered by token and month, so an insert that was cut off between parts is completed by the same

@@ -7,17 +7,15 @@ give the batch again it counts as complete.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from services.common.telemetry import get_logger
 from services.usage.adapters.sink_store_clickhouse import ClickHouseSinkStore
 from services.usage.contents.erasures import Erasures
 from services.usage.domain.content_row import ContentRow
 from services.usage.ports import Bounds
+from services.usage.sink.position import LogBounds
 from services.usage.sink.store_over import SinkStoreOver
-
-# First offset that the log of a partition has, and the one behind its last.
-LogBounds = Callable[[int], Awaitable[tuple[int, int]]]
 
 _log = get_logger(__name__)
 

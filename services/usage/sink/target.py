@@ -3,12 +3,12 @@
 What makes it so, in the order of the work:
 
 1. The bounds of a batch (first and last offset) are recorded before its rows are inserted.
-2. The insert carries a token made of the bounds; the store drops what an insert with that token
-   already wrote, part by part (one part is one month).
+2. The insert carries a token made of the bounds of all batches in it; the store drops what an
+   insert with that token already wrote, part by part (one part is one month).
 3. Whoever claims a partition looks at the newest bounds. Where their rows are not all there, it
    reads the same offsets again, forms the same batch, looks the rows up by their key and inserts
-   what is missing; all of it with the same token, where nothing is there. A token alone proves
-   nothing: the store notes it before it commits the part.
+   what is missing; where nothing is there, all of it as in 2. A token alone proves nothing: the
+   store notes it before it commits the part, and other batches may have been in the insert.
 4. Behind all that, the table's sorting key is what a repeated delivery cannot change, so a row that
    was written twice after all (two owners at once, an event produced twice) collapses to one.
 """
