@@ -40,12 +40,13 @@ PRICE_COLUMNS = (
 )  # fmt: skip
 
 
-def _upsert(table: str, columns: Sequence[str]) -> str:
+def _upsert(table: str, columns: Sequence[str], *, keys: int = 1) -> str:
+    """The first `keys` columns are the primary key."""
     places = ", ".join(f"${n}" for n in range(1, len(columns) + 1))
-    changes = ", ".join(f"{name} = excluded.{name}" for name in columns[1:])
+    changes = ", ".join(f"{name} = excluded.{name}" for name in columns[keys:])
     return (
         f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608 - constants
-        f" ON CONFLICT ({columns[0]}) DO UPDATE SET {changes}"
+        f" ON CONFLICT ({', '.join(columns[:keys])}) DO UPDATE SET {changes}"
     )
 
 
@@ -55,15 +56,14 @@ INSERT_PRICE = (
     f"INSERT INTO prices ({', '.join(PRICE_COLUMNS)})"  # noqa: S608 - constants
     " VALUES ($1, $2, $3, $4::jsonb, $5, $6)"
 )
-PUT_CREDENTIAL = """
-INSERT INTO provider_credentials (provider_id, credential_version, key_id, nonce, ciphertext,
-    masked, credential_id, set_at_ms)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-ON CONFLICT (provider_id, credential_id) DO UPDATE
-SET credential_version = excluded.credential_version, key_id = excluded.key_id,
-    nonce = excluded.nonce, ciphertext = excluded.ciphertext, masked = excluded.masked,
-    set_at_ms = excluded.set_at_ms
-"""
+PUT_CREDENTIAL = _upsert(
+    "provider_credentials",
+    (
+        "provider_id", "credential_id", "credential_version", "key_id", "nonce", "ciphertext",
+        "masked", "set_at_ms",
+    ),
+    keys=2,
+)  # fmt: skip
 
 
 def provider_row(provider: Provider, version: int) -> tuple[object, ...]:

@@ -170,12 +170,12 @@ class PostgresCatalogTransaction:
         await self._connection.execute(
             sql.PUT_CREDENTIAL,
             sealed.provider_id,
+            sealed.credential_id,
             sealed.credential_version,
             sealed.key_id,
             sealed.nonce,
             sealed.ciphertext,
             sealed.masked,
-            sealed.credential_id,
             at_ms,
         )
 

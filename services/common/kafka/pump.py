@@ -71,13 +71,13 @@ class Pump:
         With `apart_s`, a partition that had a batch so lately waits for the next round. Rounds
         come every `apart_s` and are the same for all partitions; after a longer pause none waits.
         """
-        self.topic = self._topic = topic.name if isinstance(topic, Topic) else topic
-        self.group = self._group = group
+        self.topic = topic.name if isinstance(topic, Topic) else topic
+        self.group = group
         self._target = target
         self._batch_max = batch_max
         self._linger_s = linger_s
         self._apart_s = apart_s
-        self._source = source or KafkaSource(bootstrap=bootstrap, topic=self._topic, group=group)
+        self._source = source or KafkaSource(bootstrap=bootstrap, topic=self.topic, group=group)
         self._owned: dict[int, _Owned] = {}
         self._failure: asyncio.Future[None] | None = None
         self.ready = asyncio.Event()
@@ -98,10 +98,10 @@ class Pump:
                 if time.monotonic() - started_s > 2 * _RETRY_MAX_S:
                     backoff.reset()
                 pause_s = backoff.next_s()
-                metrics.PUMP_REJOINS.labels(self._topic, self._group).inc()
+                metrics.PUMP_REJOINS.labels(self.topic, self.group).inc()
                 _log.warning(
                     "pump joins again",
-                    topic=self._topic,
+                    topic=self.topic,
                     error=str(error),
                     pause_s=round(pause_s, 3),
                 )
@@ -115,8 +115,8 @@ class Pump:
         """How far each of our claimed partitions is."""
         return [
             Lag(
-                self._group,
-                self._topic,
+                self.group,
+                self.topic,
                 partition,
                 owned.next_offset,
                 self._end_of(partition, owned),
@@ -135,7 +135,7 @@ class Pump:
         for partition in sorted(partitions):
             owned = self._owned[partition] = _Owned()
             owned.worker = asyncio.create_task(
-                self._work(partition, owned), name=f"pump-{self._topic}-{partition}"
+                self._work(partition, owned), name=f"pump-{self.topic}-{partition}"
             )
         if not partitions:
             self.ready.set()
@@ -168,7 +168,7 @@ class Pump:
                 with contextlib.suppress(asyncio.CancelledError):
                     await owned.worker
             with contextlib.suppress(KeyError):
-                metrics.PUMP_LAG.remove(self._topic, self._group, str(partition))
+                metrics.PUMP_LAG.remove(self.topic, self.group, str(partition))
 
     async def _work(self, partition: int, owned: _Owned) -> None:
         try:
@@ -193,29 +193,29 @@ class Pump:
             if messages[0].offset < owned.next_offset:
                 start, end = await self._source.bounds(partition)
                 raise OffsetOutOfRange(
-                    self._topic, partition, stored=owned.next_offset, start=start, end=end
+                    self.topic, partition, stored=owned.next_offset, start=start, end=end
                 )
-            batch = Batch(self._topic, partition, claim.epoch, tuple(messages))
-            with consumer_spans(batch, self._group):
+            batch = Batch(self.topic, partition, claim.epoch, tuple(messages))
+            with consumer_spans(batch, self.group):
                 await self._apply(batch)
             owned.next_offset = batch.last_offset + 1
             owned.applied_s = time.monotonic()
             self._measure(partition, owned)
-            metrics.PUMP_APPLIED.labels(self._topic, self._group).inc(len(messages))
+            metrics.PUMP_APPLIED.labels(self.topic, self.group).inc(len(messages))
 
     async def _claim(self, partition: int) -> tuple[Claim, int]:
         """The partition's claim, and the end of the log when it was made."""
         backoff = Backoff(first_s=_RETRY_FIRST_S, max_s=_RETRY_MAX_S)
         while True:
             try:
-                claim = (await self._target.claim(self._topic, [partition]))[partition]
+                claim = (await self._target.claim(self.topic, [partition]))[partition]
                 start, end = await self._source.bounds(partition)
             except AppError as error:
                 await self._pause(error, backoff, partition)
                 continue
             if not start <= claim.next_offset <= end:
                 raise OffsetOutOfRange(
-                    self._topic, partition, stored=claim.next_offset, start=start, end=end
+                    self.topic, partition, stored=claim.next_offset, start=start, end=end
                 )
             return claim, end
 
@@ -257,10 +257,10 @@ class Pump:
         if not error.retryable:
             raise error
         pause_s = backoff.next_s()
-        metrics.PUMP_RETRIES.labels(self._topic, self._group).inc()
+        metrics.PUMP_RETRIES.labels(self.topic, self.group).inc()
         _log.warning(
             "pump tries again",
-            topic=self._topic, partition=partition, error=str(error), pause_s=round(pause_s, 3),
+            topic=self.topic, partition=partition, error=str(error), pause_s=round(pause_s, 3),
         )  # fmt: skip
         await asyncio.sleep(pause_s)
 
@@ -277,7 +277,7 @@ class Pump:
                     self._owned[partition].committed = offset
 
     def _measure(self, partition: int, owned: _Owned) -> None:
-        gauge = metrics.PUMP_LAG.labels(self._topic, self._group, str(partition))
+        gauge = metrics.PUMP_LAG.labels(self.topic, self.group, str(partition))
         gauge.set(max(0, self._end_of(partition, owned) - (owned.next_offset or 0)))
 
     def _end_of(self, partition: int, owned: _Owned) -> int:

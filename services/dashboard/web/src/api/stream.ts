@@ -5,8 +5,8 @@
 import type { Schemas } from "./client";
 
 type Pushed = { balance: Schemas["BalanceOut"]; live: Schemas["LiveOut"]; requests: Schemas["RequestLineOut"] };
-export type Topic = keyof Pushed;
-export type Follower<T extends Topic> = {
+type Topic = keyof Pushed;
+type Follower<T extends Topic> = {
   topic: T;
   /** Filters of the requests, as a query; those of the newest follower count. */
   query?: string;

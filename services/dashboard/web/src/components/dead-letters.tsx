@@ -24,11 +24,7 @@ const NOTHING = {
   sent_again: "None was sent again",
   discarded: "None was discarded",
 };
-const SHOWN: (readonly [LetterStatus, string])[] = [
-  ["open", "Open"],
-  ["sent_again", "Sent again"],
-  ["discarded", "Discarded"],
-];
+const SHOWN = (Object.keys(STATES) as LetterStatus[]).map((name) => [name, STATES[name].label] as const);
 
 function State({ letter }: { letter: Letter }) {
   const { label, tone } = STATES[letter.status];

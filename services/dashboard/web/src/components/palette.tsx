@@ -20,7 +20,7 @@ import {
 import { keysQuery, modelsQuery } from "../api/queries";
 import { templatesQuery } from "../api/templates";
 
-export type Place = { to: string; label: string };
+type Place = { to: string; label: string };
 type Entry = { id: string; text: string; go: () => void };
 
 /** What a request, or what is written down of it, is named by. */
