@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import GroupLoadInProgressError, KafkaError
 
 from services.common.errors import Unavailable
 from services.common.kafka.ports import Group, Place
 
 TIMEOUT_S = 4.0
+_LOADING_S = 0.1
 _CLOSE_TIMEOUT_S = 1.0
 # On a broker that others use as well there may be very many.
 GROUPS_MAX = 500
@@ -66,6 +67,15 @@ class KafkaGroups:
 
 async def _groups(admin: Any, topics: Sequence[str]) -> list[Group]:  # Any: aiokafka is untyped
     await admin.start()
+    while True:
+        try:
+            return await _listed(admin, topics)
+        except GroupLoadInProgressError:
+            # The broker has just started; whoever asks bounds how long that may take.
+            await asyncio.sleep(_LOADING_S)
+
+
+async def _listed(admin: Any, topics: Sequence[str]) -> list[Group]:  # Any: as above
     names = sorted({name for name, *_ in await admin.list_consumer_groups()})
     known = await _committed(admin, names[:GROUPS_MAX], set(topics))
     found = {name: committed for name, committed in known if committed}
